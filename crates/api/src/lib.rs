@@ -16,7 +16,7 @@
 //! # In traffic
 //!
 //! Callbacks get a context ([`Stream`], [`Connection`], [`Worker`]), look at [views](headers) and answer a
-//! [verdict](verdict) at once. What takes time goes by [`Resumer`], timers and callouts and comes back as an
+//! [verdict] at once. What takes time goes by [`Resumer`], timers and callouts and comes back as an
 //! [`Event`]. The [host traits](host) are the other side of the contexts: what a proxy, or an SDK standing in for it,
 //! implements.
 //!
