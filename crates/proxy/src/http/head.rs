@@ -1,0 +1,484 @@
+//! The concrete header map of a message: one arena of bytes and spans into it.
+//!
+//! A head that comes from the codec is copied once, as a whole, and its spans stay good; what filters set is appended.
+//! Pseudo-headers stand apart from the fields, so that finding the path of a request is one index.
+
+use std::borrow::Cow;
+
+use transom_api::headers::HeaderEntry;
+use transom_api::{HeaderError, HeaderMap};
+use transom_http1::{Field as DecodedField, FieldSink, Known, Span};
+
+/// Filters may let a map grow to this; the codec's own limit for what comes in is lower.
+const LARGEST_MAP: usize = 256 << 10;
+const MOST_FIELDS: usize = 1_000;
+
+/// The pseudo-headers, in the order in which views show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pseudo {
+    Method,
+    Path,
+    Scheme,
+    Authority,
+    Status,
+}
+
+const PSEUDO: [(Pseudo, &[u8]); 5] = [
+    (Pseudo::Method, b":method"),
+    (Pseudo::Path, b":path"),
+    (Pseudo::Scheme, b":scheme"),
+    (Pseudo::Authority, b":authority"),
+    (Pseudo::Status, b":status"),
+];
+
+/// Where a map stands in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// The message has no such map (yet).
+    #[default]
+    Absent,
+    /// It is here and can be changed.
+    Here,
+    /// It has left.
+    Released,
+}
+
+/// A header map.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    arena: Vec<u8>,
+    pseudo: [Option<Range>; 5],
+    fields: Vec<Field>,
+    presence: Presence,
+}
+
+/// A stretch of the arena.
+#[derive(Clone, Copy, Debug, Default)]
+struct Range {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: Range,
+    value: Range,
+    known: Known,
+}
+
+impl Head {
+    /// Empties the map and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        // A giant head must not stay in the memory of a stream that is used again.
+        const KEPT: usize = 16 << 10;
+        self.arena.clear();
+        self.arena.shrink_to(KEPT);
+        self.fields.clear();
+        self.pseudo = [None; 5];
+        self.presence = Presence::Absent;
+    }
+
+    pub(crate) fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    pub(crate) fn set_presence(&mut self, presence: Presence) {
+        self.presence = presence;
+    }
+
+    /// Takes over a decoded head: the `bytes` that its spans point into.
+    pub(crate) fn fill<'h>(&'h mut self, bytes: &[u8]) -> HeadFiller<'h> {
+        let base = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        self.presence = Presence::Here;
+        HeadFiller { head: self, base }
+    }
+
+    /// The value of a pseudo-header.
+    pub(crate) fn pseudo(&self, pseudo: Pseudo) -> Option<&[u8]> {
+        self.pseudo.get(pseudo as usize).copied().flatten().map(|range| self.bytes(range))
+    }
+
+    /// Sets a pseudo-header without a check: for what comes from the codec or the proxy itself.
+    pub(crate) fn set_pseudo(&mut self, pseudo: Pseudo, value: &[u8]) {
+        let range = self.append(value);
+        if let Some(slot) = self.pseudo.get_mut(pseudo as usize) {
+            *slot = Some(range);
+        }
+    }
+
+    pub(crate) fn remove_pseudo(&mut self, pseudo: Pseudo) {
+        if let Some(slot) = self.pseudo.get_mut(pseudo as usize) {
+            *slot = None;
+        }
+    }
+
+    /// The status of a response; 0 when there is none.
+    pub(crate) fn status(&self) -> u16 {
+        self.pseudo(Pseudo::Status)
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// The fields that go on the wire: without pseudo-headers and without those that the codec writes itself.
+    pub(crate) fn wire_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields
+            .iter()
+            .filter(|field| field.known != Known::ContentLength)
+            .map(|field| (self.bytes(field.name), self.bytes(field.value)))
+    }
+
+    /// The first value of a field that the codec knows.
+    pub(crate) fn known(&self, known: Known) -> Option<&[u8]> {
+        self.fields
+            .iter()
+            .find(|field| field.known == known)
+            .map(|field| self.bytes(field.value))
+    }
+
+    /// True when there are no fields.
+    pub(crate) fn has_no_fields(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The `nth` value of `name`.
+    pub(crate) fn get(&self, name: &[u8], nth: usize) -> Option<&[u8]> {
+        if let Some(pseudo) = pseudo_of(name) {
+            return if nth == 0 { self.pseudo(pseudo) } else { None };
+        }
+        self.fields
+            .iter()
+            .filter(|field| self.bytes(field.name).eq_ignore_ascii_case(name))
+            .nth(nth)
+            .map(|field| self.bytes(field.value))
+    }
+
+    /// The entry at `index`, pseudo-headers first.
+    pub(crate) fn at(&self, index: usize) -> Option<HeaderEntry<'_>> {
+        let mut pseudo = PSEUDO.iter().filter_map(|(pseudo, name)| Some((*name, self.pseudo(*pseudo)?)));
+        let present = self.pseudo.iter().flatten().count();
+        if index < present {
+            let (name, value) = pseudo.nth(index)?;
+            return Some((Cow::Borrowed(name), Cow::Borrowed(value)));
+        }
+        let field = self.fields.get(index - present)?;
+        Some((Cow::Borrowed(self.bytes(field.name)), Cow::Borrowed(self.bytes(field.value))))
+    }
+
+    /// Replaces all values of `name` by one, for a filter.
+    pub(crate) fn set(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+        let pseudo = self.check(map, name, value)?;
+        if let Some(pseudo) = pseudo {
+            self.set_pseudo(pseudo, value);
+            return Ok(());
+        }
+        let value = self.append(value);
+        let mut first = true;
+        let arena = &self.arena;
+        self.fields.retain_mut(|field| {
+            if !slice(arena, field.name).eq_ignore_ascii_case(name) {
+                return true;
+            }
+            field.value = value;
+            std::mem::replace(&mut first, false)
+        });
+        if first {
+            self.push(name, value);
+        }
+        Ok(())
+    }
+
+    /// Adds a value of `name` at the end, for a filter.
+    pub(crate) fn add(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+        let pseudo = self.check(map, name, value)?;
+        if let Some(pseudo) = pseudo {
+            // A message has each pseudo-header once.
+            self.set_pseudo(pseudo, value);
+            return Ok(());
+        }
+        let value = self.append(value);
+        self.push(name, value);
+        Ok(())
+    }
+
+    /// Removes all values of `name`, for a filter.
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Result<usize, HeaderError> {
+        self.check_presence()?;
+        if pseudo_of(name).is_some() {
+            // A message without its method, path, authority or status could not be sent.
+            return Err(HeaderError::Reserved);
+        }
+        if is_reserved(name) {
+            return Err(HeaderError::Reserved);
+        }
+        let before = self.fields.len();
+        let arena = &self.arena;
+        self.fields.retain(|field| !slice(arena, field.name).eq_ignore_ascii_case(name));
+        Ok(before - self.fields.len())
+    }
+
+    /// Adds a field without a check: for the proxy's own.
+    pub(crate) fn push_own(&mut self, name: &[u8], value: &[u8]) {
+        let value = self.append(value);
+        self.push(name, value);
+    }
+
+    fn push(&mut self, name: &[u8], value: Range) {
+        let name = self.append(name);
+        self.fields.push(Field {
+            name,
+            value,
+            known: Known::Other,
+        });
+    }
+
+    fn check(&self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<Option<Pseudo>, HeaderError> {
+        self.check_presence()?;
+        if self.arena.len() + name.len() + value.len() > LARGEST_MAP || self.fields.len() >= MOST_FIELDS {
+            return Err(HeaderError::TooLarge);
+        }
+        if !value.iter().all(|byte| is_value_byte(*byte)) {
+            return Err(HeaderError::InvalidValue);
+        }
+        if let Some(pseudo) = pseudo_of(name) {
+            let allowed = match map {
+                HeaderMap::RequestHeaders => pseudo != Pseudo::Status,
+                HeaderMap::ResponseHeaders => pseudo == Pseudo::Status,
+                HeaderMap::RequestTrailers | HeaderMap::ResponseTrailers => false,
+            };
+            if !allowed {
+                return Err(HeaderError::InvalidName);
+            }
+            return if is_pseudo_value(pseudo, value) {
+                Ok(Some(pseudo))
+            } else {
+                Err(HeaderError::InvalidValue)
+            };
+        }
+        if name.is_empty() || name.len() > 1 << 10 || !name.iter().all(|byte| is_token_byte(*byte)) {
+            return Err(HeaderError::InvalidName);
+        }
+        if is_reserved(name) {
+            return Err(HeaderError::Reserved);
+        }
+        // RFC 9110 section 5.5: a value neither begins nor ends with white space.
+        if matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t')) {
+            return Err(HeaderError::InvalidValue);
+        }
+        Ok(None)
+    }
+
+    fn check_presence(&self) -> Result<(), HeaderError> {
+        match self.presence {
+            Presence::Here => Ok(()),
+            Presence::Absent => Err(HeaderError::Absent),
+            Presence::Released => Err(HeaderError::Released),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Range {
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        Range {
+            start,
+            len: bytes.len() as u32,
+        }
+    }
+
+    fn bytes(&self, range: Range) -> &[u8] {
+        slice(&self.arena, range)
+    }
+}
+
+/// Receives the fields of a head from the codec.
+#[derive(Debug)]
+pub(crate) struct HeadFiller<'h> {
+    head: &'h mut Head,
+    base: u32,
+}
+
+impl HeadFiller<'_> {
+    /// Makes a span of the decoded head a pseudo-header.
+    pub(crate) fn pseudo(&mut self, pseudo: Pseudo, span: Span) {
+        let range = self.range(span);
+        if let Some(slot) = self.head.pseudo.get_mut(pseudo as usize) {
+            *slot = Some(range);
+        }
+    }
+
+    fn range(&self, span: Span) -> Range {
+        Range {
+            start: self.base + span.start,
+            len: span.len,
+        }
+    }
+}
+
+impl FieldSink for HeadFiller<'_> {
+    #[inline]
+    fn field(&mut self, field: DecodedField) {
+        // Connection fields concern one hop (RFC 9110 section 7.6.1); Host is the authority.
+        if field.hop_by_hop {
+            return;
+        }
+        if field.known == Known::Host {
+            self.pseudo(Pseudo::Authority, field.value);
+            return;
+        }
+        self.head.fields.push(Field {
+            name: self.range(field.name),
+            value: self.range(field.value),
+            known: field.known,
+        });
+    }
+}
+
+fn slice(arena: &[u8], range: Range) -> &[u8] {
+    let start = range.start as usize;
+    arena.get(start..start + range.len as usize).unwrap_or_default()
+}
+
+/// The pseudo-header of a name; `host` is an alias of `:authority`.
+fn pseudo_of(name: &[u8]) -> Option<Pseudo> {
+    if name.first() != Some(&b':') {
+        return name.eq_ignore_ascii_case(b"host").then_some(Pseudo::Authority);
+    }
+    PSEUDO.iter().find(|(_, known)| *known == name).map(|(pseudo, _)| *pseudo)
+}
+
+/// Fields that belong to the codec: what frames a message (RFC 9112 section 6) or concerns one hop (RFC 9110 section
+/// 7.6.1). A filter could split messages with them.
+fn is_reserved(name: &[u8]) -> bool {
+    const RESERVED: [&[u8]; 8] = [
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"upgrade",
+        b"te",
+        b"trailer",
+    ];
+    RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
+
+fn is_pseudo_value(pseudo: Pseudo, value: &[u8]) -> bool {
+    match pseudo {
+        Pseudo::Method => !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)),
+        // RFC 3986: no white space, no control characters, ASCII; a proxy routes on origin-form or `*`.
+        Pseudo::Path => {
+            (value.first() == Some(&b'/') || value == b"*")
+                && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#')
+        }
+        Pseudo::Scheme => !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)),
+        Pseudo::Authority => value
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(byte)),
+        Pseudo::Status => value.len() == 3 && matches!(value.first(), Some(b'2'..=b'5')) && value.iter().all(u8::is_ascii_digit),
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9110 section 5.5: visible characters, space, tab and obs-text.
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Head {
+        let mut head = Head::default();
+        head.set_presence(Presence::Here);
+        head.set_pseudo(Pseudo::Method, b"GET");
+        head.set_pseudo(Pseudo::Path, b"/a?b");
+        head.set_pseudo(Pseudo::Authority, b"example.org");
+        head.push_own(b"User", b"admin");
+        head.push_own(b"Accept", b"*/*");
+        head.push_own(b"user", b"other");
+        head
+    }
+
+    const MAP: HeaderMap = HeaderMap::RequestHeaders;
+
+    fn shown(head: &Head) -> Vec<String> {
+        (0..)
+            .map_while(|index| head.at(index))
+            .map(|(name, value)| format!("{}={}", String::from_utf8_lossy(&name), String::from_utf8_lossy(&value)))
+            .collect()
+    }
+
+    #[test]
+    fn names_have_no_case_and_keep_their_spelling() {
+        let head = request();
+        assert_eq!(head.get(b"USER", 0), Some(&b"admin"[..]));
+        assert_eq!(head.get(b"USER", 1), Some(&b"other"[..]));
+        assert_eq!(head.get(b"USER", 2), None);
+        assert_eq!(head.get(b"host", 0), Some(&b"example.org"[..]));
+        assert_eq!(
+            shown(&head),
+            [":method=GET", ":path=/a?b", ":authority=example.org", "User=admin", "Accept=*/*", "user=other"]
+        );
+    }
+
+    #[test]
+    fn set_takes_the_place_of_the_first_and_removes_the_others() {
+        let mut head = request();
+        head.set(MAP, b"user", b"x").unwrap();
+        head.set(MAP, b":path", b"/new").unwrap();
+        head.set(MAP, b"Host", b"other").unwrap();
+        head.add(MAP, b"X-New", b"1").unwrap();
+        assert_eq!(head.remove(b"accept"), Ok(1));
+        assert_eq!(
+            shown(&head),
+            [":method=GET", ":path=/new", ":authority=other", "User=x", "X-New=1"]
+        );
+    }
+
+    #[test]
+    fn what_could_split_a_message_is_refused() {
+        let mut head = request();
+        for (name, value, error) in [
+            (&b"x"[..], &b"a\r\nb: c"[..], HeaderError::InvalidValue),
+            (b"x", b"a\0", HeaderError::InvalidValue),
+            (b"x", b" a", HeaderError::InvalidValue),
+            (b"x y", b"a", HeaderError::InvalidName),
+            (b"", b"a", HeaderError::InvalidName),
+            (b":status", b"200", HeaderError::InvalidName),
+            (b":unknown", b"a", HeaderError::InvalidName),
+            (b":path", b"/ b", HeaderError::InvalidValue),
+            (b":path", b"b", HeaderError::InvalidValue),
+            (b":method", b"G T", HeaderError::InvalidValue),
+            (b":authority", b"a/b", HeaderError::InvalidValue),
+            (b"Content-Length", b"5", HeaderError::Reserved),
+            (b"transfer-encoding", b"chunked", HeaderError::Reserved),
+            (b"connection", b"close", HeaderError::Reserved),
+        ] {
+            assert_eq!(head.set(MAP, name, value), Err(error), "{}", String::from_utf8_lossy(name));
+            assert_eq!(head.add(MAP, name, value), Err(error), "{}", String::from_utf8_lossy(name));
+        }
+        assert_eq!(head.remove(b":path"), Err(HeaderError::Reserved));
+        assert_eq!(shown(&head), shown(&request()));
+    }
+
+    #[test]
+    fn a_map_that_is_absent_or_left_says_so() {
+        let mut head = Head::default();
+        assert_eq!(head.set(MAP, b"a", b"b"), Err(HeaderError::Absent));
+        head.set_presence(Presence::Released);
+        assert_eq!(head.set(MAP, b"a", b"b"), Err(HeaderError::Released));
+    }
+
+    #[test]
+    fn a_filter_cannot_grow_a_map_without_end() {
+        let mut head = request();
+        let value = vec![b'x'; 60 << 10];
+        let refused = (0..10).map(|_| head.set(MAP, b"x", &value)).find(Result::is_err);
+        assert_eq!(refused, Some(Err(HeaderError::TooLarge)));
+    }
+}
