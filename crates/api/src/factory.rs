@@ -1,0 +1,162 @@
+//! The life of an extension before it meets traffic: parse, prepare, build on each worker.
+//!
+//! ```text
+//! Factory ── parse(node) ──▶ Parsed ── prepare() ──▶ Config: Send + Sync ── on_worker() ──▶ worker part: !Send ──▶ one per stream
+//! (registry)   pure          (check,    control        shared by workers      each worker
+//!                            explain)   side, may wait
+//! ```
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::kind::ExtensionKind;
+use crate::metrics::Metrics;
+use crate::node::{Node, ParseError};
+use crate::schema::Schema;
+use crate::shared::SharedData;
+
+/// Makes extensions of one kind and name. Lives in the [`Registry`](crate::registry::Registry).
+pub trait Factory<K: ExtensionKind>: Send + Sync {
+    /// The shape of its configuration.
+    fn schema(&self) -> Schema;
+
+    /// Reads a configuration. Pure: touches no file, no network, no clock, so that `check` and `explain` may call it.
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<K>>, ParseError>;
+
+    /// Reads a configuration that holds for one route or virtual host. The default refuses: most kinds have none.
+    fn parse_route(&self, config: &Node) -> Result<RouteConfig, ParseError> {
+        Err(config.error("this extension takes no configuration per route"))
+    }
+}
+
+/// A configuration that was read and found good.
+pub trait Parsed<K: ExtensionKind>: Send + Sync {
+    /// Names of the clusters that its callouts may go to. A callout to any other is refused; a name that the
+    /// configuration does not have is an error when it is loaded.
+    fn clusters(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Prepares it for use, on the control side and under a deadline: compile, fetch, start a child, define metrics.
+    fn prepare(&self, context: PrepareContext) -> Prepare<K>;
+}
+
+/// What [`Parsed::prepare`] returns.
+pub type Prepare<K> =
+    Pin<Box<dyn Future<Output = Result<Arc<<K as ExtensionKind>::Config>, PrepareError>> + Send>>;
+
+/// A configuration per route: whatever the extension's own type is. The stream's context hands it back.
+pub type RouteConfig = Arc<dyn Any + Send + Sync>;
+
+/// What a prepare may use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PrepareContext {
+    /// The name of the use, unique in its chain.
+    pub instance: Arc<str>,
+    /// How many workers will build it.
+    pub workers: usize,
+    /// Defines metrics; their handles are good on every worker.
+    pub metrics: Metrics,
+    /// Data that all uses and workers share.
+    pub shared: SharedData,
+}
+
+/// Why an extension could not be prepared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrepareError {
+    /// What was tried, on what, what came instead, what to do.
+    pub message: String,
+}
+
+/// Why a worker could not build its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    /// What was tried, on what, what came instead, what to do.
+    pub message: String,
+}
+
+/// A failure of an extension while it handled a stream or a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterError {
+    /// Status of the answer under the policy `closed`: 500 when the extension is broken, 503 when it is not available.
+    pub status: u16,
+    /// What happened, for the log. The answer's detail names only the filter.
+    pub message: Cow<'static, str>,
+}
+
+/// What becomes of a stream or connection when an extension on its path fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FailurePolicy {
+    /// It ends: a stream with 500 or 503, a connection by closing. A broken guard lets nobody in.
+    #[default]
+    Closed,
+    /// It goes on without the extension.
+    Open,
+}
+
+/// What becomes of the worker's part after one of its streams failed in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AfterFailure {
+    /// It stays: the failure concerned one stream.
+    #[default]
+    Keep,
+    /// It is built anew (a VM whose state may be broken). Streams that hold the old part end on it; a part that cannot be
+    /// built is tried again with a growing pause, and new streams meet the failure policy until then.
+    Rebuild,
+}
+
+impl PrepareError {
+    /// An error from its message.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+impl BuildError {
+    /// An error from its message.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+impl FilterError {
+    /// The extension is broken: 500.
+    #[must_use]
+    pub fn broken(message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: 500,
+            message: message.into(),
+        }
+    }
+
+    /// The extension is not available: 503.
+    #[must_use]
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status: 503,
+            message: message.into(),
+        }
+    }
+}
+
+macro_rules! message_error {
+    ($($error:ident),*) => {$(
+        impl fmt::Display for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.message)
+            }
+        }
+        impl std::error::Error for $error {}
+    )*};
+}
+message_error!(PrepareError, BuildError, FilterError);

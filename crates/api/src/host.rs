@@ -1,0 +1,146 @@
+//! The host's side of the contexts: what a proxy (or an SDK that stands in for it) implements.
+//!
+//! Filters do not use these traits; they use [`Stream`](crate::stream::Stream), [`Connection`](crate::network::Connection)
+//! and [`Worker`](crate::worker::Worker), which are built on them. They are small and cut by subject, so that each
+//! runtime carries just what its border needs, and they take and give plain values, so that a border can be an ABI, a
+//! VM's memory or a message.
+
+use std::any::Any;
+use std::time::Duration;
+
+use crate::callout::{CalloutError, CalloutId, GrpcCall, HttpCall};
+use crate::event::{Resumer, TimerId};
+use crate::factory::FilterError;
+use crate::headers::{BodyHost, HeaderHost};
+use crate::metrics::MetricId;
+use crate::reply::LocalReply;
+use crate::shared::SharedData;
+use crate::value::{Attribute, FilterState, MetadataValue};
+use crate::verdict::{Direction, Phase};
+
+/// The level of a log line. Numbers as in proxy-wasm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Level {
+    /// Every step.
+    Trace = 0,
+    /// For finding faults.
+    Debug = 1,
+    /// Worth knowing.
+    Info = 2,
+    /// Something is off but goes on.
+    Warn = 3,
+    /// Something failed.
+    Error = 4,
+}
+
+/// An action came too late: what it concerns was released already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Released;
+
+impl std::fmt::Display for Released {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("headers or body were released already")
+    }
+}
+
+impl std::error::Error for Released {}
+
+/// What any part of an extension may do anywhere: log, count, read and write shared data.
+pub trait RecordHost {
+    /// True when lines of this level are written at all.
+    fn log_enabled(&self, level: Level) -> bool;
+    /// Writes a log line, never waiting for whoever reads it.
+    fn log(&self, level: Level, message: &str);
+    /// Adds to a counter or gauge.
+    fn add_metric(&self, metric: MetricId, amount: i64);
+    /// Records a duration in a histogram.
+    fn observe_metric(&self, metric: MetricId, duration: Duration);
+    /// Shared data of the process.
+    fn shared(&self) -> &SharedData;
+}
+
+/// What happens later.
+pub trait AsyncHost {
+    /// A handle that wakes this filter from any thread.
+    fn resumer(&mut self) -> Resumer;
+    /// Sets a timer; [`Event::Timer`](crate::event::Event::Timer) comes when it has run out.
+    fn set_timer(&mut self, after: Duration) -> TimerId;
+    /// Drops a timer. One that has run out or never was is ignored.
+    fn cancel_timer(&mut self, timer: TimerId);
+    /// Starts an HTTP call; [`Event::Callout`](crate::event::Event::Callout) comes when it has ended.
+    fn http_call(&mut self, call: HttpCall) -> Result<CalloutId, CalloutError>;
+    /// Starts a gRPC call; [`Event::Callout`](crate::event::Event::Callout) comes when it has ended.
+    fn grpc_call(&mut self, call: GrpcCall) -> Result<CalloutId, CalloutError>;
+    /// Drops a callout: its end is not told.
+    fn cancel_callout(&mut self, callout: CalloutId);
+}
+
+/// What is known beside the messages.
+pub trait InfoHost {
+    /// An attribute by its name (see [`attribute`](crate::value::attribute)).
+    fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+    /// A value of dynamic metadata.
+    fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue>;
+    /// Sets a value of dynamic metadata.
+    fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue);
+    /// State of this stream (of this connection, in a network filter).
+    fn filter_state(&mut self) -> &mut FilterState;
+    /// State of the connection, shared by all its streams.
+    fn connection_state(&mut self) -> &mut FilterState;
+}
+
+/// How a stream goes on.
+pub trait FlowHost {
+    /// Lets go what waits at this filter in this direction.
+    fn continue_stream(&mut self, direction: Direction);
+    /// Answers the request in place of the host.
+    fn send_local_reply(&mut self, reply: LocalReply) -> Result<(), Released>;
+    /// Skips the filters of this phase that come after this one.
+    fn skip_phase(&mut self);
+    /// Forgets the route, so that later filters and the router see the one that the headers now ask for.
+    fn clear_route(&mut self) -> Result<(), Released>;
+    /// Looks for the route again and calls this filter again (phase `after_route`; at most ten times a stream).
+    fn rematch_route(&mut self) -> Result<(), Released>;
+    /// Chooses a host again and calls this filter again (phase `after_choose_host`; at most ten times a stream).
+    fn rechoose_host(&mut self) -> Result<(), Released>;
+    /// Ends the stream without an answer.
+    fn terminate(&mut self);
+    /// Sends bytes of the filter's own on from here; with `end`, as the end of the body.
+    fn inject(&mut self, direction: Direction, bytes: &[u8], end: bool) -> Result<(), Released>;
+    /// Reports that the extension failed on this stream: its failure policy holds, and it is not called again.
+    fn fail(&mut self, error: FilterError);
+    /// The request phase that this filter runs in.
+    fn phase(&self) -> Phase;
+    /// This use's configuration for the route, the most specific one.
+    fn route_config(&self) -> Option<&(dyn Any + Send + Sync)>;
+}
+
+/// All that a stream filter's context can do.
+pub trait StreamHost: HeaderHost + BodyHost + FlowHost + AsyncHost + InfoHost + RecordHost {}
+
+/// How a connection goes on.
+pub trait ConnectionFlowHost {
+    /// Lets go the bytes that wait at this filter ([`Direction::Request`]: from the client).
+    fn continue_bytes(&mut self, direction: Direction);
+    /// Sends bytes of the filter's own on from here; with `end`, as the end of that direction.
+    fn inject_bytes(&mut self, direction: Direction, bytes: &[u8], end: bool);
+    /// Closes the connection after what was written has left.
+    fn close(&mut self);
+    /// Reports that the extension failed on this connection: its failure policy holds, and it is not called again.
+    fn fail(&mut self, error: FilterError);
+}
+
+/// All that a network filter's context can do.
+pub trait ConnectionHost:
+    BodyHost + ConnectionFlowHost + AsyncHost + InfoHost + RecordHost
+{
+}
+
+/// All that a worker's part of an extension can do outside of streams.
+pub trait WorkerHost: AsyncHost + RecordHost {
+    /// Which worker, from 0.
+    fn worker_index(&self) -> usize;
+    /// How many workers there are.
+    fn worker_count(&self) -> usize;
+}

@@ -1,0 +1,85 @@
+//! Listener filters: they see an accepted socket before its connection begins.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::context::record_methods;
+use crate::factory::{BuildError, FilterError};
+use crate::host::RecordHost;
+use crate::verdict::ListenerVerdict;
+use crate::worker::{Worker, WorkerPart};
+
+/// A filter of one accepted socket. Bytes are peeked, never eaten: what is behind sees them again.
+pub trait ListenerFilter {
+    /// The socket was accepted; no byte was read.
+    fn on_accept(&mut self, _socket: &mut Socket<'_>) -> ListenerVerdict {
+        ListenerVerdict::Continue
+    }
+
+    /// Bytes are there to peek: all that have come, up to [`ListenerFilterConfig::peek`]. `end`: no more will come.
+    fn on_peek(&mut self, _socket: &mut Socket<'_>, _bytes: &[u8], _end: bool) -> ListenerVerdict {
+        ListenerVerdict::Continue
+    }
+}
+
+/// A prepared configuration of a listener filter, shared by all workers.
+pub trait ListenerFilterConfig: Send + Sync {
+    /// How many bytes the filter may need to see; 0: none, `on_peek` is not called.
+    fn peek(&self) -> usize {
+        0
+    }
+
+    /// Builds the part that one worker has.
+    fn on_worker(
+        &self,
+        worker: &mut Worker<'_>,
+    ) -> Result<Rc<dyn ListenerFilterWorker>, BuildError>;
+}
+
+/// A worker's part of a listener filter.
+pub trait ListenerFilterWorker: WorkerPart {
+    /// Makes the filter of a socket.
+    fn socket(&self, socket: &mut Socket<'_>) -> Result<Box<dyn ListenerFilter>, FilterError>;
+}
+
+/// What is known of an accepted socket. Filters set what they find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketInfo {
+    /// The client's address; `None` for a Unix socket. A filter that reads PROXY protocol sets it.
+    pub source: Option<SocketAddr>,
+    /// The address that the client connected to; `None` for a Unix socket. A filter that asks for the original
+    /// destination sets it.
+    pub destination: Option<SocketAddr>,
+    /// The server name of a TLS hello.
+    pub server_name: Option<String>,
+    /// What the first bytes were found to be: `tls`, `http1`, `http2`, `raw`.
+    pub detected: Option<&'static str>,
+    /// Bytes that the filters read away for good (a PROXY protocol header), from the start of the stream.
+    pub consumed: usize,
+}
+
+/// The host's side of [`Socket`].
+pub trait SocketHost: RecordHost {
+    /// What is known of the socket.
+    fn info(&mut self) -> &mut SocketInfo;
+}
+
+/// What a listener filter can see and do during a callback.
+pub struct Socket<'a> {
+    host: &'a mut dyn SocketHost,
+}
+
+impl<'a> Socket<'a> {
+    /// A context over a host.
+    #[must_use]
+    pub fn new(host: &'a mut dyn SocketHost) -> Self {
+        Self { host }
+    }
+
+    /// What is known of the socket, to read and to set.
+    pub fn info(&mut self) -> &mut SocketInfo {
+        self.host.info()
+    }
+
+    record_methods!();
+}

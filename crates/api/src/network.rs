@@ -1,0 +1,107 @@
+//! Network filters: they see the bytes of a connection.
+
+use std::rc::Rc;
+
+use crate::context::{async_methods, info_methods, record_methods};
+use crate::event::Event;
+use crate::factory::{BuildError, FilterError};
+use crate::headers::{Body, BodyMut};
+use crate::host::ConnectionHost;
+use crate::verdict::{Direction, NetworkVerdict};
+use crate::worker::{Worker, WorkerPart};
+
+/// A filter of one connection, between the socket and what ends the chain (`http`, `tcp_proxy`). The same rules as for
+/// stream filters: callbacks run on the connection's worker and answer at once.
+pub trait NetworkFilter {
+    /// The connection has begun. While a filter stops here nothing is read.
+    fn on_new_connection(&mut self, _connection: &mut Connection<'_>) -> NetworkVerdict {
+        NetworkVerdict::Continue
+    }
+
+    /// Bytes of the client have come: all that waits here is shown. `end`: the client sends no more.
+    fn on_data(&mut self, _connection: &mut Connection<'_>, _end: bool) -> NetworkVerdict {
+        NetworkVerdict::Continue
+    }
+
+    /// Bytes for the client have come: all that waits here is shown. `end`: no more follow.
+    fn on_write(&mut self, _connection: &mut Connection<'_>, _end: bool) -> NetworkVerdict {
+        NetworkVerdict::Continue
+    }
+
+    /// Something happened while the connection waited, or went on without this filter.
+    fn on_event(&mut self, _connection: &mut Connection<'_>, _event: Event) {}
+
+    /// The connection is over. Called once.
+    fn on_close(&mut self, _connection: &mut Connection<'_>) {}
+}
+
+/// A prepared configuration of a network filter, shared by all workers.
+pub trait NetworkFilterConfig: Send + Sync {
+    /// Builds the part that one worker has.
+    fn on_worker(&self, worker: &mut Worker<'_>)
+    -> Result<Rc<dyn NetworkFilterWorker>, BuildError>;
+}
+
+/// A worker's part of a network filter.
+pub trait NetworkFilterWorker: WorkerPart {
+    /// Makes the filter of a connection.
+    fn connection(
+        &self,
+        connection: &mut Connection<'_>,
+    ) -> Result<Box<dyn NetworkFilter>, FilterError>;
+}
+
+/// What a network filter can see and do during a callback.
+pub struct Connection<'a> {
+    host: &'a mut dyn ConnectionHost,
+}
+
+impl<'a> Connection<'a> {
+    /// A context over a host.
+    #[must_use]
+    pub fn new(host: &'a mut dyn ConnectionHost) -> Self {
+        Self { host }
+    }
+
+    /// The bytes that this callback shows ([`Direction::Request`]: from the client), to read.
+    #[must_use]
+    pub fn bytes(&self, direction: Direction) -> Body<'_> {
+        Body::new(&*self.host, direction)
+    }
+
+    /// The bytes that this callback shows, to change.
+    #[must_use]
+    pub fn bytes_mut(&mut self, direction: Direction) -> BodyMut<'_> {
+        BodyMut::new(&mut *self.host, direction)
+    }
+
+    /// Lets the client's bytes go on from here after a stop verdict. Twice is once.
+    pub fn continue_reading(&mut self) {
+        self.host.continue_bytes(Direction::Request);
+    }
+
+    /// Lets the bytes for the client go on from here after a stop verdict. Twice is once.
+    pub fn continue_writing(&mut self) {
+        self.host.continue_bytes(Direction::Response);
+    }
+
+    /// Sends bytes of the filter's own on from here, behind what went on before: towards the host
+    /// ([`Direction::Request`]) or towards the client. With `end` they are the last of that direction.
+    pub fn inject(&mut self, direction: Direction, bytes: &[u8], end: bool) {
+        self.host.inject_bytes(direction, bytes, end);
+    }
+
+    /// Closes the connection after what was written has left.
+    pub fn close(&mut self) {
+        self.host.close();
+    }
+
+    /// Reports that the extension failed on this connection: its failure policy holds, and it is not called again.
+    pub fn fail(&mut self, error: FilterError) {
+        self.host.fail(error);
+    }
+
+    info_methods!();
+    async_methods!();
+    record_methods!();
+}
