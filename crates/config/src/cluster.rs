@@ -1,0 +1,49 @@
+//! Clusters and the hosts they are made of.
+
+use std::time::Duration;
+
+use crate::{HostAddress, Located};
+
+/// A set of hosts that answer alike, and how to reach them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Which extension chooses a host: `round_robin` unless another is named.
+    pub load_balancing: Located<String>,
+    /// How long a connection may take to be made; 5 s, more than zero.
+    pub connect_timeout: Duration,
+    /// Its hosts.
+    pub host_set: String,
+    /// How connections are kept.
+    pub pool: Pool,
+}
+
+/// How a cluster's connections are kept for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How long an unused one is kept; 60 s, zero is not at all.
+    pub idle_timeout: Duration,
+    /// How many unused ones a worker keeps for each host; 128.
+    pub max_idle: u32,
+    /// After how many requests one is closed; `None` is never.
+    pub max_requests_per_connection: Option<u64>,
+}
+
+/// The hosts of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSet {
+    /// Its name.
+    pub name: String,
+    /// The hosts. No address is there twice.
+    pub hosts: Vec<Host>,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Where it is.
+    pub address: HostAddress,
+    /// Its share of the traffic beside the other hosts' weights, from 1 to 128; 1.
+    pub weight: u32,
+}

@@ -1,0 +1,75 @@
+//! The `http` network filter.
+
+use std::time::Duration;
+
+use crate::{Located, Use};
+
+/// What the `http` filter does with a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// The name of this use: `http` unless `id` is given.
+    pub id: String,
+    /// What each stream passes, in this order.
+    pub stream_filters: Vec<Use>,
+    /// What records each stream when it is complete.
+    pub access_logs: Vec<Use>,
+    /// The route table.
+    pub route_table: Located<String>,
+    /// In which order a response passes the stream filters.
+    pub response_order: ResponseOrder,
+    /// How the proxy's own replies look.
+    pub local_reply: LocalReplyOptions,
+    /// What a request may not exceed.
+    pub limits: HttpLimits,
+    /// How long things may take.
+    pub timeouts: HttpTimeouts,
+    /// How many bytes of a body are held for a side that does not read before the other side is read no more; 64 KiB.
+    pub watermark: u64,
+}
+
+/// In which order a response passes the stream filters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponseOrder {
+    /// Last to first: what touched the request last touches the response first.
+    #[default]
+    Reverse,
+    /// First to last, as written.
+    Config,
+}
+
+/// How the proxy's own replies look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalReplyOptions {
+    /// The status when no host can be reached or none is healthy; 502.
+    pub upstream_unavailable: u16,
+    /// Whether a reply repeats the headers of the request.
+    pub echo_request_headers: bool,
+}
+
+/// What a request may not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Fields in a head; 100.
+    pub fields: u32,
+    /// Bytes of a head; 60 KiB.
+    pub head: u64,
+    /// Bytes of a request line; 8 KiB.
+    pub request_line: u64,
+    /// Bytes of a request's body; `None` is no limit.
+    pub request_body: Option<u64>,
+}
+
+/// How long things may take. Zero is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpTimeouts {
+    /// From a request's first byte to the end of its head; 10 s.
+    pub header: Duration,
+    /// Between two pieces of a request's body; 30 s.
+    pub body_idle: Duration,
+    /// Between two pieces that a client takes of a response; 30 s.
+    pub write_idle: Duration,
+    /// Between two requests of a connection; 60 s.
+    pub idle: Duration,
+    /// From the end of a request's head to the end of the response, where the route sets none; 60 s.
+    pub stream: Duration,
+}

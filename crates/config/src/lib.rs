@@ -1,0 +1,39 @@
+//! A configuration as plain data, and the loader that reads it from YAML.
+//!
+//! What the proxy serves is a set of named **resources**: listeners, route tables, clusters and host sets. They are plain
+//! data, compared by value, and whoever holds one knows that it was checked. This crate defines them and makes them from
+//! a file. Other sources of configuration (a control plane, another proxy's files) make the same resources in their own way.
+//!
+//! A file goes through four levels, each a type of its own:
+//!
+//! ```text
+//! text ── yaml ──▶ Node tree ── decode ──▶ the file's shapes ── lower ──▶ Configuration ── validate ──▶ served
+//!                  every value    no unknown key,               names resolve,             extensions exist and
+//!                  has its place  right types                   nesting undone             accept their own part
+//! ```
+//!
+//! The configuration of an extension stays a [`Node`](transom_api::Node) until [`validate`] gives it to its factory, so a
+//! mistake in it is shown at its own line. At every level all problems that can be found at once are collected in one
+//! [`Report`], which shows the line with a caret under the fault, and says what to do.
+
+mod address;
+mod cluster;
+mod http;
+mod listener;
+mod located;
+mod report;
+mod resources;
+mod route;
+mod usage;
+
+pub use address::{HostAddress, ListenAddress};
+pub use cluster::{Cluster, Host, HostSet, Pool};
+pub use http::{Http, HttpLimits, HttpTimeouts, LocalReplyOptions, ResponseOrder};
+pub use listener::{Listener, NetworkFilter, TcpProxy};
+pub use located::Located;
+pub use report::{Label, Problem, Report, Source, Sources};
+pub use resources::{
+    Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
+};
+pub use route::{Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+pub use usage::{ExtensionName, FailurePolicy, Phase, Use};

@@ -1,0 +1,73 @@
+//! Listeners and their network filters.
+
+use std::time::Duration;
+
+use crate::{Http, ListenAddress, Located, Use};
+
+/// An address on which connections are accepted, and what is done with them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it listens. No two listeners have the same address, unless it has port 0.
+    pub address: Located<ListenAddress>,
+    /// What looks at a connection before anything is read from it.
+    pub listener_filters: Vec<Use>,
+    /// What handles the connection's bytes. The last one is the only one that ends the chain.
+    pub network_filters: Vec<NetworkFilter>,
+    /// How many connections may be open at once; `None` is no limit.
+    pub max_connections: Option<u32>,
+}
+
+/// A network filter. The two that end a chain are part of the proxy and have a shape of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NetworkFilter {
+    /// `http`: HTTP streams, their filters and routes. Ends the chain.
+    Http(Box<Http>),
+    /// `tcp_proxy`: bytes to and from a cluster. Ends the chain.
+    TcpProxy(TcpProxy),
+    /// Any other.
+    Extension(Use),
+}
+
+/// Carries a connection's bytes to a cluster and back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpProxy {
+    /// The name of this use: `tcp_proxy` unless `id` is given.
+    pub id: String,
+    /// The cluster.
+    pub cluster: Located<String>,
+    /// After this time without a byte either way the connection is closed; 1 h, zero is never.
+    pub idle_timeout: Duration,
+    /// How many hosts are tried before the connection is given up; 3, at least 1.
+    pub connect_attempts: u32,
+}
+
+impl NetworkFilter {
+    /// The name of this use.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Http(http) => &http.id,
+            Self::TcpProxy(tcp_proxy) => &tcp_proxy.id,
+            Self::Extension(used) => &used.id,
+        }
+    }
+
+    /// True for a filter that must be the last of its chain.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::TcpProxy(_))
+    }
+}
+
+impl Listener {
+    /// The `http` filter that ends the chain, if one does.
+    #[must_use]
+    pub fn http(&self) -> Option<&Http> {
+        match self.network_filters.last() {
+            Some(NetworkFilter::Http(http)) => Some(http),
+            _ => None,
+        }
+    }
+}

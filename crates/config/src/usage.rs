@@ -1,0 +1,84 @@
+//! The use of an extension: one shape wherever a configuration names one.
+
+use transom_api::{Node, Span};
+
+/// A place in a chain that an extension fills.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// Which extension.
+    pub extension: ExtensionName,
+    /// The name of this use, unique in its chain: what routes call it in `filters`, and what metrics and logs say. The
+    /// extension's name unless `id` is given.
+    pub id: String,
+    /// The extension's own configuration, as written; `null` when there is none.
+    pub config: Node,
+    /// In which part of the request's way a stream filter sees it; `None` is the extension's default.
+    pub phase: Option<Phase>,
+    /// What becomes of the traffic when the extension fails.
+    pub on_failure: FailurePolicy,
+    /// A disabled use stays in the chain and does nothing; a route may not enable it.
+    pub disabled: bool,
+    /// Where the name of the extension stands.
+    pub span: Option<Span>,
+}
+
+/// The name of an extension.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExtensionName {
+    /// Compiled in (`name:`).
+    Builtin(String),
+    /// Declared in `plugins` (`plugin:`).
+    Plugin(String),
+}
+
+/// The parts of a request's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before the route is resolved.
+    BeforeRoute,
+    /// After the route is resolved, also when there is none.
+    AfterRoute,
+    /// After the host is chosen.
+    AfterChooseHost,
+}
+
+/// What becomes of the traffic when an extension fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FailurePolicy {
+    /// The stream or connection fails.
+    #[default]
+    Closed,
+    /// It goes on as if the extension were not there.
+    Open,
+}
+
+impl ExtensionName {
+    /// The name without its kind.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Builtin(name) | Self::Plugin(name) => name,
+        }
+    }
+}
+
+/// All but the place.
+impl PartialEq for Use {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            extension,
+            id,
+            config,
+            phase,
+            on_failure,
+            disabled,
+            span: _,
+        } = self;
+        *extension == other.extension
+            && *id == other.id
+            && *config == other.config
+            && *phase == other.phase
+            && *on_failure == other.on_failure
+            && *disabled == other.disabled
+    }
+}
