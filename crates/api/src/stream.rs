@@ -191,6 +191,18 @@ impl Wants {
         }
     }
 
+    /// True when the filter looks at request bodies or trailers.
+    #[must_use]
+    pub const fn sees_request_body(self) -> bool {
+        self.bits & (Self::REQUEST_BODY.bits | Self::REQUEST_TRAILERS.bits) != 0
+    }
+
+    /// True when the filter looks at response bodies or trailers.
+    #[must_use]
+    pub const fn sees_response_body(self) -> bool {
+        self.bits & (Self::RESPONSE_BODY.bits | Self::RESPONSE_TRAILERS.bits) != 0
+    }
+
     /// True when all of `other`'s callbacks are among these.
     #[must_use]
     pub const fn contains(self, other: Wants) -> bool {

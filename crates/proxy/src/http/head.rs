@@ -86,12 +86,30 @@ impl Head {
         self.presence = presence;
     }
 
-    /// Takes over a decoded head: the `bytes` that its spans point into.
-    pub(crate) fn fill<'h>(&'h mut self, bytes: &[u8]) -> HeadFiller<'h> {
+    /// A sink for the fields of a head that is being decoded. Their spans are good once the decoded bytes were taken
+    /// over by [`Head::adopt`].
+    pub(crate) fn filler(&mut self) -> HeadFiller<'_> {
+        let base = self.arena.len() as u32;
+        HeadFiller { head: self, base }
+    }
+
+    /// Takes over the bytes of the decoded head that the filler's spans point into.
+    pub(crate) fn adopt(&mut self, bytes: &[u8]) -> u32 {
         let base = self.arena.len() as u32;
         self.arena.extend_from_slice(bytes);
         self.presence = Presence::Here;
-        HeadFiller { head: self, base }
+        base
+    }
+
+    /// Makes a span of the bytes adopted at `base` a pseudo-header.
+    pub(crate) fn adopt_pseudo(&mut self, base: u32, pseudo: Pseudo, span: Span) {
+        let range = Range {
+            start: base + span.start,
+            len: span.len,
+        };
+        if let Some(slot) = self.pseudo.get_mut(pseudo as usize) {
+            *slot = Some(range);
+        }
     }
 
     /// The value of a pseudo-header.
@@ -298,14 +316,6 @@ pub(crate) struct HeadFiller<'h> {
 }
 
 impl HeadFiller<'_> {
-    /// Makes a span of the decoded head a pseudo-header.
-    pub(crate) fn pseudo(&mut self, pseudo: Pseudo, span: Span) {
-        let range = self.range(span);
-        if let Some(slot) = self.head.pseudo.get_mut(pseudo as usize) {
-            *slot = Some(range);
-        }
-    }
-
     fn range(&self, span: Span) -> Range {
         Range {
             start: self.base + span.start,
@@ -317,12 +327,8 @@ impl HeadFiller<'_> {
 impl FieldSink for HeadFiller<'_> {
     #[inline]
     fn field(&mut self, field: DecodedField) {
-        // Connection fields concern one hop (RFC 9110 section 7.6.1); Host is the authority.
-        if field.hop_by_hop {
-            return;
-        }
-        if field.known == Known::Host {
-            self.pseudo(Pseudo::Authority, field.value);
+        // Connection fields concern one hop (RFC 9110 section 7.6.1); Host is the authority, which the decoder names.
+        if field.hop_by_hop || field.known == Known::Host {
             return;
         }
         self.head.fields.push(Field {

@@ -1,0 +1,202 @@
+//! A listener's chain of stream filters as one worker holds it, and the generations of each of its places.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
+use transom_api::{AccessLogWorker, AfterFailure, Direction, FailurePolicy, Phase, Wants};
+
+/// The chain of a listener. Immutable but for the generations of its places.
+pub(crate) struct Chain {
+    /// The places in configuration order; a filter's number is its index here.
+    pub(crate) places: Vec<Rc<Place>>,
+    request_order: Vec<u16>,
+    response_order: Vec<u16>,
+    /// Where in the request order each phase ends.
+    bounds: [usize; 3],
+    request_position: Vec<u16>,
+    response_position: Vec<u16>,
+    /// What is told of each finished stream.
+    pub(crate) access_logs: Vec<Rc<dyn AccessLogWorker>>,
+}
+
+/// A place in a chain: one use of a filter, with the generations that it has now.
+pub(crate) struct Place {
+    /// The instance name of the use.
+    pub(crate) name: Rc<str>,
+    pub(crate) phase: Phase,
+    pub(crate) policy: FailurePolicy,
+    /// Clusters that callouts may go to.
+    pub(crate) clusters: Vec<String>,
+    generations: RefCell<Vec<Rc<Generation>>>,
+    /// Counts streams to share them out among the generations.
+    turn: Cell<u32>,
+}
+
+/// One prepared configuration in a place, as built on this worker.
+pub(crate) struct Generation {
+    pub(crate) id: u64,
+    /// How many of a hundred new streams it gets while there is another generation.
+    pub(crate) share: Cell<u8>,
+    pub(crate) config: Arc<dyn StreamFilterConfig>,
+    worker: RefCell<Option<Rc<dyn StreamFilterWorker>>>,
+    pub(crate) wants: Wants,
+    /// Streams that hold it.
+    pub(crate) streams: Cell<usize>,
+    pub(crate) failures: Cell<u64>,
+    /// Rebuilds that failed in a row: the pause before the next grows with them.
+    pub(crate) rebuilds: Cell<u32>,
+}
+
+impl Chain {
+    pub(crate) fn new(
+        places: Vec<Rc<Place>>,
+        access_logs: Vec<Rc<dyn AccessLogWorker>>,
+        reverse_responses: bool,
+    ) -> Self {
+        let mut request_order: Vec<u16> = (0..places.len() as u16).collect();
+        // Stable: within a phase the order of the configuration holds.
+        request_order.sort_by_key(|filter| places.get(usize::from(*filter)).map(|place| place.phase));
+        let mut response_order: Vec<u16> = if reverse_responses {
+            // A response goes back the way that its request came.
+            request_order.clone()
+        } else {
+            (0..places.len() as u16).collect()
+        };
+        if reverse_responses {
+            response_order.reverse();
+        }
+        let end_of = |phase: Phase| places.iter().filter(|place| place.phase <= phase).count();
+        let bounds = [Phase::BeforeRoute, Phase::AfterRoute, Phase::AfterChooseHost].map(end_of);
+        Self {
+            request_position: invert(&request_order),
+            response_position: invert(&response_order),
+            places,
+            request_order,
+            response_order,
+            bounds,
+            access_logs,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The filter at a position of a direction's order.
+    pub(crate) fn filter_at(&self, direction: Direction, position: usize) -> Option<usize> {
+        let order = match direction {
+            Direction::Request => &self.request_order,
+            Direction::Response => &self.response_order,
+        };
+        order.get(position).map(|filter| usize::from(*filter))
+    }
+
+    /// The position of a filter in a direction's order.
+    pub(crate) fn position_of(&self, direction: Direction, filter: usize) -> usize {
+        let positions = match direction {
+            Direction::Request => &self.request_position,
+            Direction::Response => &self.response_position,
+        };
+        positions.get(filter).map_or(usize::MAX, |position| usize::from(*position))
+    }
+
+    /// Where the request phase ends in the request order.
+    pub(crate) fn end_of(&self, phase: Phase) -> usize {
+        let [before_route, after_route, after_choose_host] = self.bounds;
+        match phase {
+            Phase::BeforeRoute => before_route,
+            Phase::AfterRoute => after_route,
+            Phase::AfterChooseHost => after_choose_host,
+        }
+    }
+}
+
+fn invert(order: &[u16]) -> Vec<u16> {
+    let mut positions = vec![0; order.len()];
+    for (position, filter) in order.iter().enumerate() {
+        if let Some(slot) = positions.get_mut(usize::from(*filter)) {
+            *slot = position as u16;
+        }
+    }
+    positions
+}
+
+impl Place {
+    pub(crate) fn new(
+        name: &str,
+        phase: Phase,
+        policy: FailurePolicy,
+        clusters: Vec<String>,
+        generations: Vec<Rc<Generation>>,
+    ) -> Self {
+        Self {
+            name: Rc::from(name),
+            phase,
+            policy,
+            clusters,
+            generations: RefCell::new(generations),
+            turn: Cell::new(0),
+        }
+    }
+
+    /// The generation that the next stream takes. Shares are dealt evenly: with 10 of a hundred every tenth stream
+    /// goes to the newer one, not ten in a row.
+    pub(crate) fn pick(&self) -> Option<Rc<Generation>> {
+        let generations = self.generations.borrow();
+        let [older @ .., newest] = generations.as_slice() else {
+            return None;
+        };
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        for generation in older {
+            let share = u64::from(generation.share.get());
+            // Bresenham: the share's multiple grows over a whole hundred at this turn.
+            let turn = u64::from(turn);
+            if (turn + 1) * share / 100 > turn * share / 100 {
+                return Some(Rc::clone(generation));
+            }
+        }
+        Some(Rc::clone(newest))
+    }
+
+    pub(crate) fn generations(&self) -> Vec<Rc<Generation>> {
+        self.generations.borrow().clone()
+    }
+
+    /// Puts other generations in, the newest last; gives back those that were there.
+    pub(crate) fn replace(&self, generations: Vec<Rc<Generation>>) -> Vec<Rc<Generation>> {
+        self.generations.replace(generations)
+    }
+}
+
+impl Generation {
+    pub(crate) fn new(id: u64, config: Arc<dyn StreamFilterConfig>, worker: Rc<dyn StreamFilterWorker>) -> Self {
+        Self {
+            id,
+            share: Cell::new(100),
+            wants: config.wants(),
+            config,
+            worker: RefCell::new(Some(worker)),
+            streams: Cell::new(0),
+            failures: Cell::new(0),
+            rebuilds: Cell::new(0),
+        }
+    }
+
+    /// The worker's part; `None` while it is being rebuilt.
+    pub(crate) fn worker(&self) -> Option<Rc<dyn StreamFilterWorker>> {
+        self.worker.borrow().clone()
+    }
+
+    pub(crate) fn set_worker(&self, worker: Option<Rc<dyn StreamFilterWorker>>) -> Option<Rc<dyn StreamFilterWorker>> {
+        self.worker.replace(worker)
+    }
+
+    /// Counts a failure; true when the worker's part is to be rebuilt.
+    pub(crate) fn note_failure(&self) -> bool {
+        self.failures.set(self.failures.get() + 1);
+        self.config.after_failure() == AfterFailure::Rebuild
+    }
+}

@@ -1,0 +1,154 @@
+//! What is known of a stream beside its messages: the attributes.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use transom_api::{Attribute, FilterState, MetadataValue, attribute};
+
+use crate::error::Flags;
+use crate::http::head::{Head, Pseudo};
+
+/// What all streams of a connection share.
+#[derive(Debug)]
+pub(crate) struct ConnectionInfo {
+    pub(crate) id: u64,
+    pub(crate) listener: Rc<str>,
+    /// The client's address; `None` for a Unix socket.
+    pub(crate) source: Option<SocketAddr>,
+    /// The address that the client connected to; `None` for a Unix socket.
+    pub(crate) destination: Option<SocketAddr>,
+    pub(crate) scheme: &'static str,
+    pub(crate) state: RefCell<FilterState>,
+}
+
+/// What is known of one stream.
+#[derive(Debug)]
+pub(crate) struct StreamInfo {
+    pub(crate) start: Instant,
+    pub(crate) end: Option<Instant>,
+    pub(crate) protocol: &'static str,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) flags: Flags,
+    /// Why the response is what it is.
+    pub(crate) details: Cow<'static, str>,
+    pub(crate) upstream: Option<Cow<'static, str>>,
+    pub(crate) cluster: Option<Rc<str>>,
+    pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(crate) filter_state: FilterState,
+}
+
+impl StreamInfo {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            end: None,
+            protocol: "HTTP/1.1",
+            request_bytes: 0,
+            response_bytes: 0,
+            flags: Flags::default(),
+            details: Cow::Borrowed(""),
+            upstream: None,
+            cluster: None,
+            metadata: BTreeMap::new(),
+            filter_state: FilterState::default(),
+        }
+    }
+
+    /// Makes it as new for the next request of a connection.
+    pub(crate) fn reset(&mut self, start: Instant) {
+        self.start = start;
+        self.end = None;
+        self.request_bytes = 0;
+        self.response_bytes = 0;
+        self.flags = Flags::default();
+        self.details = Cow::Borrowed("");
+        self.upstream = None;
+        self.cluster = None;
+        self.metadata.clear();
+        self.filter_state.clear();
+    }
+}
+
+/// Where attributes are read from.
+pub(crate) struct Attributes<'a> {
+    pub(crate) connection: &'a ConnectionInfo,
+    pub(crate) info: &'a StreamInfo,
+    pub(crate) request: &'a Head,
+    pub(crate) response: &'a Head,
+    pub(crate) route_name: Option<&'a str>,
+    pub(crate) virtual_host: Option<&'a str>,
+}
+
+impl<'a> Attributes<'a> {
+    /// The attribute under a name of Envoy's.
+    pub(crate) fn get(&self, name: &str) -> Option<Attribute<'a>> {
+        if let Some(attribute) = connection_attribute(self.connection, name) {
+            return Some(attribute);
+        }
+        let path = || self.request.pseudo(Pseudo::Path);
+        let borrowed = |bytes: &'a [u8]| Attribute::Bytes(Cow::Borrowed(bytes));
+        let count = |bytes: u64| Attribute::Int(i64::try_from(bytes).unwrap_or(i64::MAX));
+        match name {
+            attribute::REQUEST_PATH => path().map(borrowed),
+            attribute::REQUEST_URL_PATH => path().map(|path| borrowed(split_query(path).0)),
+            attribute::REQUEST_QUERY => path().map(|path| borrowed(split_query(path).1)),
+            attribute::REQUEST_HOST => self.request.pseudo(Pseudo::Authority).map(borrowed),
+            attribute::REQUEST_SCHEME => self.request.pseudo(Pseudo::Scheme).map(borrowed),
+            attribute::REQUEST_METHOD => self.request.pseudo(Pseudo::Method).map(borrowed),
+            attribute::REQUEST_PROTOCOL => Some(borrowed(self.info.protocol.as_bytes())),
+            attribute::REQUEST_ID => self.request.get(b"x-request-id", 0).map(borrowed),
+            attribute::REQUEST_TIME => SystemTime::now()
+                .checked_sub(self.info.start.elapsed())
+                .map(Attribute::Time),
+            attribute::REQUEST_DURATION => {
+                let end = self.info.end.unwrap_or_else(Instant::now);
+                Some(Attribute::Duration(end.saturating_duration_since(self.info.start)))
+            }
+            attribute::REQUEST_SIZE => Some(count(self.info.request_bytes)),
+            attribute::RESPONSE_SIZE => Some(count(self.info.response_bytes)),
+            attribute::RESPONSE_CODE => match self.response.status() {
+                0 => None,
+                status => Some(Attribute::Int(status.into())),
+            },
+            attribute::RESPONSE_CODE_DETAILS if !self.info.details.is_empty() => {
+                Some(borrowed(self.info.details.as_bytes()))
+            }
+            attribute::RESPONSE_FLAGS => Some(Attribute::Bytes(Cow::Owned(self.info.flags.to_string().into_bytes()))),
+            attribute::UPSTREAM_ADDRESS => self.info.upstream.as_ref().map(|address| borrowed(address.as_bytes())),
+            attribute::CLUSTER_NAME => self.info.cluster.as_ref().map(|name| borrowed(name.as_bytes())),
+            attribute::ROUTE_NAME => self.route_name.map(|name| borrowed(name.as_bytes())),
+            attribute::VIRTUAL_HOST_NAME => self.virtual_host.map(|name| borrowed(name.as_bytes())),
+            _ => None,
+        }
+    }
+}
+
+/// The attributes that a connection has before it has streams.
+pub(crate) fn connection_attribute<'a>(connection: &'a ConnectionInfo, name: &str) -> Option<Attribute<'a>> {
+    let address = |address: Option<SocketAddr>| {
+        address.map(|address| Attribute::Bytes(Cow::Owned(address.to_string().into_bytes())))
+    };
+    let port = |address: Option<SocketAddr>| address.map(|address| Attribute::Int(address.port().into()));
+    match name {
+        attribute::SOURCE_ADDRESS => address(connection.source),
+        attribute::SOURCE_PORT => port(connection.source),
+        attribute::DESTINATION_ADDRESS => address(connection.destination),
+        attribute::DESTINATION_PORT => port(connection.destination),
+        attribute::CONNECTION_ID => Some(Attribute::Int(i64::try_from(connection.id).unwrap_or(i64::MAX))),
+        attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(connection.listener.as_bytes()))),
+        _ => None,
+    }
+}
+
+/// A path's part before its first question mark, and what stands behind it.
+pub(crate) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().position(|byte| *byte == b'?') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (path, &[]),
+    }
+}

@@ -1,0 +1,585 @@
+//! A stream: one request and its response on their way through the chain, as a machine without I/O.
+//!
+//! The driver (an exchange) tells it what happened (`request_head`, `data`, `upstream_failed`, `timeout`, …) and then
+//! carries out what it wants: take what has left the chain ([`Stream::outgoing`]), read on
+//! ([`Stream::wants_input`]), connect the chosen host. Filters run inside these calls, one at a time; what a
+//! filter asks for is recorded and done after its callback has returned, so no filter is ever called or dropped inside
+//! another's callback.
+//!
+//! - [`passage`]: how heads, data and trailers go from filter to filter;
+//! - [`context`]: what a filter sees and can do;
+//! - [`side`]: the state of one direction; [`chain`]: the places and their generations;
+//! - [`reply`]: answers of the proxy's own.
+
+mod actions;
+pub(crate) mod chain;
+mod context;
+pub(crate) mod info;
+mod passage;
+mod reply;
+pub(crate) mod side;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use transom_api::event::Address;
+use transom_api::{
+    Direction, Event, FailurePolicy, FilterError, Phase, Record, ResetReason, Stream as FilterContext, StreamFilter,
+    StreamInstance, Wants,
+};
+
+use self::actions::Actions;
+use self::chain::{Chain, Generation};
+use self::context::Context;
+pub(crate) use self::info::split_query;
+use self::info::{Attributes, ConnectionInfo, StreamInfo};
+use self::side::{End, Side};
+use crate::cluster::WorkerHost;
+use crate::error::{Fault, Flags};
+use crate::http::HttpListener;
+use crate::http::head::{Head, Pseudo};
+use crate::router::{FilterOverride, RouteIndex, WorkerTable};
+use crate::worker::Worker;
+
+/// One request and its response.
+pub(crate) struct Stream {
+    slots: Vec<Slot>,
+    core: Core,
+}
+
+/// All of a stream but its filters, so that a filter can be called with the rest of the stream in hand.
+pub(crate) struct Core {
+    pub(crate) request: Message,
+    pub(crate) response: Message,
+    pub(crate) info: StreamInfo,
+    worker: Rc<Worker>,
+    connection: Rc<ConnectionInfo>,
+    listener: Rc<HttpListener>,
+    chain: Rc<Chain>,
+    table: WorkerTable,
+    actions: Actions,
+    route: RouteState,
+    host: Option<Rc<WorkerHost>>,
+    phase: Phase,
+    rematches: u8,
+    slot: Option<(u32, u32)>,
+    /// The stream ends without (the rest of) an answer.
+    over: bool,
+}
+
+/// One direction's message.
+#[derive(Default)]
+pub(crate) struct Message {
+    pub(crate) head: Head,
+    pub(crate) trailers: Head,
+    /// The length of the body as announced by its sender.
+    pub(crate) content_length: Option<u64>,
+    /// A filter said that it may change the body's length.
+    pub(crate) length_changes: bool,
+    pub(crate) side: Side,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RouteState {
+    #[default]
+    Unresolved,
+    Resolved(Option<RouteIndex>),
+}
+
+/// A filter of this stream.
+struct Slot {
+    instance: StreamInstance,
+    generation: Option<Rc<Generation>>,
+    /// It failed: never called again.
+    failed: bool,
+    /// The rest of its phase was skipped: its request callbacks are not called.
+    skipped: bool,
+}
+
+/// What has left the chain in one direction and waits for the wire.
+pub(crate) struct Outgoing<'s> {
+    pub(crate) message: &'s mut Message,
+}
+
+/// How a callback left its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    /// As the verdict says.
+    On,
+    /// The same filter is to be called again.
+    Again,
+    /// The direction goes on no more: a local reply or the end of the stream took its place.
+    Diverted,
+}
+
+impl Stream {
+    /// A stream that [`Stream::begin`] makes ready. Streams are used again: their memory stays.
+    pub(crate) fn new(worker: Rc<Worker>, connection: Rc<ConnectionInfo>, listener: Rc<HttpListener>) -> Self {
+        Self {
+            slots: Vec::new(),
+            core: Core {
+                request: Message::default(),
+                response: Message::default(),
+                info: StreamInfo::new(),
+                chain: Rc::clone(&listener.chain),
+                table: Rc::clone(&listener.table),
+                worker,
+                connection,
+                listener,
+                actions: Actions::default(),
+                route: RouteState::Unresolved,
+                host: None,
+                phase: Phase::BeforeRoute,
+                rematches: 0,
+                slot: None,
+                over: false,
+            },
+        }
+    }
+
+    /// Makes the stream new, for a request of this connection. It takes the listener's current chain and routes.
+    pub(crate) fn reset(&mut self, connection: &Rc<ConnectionInfo>, listener: &Rc<HttpListener>, start: Instant) {
+        let core = &mut self.core;
+        core.info.reset(start);
+        for message in [&mut core.request, &mut core.response] {
+            message.head.clear();
+            message.trailers.clear();
+            message.content_length = None;
+            message.length_changes = false;
+            message.side.clear();
+        }
+        if !Rc::ptr_eq(&core.connection, connection) {
+            core.connection = Rc::clone(connection);
+        }
+        if !Rc::ptr_eq(&core.listener, listener) {
+            core.listener = Rc::clone(listener);
+            core.chain = Rc::clone(&listener.chain);
+            core.table = Rc::clone(&listener.table);
+        }
+        core.route = RouteState::Unresolved;
+        core.host = None;
+        core.phase = Phase::BeforeRoute;
+        core.rematches = 0;
+        core.over = false;
+    }
+
+    /// The request's head is in [`Core::request`]: makes the filters and lets the head go through the chain.
+    pub(crate) fn request_head(&mut self, end: bool) {
+        let failed = self.make_filters();
+        let side = &mut self.core.request.side;
+        side.begun = true;
+        side.head_end = end;
+        side.input_ended = end;
+        match failed {
+            Some(fault) => self.fault(&fault),
+            None => self.run_head(Direction::Request),
+        }
+    }
+
+    /// The response's head is in [`Core::response`]: lets it go through the chain.
+    pub(crate) fn response_head(&mut self, end: bool) {
+        let core = &mut self.core;
+        if core.over || core.response.side.begun {
+            return;
+        }
+        core.info.details = Cow::Borrowed("via_upstream");
+        let side = &mut core.response.side;
+        side.begun = true;
+        side.head_end = end;
+        side.input_ended = end;
+        self.run_head(Direction::Response);
+    }
+
+    /// A piece of a body came; `end`: nothing follows it.
+    pub(crate) fn data(&mut self, direction: Direction, bytes: Bytes, end: bool) {
+        self.note_data(direction, bytes.len(), end);
+        self.pass_data(direction, 0, bytes, end.then_some(End::Plain));
+    }
+
+    /// A piece of a body went by the chain because no filter of the chain wants it: [`Stream::is_open`].
+    pub(crate) fn note_data(&mut self, direction: Direction, len: usize, end: bool) {
+        let core = &mut self.core;
+        match direction {
+            Direction::Request => core.info.request_bytes += len as u64,
+            Direction::Response => core.info.response_bytes += len as u64,
+        }
+        core.message_mut(direction).side.input_ended |= end;
+    }
+
+    /// Trailers came; they are in the message.
+    pub(crate) fn trailers(&mut self, direction: Direction) {
+        self.core.message_mut(direction).side.input_ended = true;
+        self.pass_trailers(direction, 0);
+    }
+
+    /// Whether data of this direction may go by the chain: the head has left, nothing waits, and no filter looks.
+    pub(crate) fn is_open(&self, direction: Direction) -> bool {
+        let side = &self.core.message(direction).side;
+        side.released && !side.data_filters && side.cut_at.is_none() && !side.aborted && side.out.is_empty() && side.out_end.is_none()
+    }
+
+    /// Whether more input of this direction is welcome. No, while what waits in the chain is over the watermark and
+    /// no filter keeps it with a limit of its own.
+    pub(crate) fn wants_input(&self, direction: Direction) -> bool {
+        let side = &self.core.message(direction).side;
+        if side.input_ended {
+            return false;
+        }
+        side.holds.is_empty() && side.out.is_empty()
+            || side.buffers()
+            || side.waiting() < self.core.listener.watermark
+    }
+
+    /// What has left the chain in a direction.
+    pub(crate) fn outgoing(&mut self, direction: Direction) -> Outgoing<'_> {
+        Outgoing {
+            message: self.core.message_mut(direction),
+        }
+    }
+
+    /// The driver took bytes out: tells the filters when a direction went over its watermark or came under it.
+    pub(crate) fn check_watermark(&mut self, direction: Direction, beyond: usize) {
+        let limit = self.core.listener.watermark;
+        let side = &mut self.core.message_mut(direction).side;
+        let above = side.out.len() + beyond >= limit;
+        // Half-way down, so that a steady flow does not make an event of every read.
+        let under = side.out.len() + beyond <= limit / 2;
+        if above && !side.above_watermark || under && side.above_watermark {
+            side.above_watermark = above;
+            self.tell_all(|| Event::Watermark { direction, above });
+        }
+    }
+
+    /// Something happened to one filter.
+    pub(crate) fn event(&mut self, filter: usize, event: Event) {
+        if self.core.over {
+            return;
+        }
+        self.call(filter, |filter, context| filter.on_event(context, event));
+        self.settle(filter);
+    }
+
+    /// The listener drains.
+    pub(crate) fn drain(&mut self) {
+        self.tell_all(|| Event::Drain);
+    }
+
+    /// No answer can come from the host: answers in its place.
+    pub(crate) fn fault(&mut self, fault: &Fault) {
+        self.core.info.flags.add(fault.flags());
+        let reply = fault.reply(self.core.listener.local_reply);
+        self.answer(reply, None);
+    }
+
+    /// Ends the stream: the filters are told (when it ended early, why), then the access log, then they are dropped.
+    pub(crate) fn finish(&mut self, early: Option<ResetReason>) {
+        self.core.over = true;
+        if let Some(reason) = early {
+            self.core.info.flags.add(match reason {
+                ResetReason::Downstream => Flags::DOWNSTREAM_CONNECTION_TERMINATION,
+                ResetReason::Upstream => Flags::UPSTREAM_CONNECTION_TERMINATION,
+                ResetReason::Timeout => Flags::STREAM_IDLE_TIMEOUT,
+                _ => Flags::LOCAL_RESET,
+            });
+            self.tell_all(|| Event::Reset(reason));
+        }
+        self.core.info.end = Some(Instant::now());
+        for filter in 0..self.slots.len() {
+            if self.wants(filter, Wants::COMPLETE) {
+                self.call(filter, StreamFilter::on_stream_complete);
+            }
+        }
+        self.write_access_log();
+        if let Some((slot, _)) = self.core.slot.take() {
+            self.core.worker.mailboxes.release(slot);
+        }
+        if self.core.actions.any {
+            self.core.actions.take();
+        }
+        self.core.host = None;
+        for slot in self.slots.drain(..) {
+            if let Some(generation) = &slot.generation {
+                generation.streams.set(generation.streams.get().saturating_sub(1));
+            }
+            // A filter that panics while it is dropped must not take the worker along.
+            if catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
+                tracing::error!("a stream filter panicked while it was dropped");
+            }
+        }
+    }
+
+    /// Whether the stream ended without an answer: the driver gives up the connection.
+    pub(crate) fn is_over(&self) -> bool {
+        self.core.over
+    }
+
+    /// The host that was chosen.
+    pub(crate) fn host(&self) -> Option<&Rc<WorkerHost>> {
+        self.core.host.as_ref()
+    }
+
+    /// Chooses another host for another attempt; no filter runs.
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    /// The mailbox of this stream, if any of its filters asked for one.
+    pub(crate) fn mailbox(&self) -> Option<u32> {
+        self.core.slot.map(|(slot, _)| slot)
+    }
+
+    fn make_filters(&mut self) -> Option<Fault> {
+        let chain = Rc::clone(&self.core.chain);
+        let mut failed = None;
+        for (filter, place) in chain.places.iter().enumerate() {
+            let Some(generation) = place.pick() else { continue };
+            let mut slot = Slot {
+                instance: StreamInstance::Skip,
+                generation: None,
+                failed: false,
+                skipped: false,
+            };
+            let made = match generation.worker() {
+                Some(worker) => {
+                    let mut context = Context::new(&mut self.core, filter, generation.wants);
+                    let mut context = FilterContext::new(&mut context);
+                    catch_unwind(AssertUnwindSafe(|| worker.stream(&mut context)))
+                        .unwrap_or_else(|panic| Err(panicked(&*panic)))
+                }
+                None => Err(FilterError::unavailable("the worker's part is being rebuilt")),
+            };
+            generation.streams.set(generation.streams.get() + 1);
+            match made {
+                Ok(instance) => {
+                    let wants = generation.wants;
+                    let core = &mut self.core;
+                    core.request.side.data_filters |= wants.sees_request_body();
+                    core.response.side.data_filters |= wants.sees_response_body();
+                    core.request.length_changes |= wants.contains(Wants::CHANGES_REQUEST_LENGTH);
+                    core.response.length_changes |= wants.contains(Wants::CHANGES_RESPONSE_LENGTH);
+                    slot.instance = instance;
+                    slot.generation = Some(generation);
+                }
+                Err(error) => {
+                    slot.generation = Some(generation);
+                    slot.failed = true;
+                    self.slots.push(slot);
+                    let fault = self.note_failure(filter, &error);
+                    failed = failed.or(fault);
+                    continue;
+                }
+            }
+            self.slots.push(slot);
+        }
+        failed
+    }
+
+    /// Calls a filter; `None` when it cannot be called or panicked.
+    fn call<R>(
+        &mut self,
+        filter: usize,
+        callback: impl FnOnce(&mut dyn StreamFilter, &mut FilterContext<'_>) -> R,
+    ) -> Option<R> {
+        let Self { slots, core } = self;
+        let slot = slots.get_mut(filter)?;
+        let generation = slot.generation.as_deref()?;
+        if slot.failed {
+            return None;
+        }
+        let mut context = Context::new(core, filter, generation.wants);
+        let mut context = FilterContext::new(&mut context);
+        let outcome = match &mut slot.instance {
+            StreamInstance::Own(instance) => {
+                catch_unwind(AssertUnwindSafe(|| callback(&mut **instance, &mut context)))
+            }
+            StreamInstance::Shared(instance) => {
+                // Callbacks never nest, so nobody else has it; if that were broken, skipping is better than a panic.
+                let Ok(mut instance) = instance.try_borrow_mut() else {
+                    return None;
+                };
+                catch_unwind(AssertUnwindSafe(|| callback(&mut *instance, &mut context)))
+            }
+            StreamInstance::Skip => return None,
+        };
+        match outcome {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                slot.failed = true;
+                core.actions.any = true;
+                core.actions.fail = Some(panicked(&*panic));
+                None
+            }
+        }
+    }
+
+    /// Whether a filter is to be called for `callback`.
+    fn wants(&self, filter: usize, callback: Wants) -> bool {
+        self.slots.get(filter).is_some_and(|slot| {
+            !slot.failed
+                && !matches!(slot.instance, StreamInstance::Skip)
+                && slot.generation.as_ref().is_some_and(|generation| generation.wants.contains(callback))
+        })
+    }
+
+    /// Whether a filter is to be called for `callback` now, by its wants, by the route and by what was skipped.
+    fn is_called(&self, direction: Direction, filter: usize, callback: Wants) -> bool {
+        self.wants(filter, callback)
+            && !(direction == Direction::Request && self.slots.get(filter).is_some_and(|slot| slot.skipped))
+            && !self.core.is_disabled(filter)
+    }
+
+    /// Counts a failure of a filter and has its worker part rebuilt if it asks for that; the fault to answer with, if
+    /// its policy is `closed`.
+    fn note_failure(&mut self, filter: usize, error: &FilterError) -> Option<Fault> {
+        let slot = self.slots.get_mut(filter)?;
+        slot.failed = true;
+        let place = self.core.chain.places.get(filter)?;
+        tracing::warn!(filter = &*place.name, error = %error, "a stream filter failed");
+        self.core.worker.count_filter_failure();
+        if let Some(generation) = &slot.generation
+            && generation.note_failure()
+        {
+            self.core.worker.rebuild(generation);
+        }
+        match place.policy {
+            FailurePolicy::Open => None,
+            FailurePolicy::Closed => Some(Fault::FilterFailed {
+                name: place.name.to_string(),
+                status: error.status,
+            }),
+        }
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
+        for filter in 0..self.slots.len() {
+            if self.call(filter, |filter, context| filter.on_event(context, event())).is_some()
+                || self.core.actions.any
+            {
+                self.settle(filter);
+            }
+        }
+    }
+
+    fn write_access_log(&mut self) {
+        let chain = Rc::clone(&self.core.chain);
+        if chain.access_logs.is_empty() {
+            return;
+        }
+        let context = Context::new(&mut self.core, usize::MAX, Wants::NOTHING);
+        for log in &chain.access_logs {
+            let record = Record::new(&context);
+            if catch_unwind(AssertUnwindSafe(|| log.log(&record))).is_err() {
+                tracing::error!("an access log panicked");
+            }
+        }
+    }
+}
+
+impl Core {
+    /// The filter's address in the worker's mailboxes.
+    fn address(&mut self, filter: usize) -> Address {
+        let (slot, generation) = *self.slot.get_or_insert_with(|| self.worker.mailboxes.claim());
+        Address {
+            slot,
+            generation,
+            filter: filter as u32,
+        }
+    }
+
+    pub(crate) fn attributes(&self) -> Attributes<'_> {
+        let route = match self.route {
+            RouteState::Resolved(Some(index)) => self.table.route(index),
+            _ => None,
+        };
+        Attributes {
+            connection: &self.connection,
+            info: &self.info,
+            request: &self.request.head,
+            response: &self.response.head,
+            route_name: route.and_then(|(_, route)| route.name.as_deref()),
+            virtual_host: route.map(|(virtual_host, _)| virtual_host.name.as_str()),
+        }
+    }
+
+    /// The route's own time limit for the whole stream.
+    pub(crate) fn route_timeout(&self) -> Option<std::time::Duration> {
+        match self.route {
+            RouteState::Resolved(Some(index)) => self.table.route(index)?.1.timeout,
+            _ => None,
+        }
+    }
+
+    fn clear_route(&mut self) {
+        self.route = RouteState::Unresolved;
+        self.host = None;
+    }
+
+    /// The route that the request's headers ask for now.
+    fn look_up_route(&self) -> Option<RouteIndex> {
+        let authority = self.request.head.pseudo(Pseudo::Authority).unwrap_or_default();
+        let path = self.request.head.pseudo(Pseudo::Path).unwrap_or_default();
+        self.table.find(authority, path)
+    }
+
+    fn resolve_route(&mut self) -> Option<RouteIndex> {
+        if let RouteState::Resolved(route) = self.route {
+            return route;
+        }
+        let route = self.look_up_route();
+        self.route = RouteState::Resolved(route);
+        route
+    }
+
+    /// What the route says of a filter. Before the route is resolved it is looked up for this question only, because
+    /// filters may still change what it depends on.
+    fn override_of(&self, name: &str) -> Option<&FilterOverride> {
+        if !self.table.has_overrides() {
+            return None;
+        }
+        let index = match self.route {
+            RouteState::Resolved(route) => route?,
+            RouteState::Unresolved => self.look_up_route()?,
+        };
+        self.table.override_of(index, name)
+    }
+
+    fn is_disabled(&self, filter: usize) -> bool {
+        self.table.has_overrides()
+            && self
+                .chain
+                .places
+                .get(filter)
+                .is_some_and(|place| matches!(self.override_of(&place.name), Some(FilterOverride::Disabled)))
+    }
+
+    /// Chooses a host of the route's cluster.
+    fn choose_host(&mut self) -> Result<(), Fault> {
+        let index = self.resolve_route().ok_or(Fault::NoRoute)?;
+        let (_, route) = self.table.route(index).ok_or(Fault::NoRoute)?;
+        let cluster = self.worker.cluster(route.cluster).ok_or(Fault::NoCluster)?;
+        self.info.cluster = Some(Rc::clone(&cluster.name));
+        let host = cluster.pick().ok_or(Fault::NoHealthyHost)?;
+        self.host = Some(host);
+        Ok(())
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> FilterError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    FilterError::broken(match text {
+        Some(text) => format!("it panicked: {text}"),
+        None => "it panicked".to_owned(),
+    })
+}
