@@ -1,14 +1,13 @@
 //! What heads of both directions have in common once `httparse` has taken them apart.
 
-use crate::bytes::trim;
 use crate::error::DecodeError;
 use crate::facts::Facts;
 use crate::field::{Field, FieldSink, Known};
 use crate::limits::Limits;
 use crate::span::Span;
 
-/// Slots for fields on the stack, for limits up to the default and a bit.
-pub(crate) const FEW: usize = 128;
+/// Slots for fields on the stack, for limits up to the default: less than a page, so no stack probe.
+pub(crate) const FEW: usize = 100;
 /// The same for all other limits: 32 KiB of stack.
 pub(crate) const MANY: usize = Limits::MOST_FIELDS as usize;
 
@@ -18,56 +17,83 @@ pub(crate) fn line_length(start: usize, target: Span) -> usize {
     (target.end() as usize).saturating_sub(start) + " HTTP/1.1".len()
 }
 
-/// Classifies the fields of the head that ends at `end`, and gathers what they say. `None`: a line of the head ends in
-/// a bare LF, which `httparse` takes.
+/// Classifies the fields of `block`, a whole head that begins at `start` of `input`, into `kinds`, and gathers what they
+/// say. False: a line of the head ends in a bare LF, which `httparse` takes and the limits do not.
 #[inline]
-pub(crate) fn gather<const N: usize>(
+pub(crate) fn gather(
     headers: &[httparse::Header<'_>],
-    input: &[u8],
-    end: usize,
-    limits: &Limits,
+    block: &[u8],
+    allow_bare_lf: bool,
     facts: &mut Facts,
-) -> Result<Option<[Known; N]>, DecodeError> {
-    let mut kinds = [Known::Other; N];
-    // Each line is followed by a name or by the end of the head: two bytes before that tell how it ended.
-    let mut crlf = ends_in_crlf(input, end) && ends_in_crlf(input, end.saturating_sub(2));
-    for (header, kind) in headers.iter().zip(&mut kinds) {
-        let name = Span::locate(header.name.as_bytes(), input);
-        crlf &= ends_in_crlf(input, name.start as usize);
-        *kind = Known::of(header.name.as_bytes());
+    kinds: &mut [Known],
+    input: &[u8],
+) -> Result<bool, DecodeError> {
+    // That there is a LF before each name and at the end is certain; what stands before the LF tells how the line ended.
+    let mut crlf = before(block, block.len(), 2) == b'\r' && before(block, block.len(), 4) == b'\r';
+    for (header, kind) in headers.iter().zip(kinds) {
+        let name = header.name.as_bytes();
+        crlf &= before(block, name.as_ptr().addr() - block.as_ptr().addr(), 2) == b'\r';
+        *kind = Known::of(name);
         if *kind != Known::Other {
-            let value = trim(header.value);
-            facts.note(*kind, value, Span::locate(value, input), input)?;
+            // `httparse` has trimmed the value.
+            facts.note(
+                *kind,
+                header.value,
+                Span::locate(header.value, input),
+                input,
+            )?;
         }
     }
-    Ok((crlf || limits.allow_bare_lf_in_head).then_some(kinds))
+    Ok(crlf || allow_bare_lf)
 }
 
 /// Hands the fields on.
 #[inline]
-pub(crate) fn emit<const N: usize, S: FieldSink>(
+pub(crate) fn emit<S: FieldSink>(
     headers: &[httparse::Header<'_>],
-    kinds: &[Known; N],
+    kinds: &[Known],
     facts: &Facts,
     input: &[u8],
     sink: &mut S,
 ) {
-    let none_nominated = facts.nominated.is_empty();
+    if !facts.nominated.is_empty() {
+        return emit_nominated(headers, kinds, facts, input, sink);
+    }
     for (header, &known) in headers.iter().zip(kinds) {
-        let name = header.name.as_bytes();
         sink.field(Field {
-            name: Span::locate(name, input),
-            value: Span::locate(trim(header.value), input),
+            name: Span::locate(header.name.as_bytes(), input),
+            value: Span::locate(header.value, input),
             known,
-            hop_by_hop: known.is_hop_by_hop()
-                || (!none_nominated && facts.nominated.contains(name, input)),
+            hop_by_hop: known.is_hop_by_hop(),
         });
     }
 }
 
+/// The same where Connection nominates fields that are not for one hop by their own nature: rare, and dearer.
+#[cold]
+fn emit_nominated<S: FieldSink>(
+    headers: &[httparse::Header<'_>],
+    kinds: &[Known],
+    facts: &Facts,
+    input: &[u8],
+    sink: &mut S,
+) {
+    for (header, &known) in headers.iter().zip(kinds) {
+        let name = header.name.as_bytes();
+        sink.field(Field {
+            name: Span::locate(name, input),
+            value: Span::locate(header.value, input),
+            known,
+            hop_by_hop: known.is_hop_by_hop() || facts.nominated.contains(name, input),
+        });
+    }
+}
+
+/// The byte `back` bytes before `at`.
 #[inline]
-fn ends_in_crlf(input: &[u8], end: usize) -> bool {
-    end.checked_sub(2)
-        .and_then(|start| input.get(start..end))
-        .is_some_and(|line_end| line_end == b"\r\n")
+fn before(block: &[u8], at: usize, back: usize) -> u8 {
+    block
+        .get(at.wrapping_sub(back))
+        .copied()
+        .unwrap_or_default()
 }

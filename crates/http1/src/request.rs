@@ -7,7 +7,7 @@ use crate::bytes::target_bytes;
 use crate::error::DecodeError;
 use crate::event::{Eof, Event, Framing, RequestHead, Version};
 use crate::facts::Facts;
-use crate::field::FieldSink;
+use crate::field::{FieldSink, Known};
 use crate::head::{FEW, MANY, emit, gather, line_length};
 use crate::limits::Limits;
 use crate::lines::{LineScanner, StartLine, version_of};
@@ -101,8 +101,8 @@ impl RequestDecoder {
             Phase::Tunnel => Ok(endless(input)),
             Phase::Failed(error) => Err(*error),
         };
-        if let Err(error) = result {
-            self.phase = Phase::Failed(error);
+        if let Err(error) = &result {
+            self.phase = Phase::Failed(*error);
         }
         result
     }
@@ -169,6 +169,7 @@ impl RequestDecoder {
         };
     }
 
+    #[inline]
     fn decode_head<S: FieldSink>(
         &mut self,
         input: &[u8],
@@ -187,8 +188,8 @@ impl RequestDecoder {
         if self.scanner.is_fresh() {
             // Nearly always the head is whole and good. If it is not, the scanner says what to think of it.
             let parsed = self.parse_head(input, start, sink);
-            if let Ok(Some((length, head))) = parsed {
-                return Ok((start + length, Event::Head(head)));
+            if let Ok((_, Event::Head(_))) = &parsed {
+                return parsed;
             }
             return match self.scanner.scan(head, StartLine::Request, &self.limits)? {
                 None => Ok((start, Event::NeedMore)),
@@ -202,9 +203,9 @@ impl RequestDecoder {
         {
             return Ok((start, Event::NeedMore));
         }
-        match self.parse_head(input, start, sink)? {
-            Some((length, head)) => Ok((start + length, Event::Head(head))),
-            None => Err(DecodeError::Malformed),
+        match self.parse_head(input, start, sink) {
+            Ok((_, Event::NeedMore)) => Err(DecodeError::Malformed),
+            parsed => parsed,
         }
     }
 
@@ -229,12 +230,13 @@ impl RequestDecoder {
         }
     }
 
+    #[inline]
     fn parse_head<S: FieldSink>(
         &mut self,
         input: &[u8],
         start: usize,
         sink: &mut S,
-    ) -> Result<Option<(usize, RequestHead)>, DecodeError> {
+    ) -> Result<(usize, Event<RequestHead>), DecodeError> {
         if self.limits.fields_in_force() as usize <= FEW {
             self.parse_with::<FEW, S>(input, start, sink)
         } else {
@@ -242,14 +244,18 @@ impl RequestDecoder {
         }
     }
 
-    /// `None`: not whole, or not well formed.
+    /// `NeedMore`: not whole, or not well formed.
+    #[inline]
     fn parse_with<const N: usize, S: FieldSink>(
         &mut self,
         input: &[u8],
         start: usize,
         sink: &mut S,
-    ) -> Result<Option<(usize, RequestHead)>, DecodeError> {
+    ) -> Result<(usize, Event<RequestHead>), DecodeError> {
+        const NOT_TAKEN: (usize, Event<RequestHead>) = (0, Event::NeedMore);
         let block = input.get(start..).unwrap_or_default();
+        // A head beyond its limit is never whole.
+        let block = block.get(..self.limits.head as usize).unwrap_or(block);
         let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; N];
         let slots = slots
             .get_mut(..usize::from(self.limits.fields_in_force()))
@@ -258,12 +264,12 @@ impl RequestDecoder {
         let Ok(httparse::Status::Complete(length)) =
             request.parse_with_uninit_headers(block, slots)
         else {
-            return Ok(None);
+            return Ok(NOT_TAKEN);
         };
         let (Some(method), Some(target), Some(version)) =
             (request.method, request.path, request.version)
         else {
-            return Ok(None);
+            return Ok(NOT_TAKEN);
         };
         let method = Span::locate(method.as_bytes(), input);
         let target = Span::locate(target.as_bytes(), input);
@@ -271,28 +277,28 @@ impl RequestDecoder {
         let look = target_bytes(target.of(input));
         // `HTTP/1.1` and two blanks; `httparse` takes nothing else.
         let line = line_length(start, target);
-        if !look.clean
-            || length > self.limits.head as usize
-            || line > self.limits.request_line as usize
-        {
-            return Ok(None);
+        if !look.clean || line > self.limits.request_line as usize {
+            return Ok(NOT_TAKEN);
         }
 
+        let block = block.get(..length).unwrap_or_default();
+        let allow_bare_lf = self.limits.allow_bare_lf_in_head;
         let mut facts = Facts::default();
-        let Some(kinds) = gather::<N>(
+        let mut kinds = [Known::Other; N];
+        if !gather(
             request.headers,
-            input,
-            start + length,
-            &self.limits,
+            block,
+            allow_bare_lf,
             &mut facts,
-        )?
-        else {
-            return Ok(None);
-        };
+            &mut kinds,
+            input,
+        )? {
+            return Ok(NOT_TAKEN);
+        }
         let head = self.judge(method, target, look.escapes, version, &facts, input)?;
         self.enter(&head, &facts, input);
         emit(request.headers, &kinds, &facts, input, sink);
-        Ok(Some((length, head)))
+        Ok((start + length, Event::Head(head)))
     }
 
     /// What the head as a whole means, or what is wrong with it.

@@ -8,7 +8,7 @@ use crate::body::{Body, Chunks, endless};
 use crate::error::DecodeError;
 use crate::event::{Eof, Event, Framing, RequestKind, ResponseHead, Version};
 use crate::facts::Facts;
-use crate::field::FieldSink;
+use crate::field::{FieldSink, Known};
 use crate::head::{FEW, MANY, emit, gather};
 use crate::limits::Limits;
 use crate::lines::{LineScanner, StartLine, version_of};
@@ -104,8 +104,8 @@ impl ResponseDecoder {
             Phase::Tunnel => Ok(endless(input)),
             Phase::Failed(error) => Err(*error),
         };
-        if let Err(error) = result {
-            self.phase = Phase::Failed(error);
+        if let Err(error) = &result {
+            self.phase = Phase::Failed(*error);
         }
         result
     }
@@ -135,6 +135,7 @@ impl ResponseDecoder {
         matches!(self.phase, Phase::Idle)
     }
 
+    #[inline]
     fn decode_head<S: FieldSink>(
         &mut self,
         input: &[u8],
@@ -156,17 +157,9 @@ impl ResponseDecoder {
             return Ok((0, Event::NeedMore));
         }
         let parsed = self.parse_head(input, sink);
-        match parsed {
-            Ok(Some((length, head))) => {
-                let interim = head.status < 200 && !head.tunnel;
-                let event = if interim {
-                    Event::Interim(head)
-                } else {
-                    Event::Head(head)
-                };
-                return Ok((length, event));
-            }
-            Err(error) if !fresh => return Err(error),
+        match &parsed {
+            Ok((_, Event::Head(_) | Event::Interim(_))) => return parsed,
+            Err(_) if !fresh => return parsed,
             _ => {}
         }
         // Not whole, or at fault: the scanner says which.
@@ -176,11 +169,12 @@ impl ResponseDecoder {
         }
     }
 
+    #[inline]
     fn parse_head<S: FieldSink>(
         &mut self,
         input: &[u8],
         sink: &mut S,
-    ) -> Result<Option<(usize, ResponseHead)>, DecodeError> {
+    ) -> Result<(usize, Event<ResponseHead>), DecodeError> {
         if self.limits.fields_in_force() as usize <= FEW {
             self.parse_with::<FEW, S>(input, sink)
         } else {
@@ -188,37 +182,55 @@ impl ResponseDecoder {
         }
     }
 
-    /// `None`: not whole, or not well formed.
+    /// `NeedMore`: not whole, or not well formed.
+    #[inline]
     fn parse_with<const N: usize, S: FieldSink>(
         &mut self,
         input: &[u8],
         sink: &mut S,
-    ) -> Result<Option<(usize, ResponseHead)>, DecodeError> {
+    ) -> Result<(usize, Event<ResponseHead>), DecodeError> {
+        const NOT_TAKEN: (usize, Event<ResponseHead>) = (0, Event::NeedMore);
+        // A head beyond its limit is never whole.
+        let block = input.get(..self.limits.head as usize).unwrap_or(input);
         let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; N];
         let slots = slots
             .get_mut(..usize::from(self.limits.fields_in_force()))
             .unwrap_or_default();
         let mut response = httparse::Response::new(&mut []);
         let Ok(httparse::Status::Complete(length)) = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut response, input, slots)
+            .parse_response_with_uninit_headers(&mut response, block, slots)
         else {
-            return Ok(None);
+            return Ok(NOT_TAKEN);
         };
         let (Some(version), Some(status)) = (response.version, response.code) else {
-            return Ok(None);
+            return Ok(NOT_TAKEN);
         };
-        if length > self.limits.head as usize || status < 100 {
-            return Ok(None);
+        if status < 100 {
+            return Ok(NOT_TAKEN);
         }
+        let block = block.get(..length).unwrap_or_default();
+        let allow_bare_lf = self.limits.allow_bare_lf_in_head;
         let mut facts = Facts::default();
-        let Some(kinds) = gather::<N>(response.headers, input, length, &self.limits, &mut facts)?
-        else {
-            return Ok(None);
-        };
+        let mut kinds = [Known::Other; N];
+        if !gather(
+            response.headers,
+            block,
+            allow_bare_lf,
+            &mut facts,
+            &mut kinds,
+            input,
+        )? {
+            return Ok(NOT_TAKEN);
+        }
         let head = self.judge(status, reason(input), version_of(version), &facts)?;
         self.enter(&head, &facts, input);
         emit(response.headers, &kinds, &facts, input, sink);
-        Ok(Some((length, head)))
+        let event = if head.status < 200 && !head.tunnel {
+            Event::Interim(head)
+        } else {
+            Event::Head(head)
+        };
+        Ok((length, event))
     }
 
     /// What the head as a whole means (RFC 9112 section 6.3), or what is wrong with it.

@@ -51,12 +51,15 @@ impl Span {
         }
     }
 
-    /// Where `part` lies in `whole`, of which it is a subslice. Only addresses are compared, nothing is read; a slice
-    /// from elsewhere gives a span that is out of range.
+    /// Where `part` lies in `whole`, of which it is a subslice within the first 4 GiB. Only addresses are compared,
+    /// nothing is read; a slice from elsewhere gives a span that means nothing.
     #[inline]
     pub(crate) fn locate(part: &[u8], whole: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-        Self::between(start, start.saturating_add(part.len()))
+        Self {
+            start: start as u32,
+            len: part.len() as u32,
+        }
     }
 }
 

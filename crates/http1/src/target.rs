@@ -1,8 +1,8 @@
 //! Request targets, authorities and the rules between them.
 
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memmem};
 
-use crate::bytes::{decimal, is_host_name};
+use crate::bytes::{decimal, host_name_length};
 use crate::error::DecodeError;
 use crate::span::Span;
 
@@ -122,15 +122,17 @@ fn parse_absolute(bytes: &[u8], target: Span) -> Option<Target> {
 /// host that is not empty, section 4.2.4 no user information).
 #[inline]
 pub(crate) fn split_authority(authority: &[u8]) -> Result<(&[u8], Option<u16>), DecodeError> {
-    // The last colon: those before it belong to an IPv6 address, and `is_host` lets no other host have one.
-    let (host, port) = match memrchr(b':', authority) {
-        Some(colon) if !authority.ends_with(b"]") => {
-            let (host, port) = authority
-                .split_at_checked(colon)
-                .ok_or(DecodeError::HostSyntax)?;
-            (host, Some(parse_port(port.get(1..).unwrap_or_default())?))
-        }
-        _ => (authority, None),
+    let host = match authority {
+        [b'[', ..] => memchr(b']', authority).map_or(0, |bracket| bracket + 1),
+        _ => host_name_length(authority),
+    };
+    let (host, rest) = authority
+        .split_at_checked(host)
+        .ok_or(DecodeError::HostSyntax)?;
+    let port = match rest {
+        [] => None,
+        [b':', port @ ..] => Some(parse_port(port)?),
+        _ => return Err(DecodeError::HostSyntax),
     };
     if is_host(host) {
         Ok((host, port))
@@ -152,7 +154,8 @@ fn is_host(host: &[u8]) -> bool {
         [b'[', address @ .., b']'] => {
             str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
         }
-        _ => is_host_name(host),
+        // The bytes of a name are checked by now.
+        _ => !host.is_empty(),
     }
 }
 
