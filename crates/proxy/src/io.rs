@@ -1,0 +1,301 @@
+//! Connected sockets and the buffers they are read into.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::network::FilteredIo;
+
+/// A connected byte stream: a socket, or a socket behind network filters.
+#[derive(Debug)]
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Filtered(Box<FilteredIo>),
+}
+
+impl Io {
+    /// Reads into `buffer`; 0 is the end of the stream.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        match self {
+            Self::Tcp(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?,
+            Self::Unix(unix) => ready!(Pin::new(unix).poll_read(cx, &mut buffer))?,
+            Self::Filtered(filtered) => return filtered.poll_read(cx, buffer.initialize_unfilled()),
+        }
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Whether a read would find something, without a system call and without a buffer. May be ready without need.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Self::Unix(unix) => unix.poll_read_ready(cx),
+            Self::Filtered(filtered) => filtered.poll_readable(cx),
+        }
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
+            Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
+        }
+    }
+
+    pub(crate) fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
+            Self::Filtered(filtered) => {
+                let first = slices.iter().find(|slice| !slice.is_empty());
+                filtered.poll_write(cx, first.map_or(&[], |slice| slice))
+            }
+        }
+    }
+
+    /// Sends what a filter still holds on; sockets hold nothing.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Filtered(filtered) => filtered.poll_flush(cx),
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Filtered(filtered) => filtered.poll_shutdown(cx),
+        }
+    }
+}
+
+/// Bytes that were read and not yet consumed. Holds memory only while there is something to read: an idle connection
+/// has none.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBuffer {
+    memory: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl ReadBuffer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.memory.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Whether more can be read without giving up what is unread, up to `most` bytes in all.
+    pub(crate) fn has_room(&self, most: usize) -> bool {
+        self.end - self.start < most
+    }
+
+    /// Reads once. `most` bounds how large the buffer may grow: a read that fills it makes the next one larger.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        pool: &BufferPool,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        if self.memory.is_empty() {
+            ready!(io.poll_readable(cx))?;
+            self.memory = pool.take();
+        }
+        if self.end == self.memory.len() {
+            if self.start > 0 {
+                self.memory.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else {
+                let larger = (self.memory.len() * 2).min(most.max(BufferPool::SIZE));
+                if larger == self.memory.len() {
+                    return Poll::Ready(Err(io::Error::other("the read buffer is full")));
+                }
+                self.memory.resize(larger, 0);
+            }
+        }
+        let Some(room) = self.memory.get_mut(self.end..) else {
+            return Poll::Ready(Ok(0));
+        };
+        let count = ready!(io.poll_read(cx, room))?;
+        self.end += count;
+        Poll::Ready(Ok(count))
+    }
+
+    /// Makes the memory larger for a stream of big reads: fewer system calls per byte.
+    pub(crate) fn grow(&mut self, to: usize) {
+        if !self.memory.is_empty() && self.memory.len() < to && self.is_empty() {
+            self.memory.resize(to, 0);
+        }
+    }
+
+    /// Whether the last reads filled all memory.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.memory.is_empty() && self.end == self.memory.len()
+    }
+
+    /// Gives the memory back while there is nothing in it.
+    pub(crate) fn release(&mut self, pool: &BufferPool) {
+        if self.is_empty() && !self.memory.is_empty() {
+            self.start = 0;
+            self.end = 0;
+            pool.give(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+/// Buffers of one worker that wait to be used again.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    free: RefCell<Vec<Vec<u8>>>,
+    write: RefCell<Vec<Vec<u8>>>,
+}
+
+impl BufferPool {
+    /// A read buffer holds a usual head and a small body in one read.
+    pub(crate) const SIZE: usize = 16 << 10;
+    /// Kept for reuse per worker: 4 MiB of read buffers. More are freed.
+    const MOST: usize = 256;
+    /// A write buffer that grew beyond this is not kept.
+    const LARGEST_WRITE: usize = 64 << 10;
+
+    /// An initialised read buffer.
+    fn take(&self) -> Vec<u8> {
+        self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; Self::SIZE])
+    }
+
+    fn give(&self, buffer: Vec<u8>) {
+        let mut free = self.free.borrow_mut();
+        if buffer.len() == Self::SIZE && free.len() < Self::MOST {
+            free.push(buffer);
+        }
+    }
+
+    /// An empty write buffer.
+    pub(crate) fn take_write(&self) -> Vec<u8> {
+        self.write.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2 << 10))
+    }
+
+    pub(crate) fn give_write(&self, mut buffer: Vec<u8>) {
+        let mut write = self.write.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= Self::LARGEST_WRITE && write.len() < Self::MOST {
+            buffer.clear();
+            write.push(buffer);
+        }
+    }
+}
+
+/// Bytes that wait to be written.
+#[derive(Debug, Default)]
+pub(crate) struct WriteBuffer {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl WriteBuffer {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where a codec appends.
+    pub(crate) fn tail(&mut self, pool: &BufferPool) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take_write();
+        }
+        &mut self.bytes
+    }
+
+    /// Writes as much as the peer takes.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, io: &mut Io, pool: &BufferPool) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let count = ready!(io.poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+        }
+        if self.bytes.capacity() > 0 {
+            self.written = 0;
+            pool.give_write(std::mem::take(&mut self.bytes));
+        }
+        io.poll_flush(cx)
+    }
+
+    /// Writes what waits and then `data`, without copying `data` unless the peer does not take all of it; the rest
+    /// then waits here.
+    pub(crate) fn write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        pool: &BufferPool,
+        data: &[u8],
+        tail: &[u8],
+    ) -> io::Result<()> {
+        // Small data costs less to copy than to write apart.
+        const WORTH_A_WRITE: usize = 4 << 10;
+        let mut skip = 0;
+        if data.len() >= WORTH_A_WRITE {
+            loop {
+                let pending = self.bytes.get(self.written..).unwrap_or_default();
+                let total = pending.len() + data.len() + tail.len();
+                let rest = |slice: &'_ [u8], before: usize| slice.get(skip.saturating_sub(before).min(slice.len())..).map_or(0, <[u8]>::len);
+                let (first, second, third) = (
+                    rest(pending, 0),
+                    rest(data, pending.len()),
+                    rest(tail, pending.len() + data.len()),
+                );
+                let slices = [
+                    IoSlice::new(pending.get(pending.len() - first..).unwrap_or_default()),
+                    IoSlice::new(data.get(data.len() - second..).unwrap_or_default()),
+                    IoSlice::new(tail.get(tail.len() - third..).unwrap_or_default()),
+                ];
+                match io.poll_write_vectored(cx, &slices) {
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(count)) => skip += count,
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => break,
+                }
+                if skip >= total {
+                    self.bytes.clear();
+                    self.written = 0;
+                    return Ok(());
+                }
+            }
+        }
+        let pending = self.len();
+        let from_pending = skip.min(pending);
+        self.written += from_pending;
+        let skip_data = (skip - from_pending).min(data.len());
+        let skip_tail = skip - from_pending - skip_data;
+        if self.written == self.bytes.len() {
+            self.bytes.clear();
+            self.written = 0;
+        }
+        let bytes = self.tail(pool);
+        bytes.extend_from_slice(data.get(skip_data..).unwrap_or_default());
+        bytes.extend_from_slice(tail.get(skip_tail..).unwrap_or_default());
+        Ok(())
+    }
+}
