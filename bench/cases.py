@@ -1,5 +1,6 @@
 """What is measured: the cases, and which proxies take part in each."""
 
+import os
 from dataclasses import dataclass
 
 
@@ -18,6 +19,10 @@ class Case:
     only: frozenset[str] | None = None
     # The case with the same load, in whose row of nginx the ratios are taken.
     reference: str | None = None
+
+    def on_cores(self, core: int) -> list[str]:
+        """What comes before a command to put it where it belongs: on its core, or on any (bench/run itself keeps to one)."""
+        return ["taskset", "--cpu-list", str(core) if self.pinned else f"0-{os.cpu_count() - 1}"]
 
 
 CASES = [

@@ -1,7 +1,9 @@
 """One cell of the table: a proxy under load for a while, and what that took."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -43,12 +45,13 @@ def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) 
     machine, proxy_cpu, upstream_cpu, own = Machine(), cpu_seconds(proxy_pids), cpu_seconds(upstream_pids), time.process_time()
     begun = time.monotonic()
     wrk = start_wrk(case, address, seconds)
-    # Half-way: all connections are there, and none has gone yet.
-    time.sleep(seconds / 2)
-    memory = rss_mib(proxy_pids) if proxy else None
-    output = wrk.stdout.read()
-    _, status, usage = os.wait4(wrk.pid, 0)
-    wrk.returncode = os.waitstatus_to_exitcode(status)
+    with ended(wrk):
+        # Half-way: all connections are there, and none has gone yet.
+        time.sleep(seconds / 2)
+        memory = rss_mib(proxy_pids) if proxy else None
+        output = wrk.stdout.read()
+        _, status, usage = os.wait4(wrk.pid, 0)
+        wrk.returncode = os.waitstatus_to_exitcode(status)
     elapsed = time.monotonic() - begun
     machine_after = Machine()
     proxy_cpu = cpu_seconds(proxy_pids) - proxy_cpu
@@ -101,20 +104,30 @@ def rss_mib(pids: list[int]) -> float:
 def warm_up(case: Case, address: str) -> None:
     # wrk takes whole seconds only; it ends in order on SIGINT.
     wrk = start_wrk(case, address, 10)
-    time.sleep(WARM_UP_SECONDS)
-    wrk.send_signal(2)
-    output, _ = wrk.communicate()
+    with ended(wrk):
+        time.sleep(WARM_UP_SECONDS)
+        wrk.send_signal(signal.SIGINT)
+        output, _ = wrk.communicate()
     read_report(wrk.returncode, output)
 
 
 def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
-    command = ["wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
+    command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
     command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
-    if case.pinned:
-        command = ["taskset", "--cpu-list", "1", *command]
     return subprocess.Popen(
         [*command, f"http://{address}/"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+
+
+@contextlib.contextmanager
+def ended(wrk: subprocess.Popen):
+    """No load goes on when this program is interrupted."""
+    try:
+        yield
+    finally:
+        if wrk.returncode is None:
+            wrk.kill()
+            wrk.wait()
 
 
 def read_report(status: int, output: str) -> dict:

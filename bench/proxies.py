@@ -54,9 +54,7 @@ class Running:
         config = folder / peer.config
         config.write_text(self.filled_in((FOLDER / peer.config).read_text(), folder, case, upstream or self.address))
         words = {"program": program, "config": config, "folder": folder, "workers": case.workers}
-        command = [word.format(**words) for word in peer.command]
-        if case.pinned:
-            command = ["taskset", "--cpu-list", str(core), *command]
+        command = [*case.on_cores(core), *(word.format(**words) for word in peer.command)]
         self.log = folder / f"{peer.name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -68,8 +66,7 @@ class Running:
             raise
 
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
-        noops = f"{'- {name: noop}': >26}\n" * case.noops
-        filled = template.replace("            # @NOOPS@\n", noops)
+        filled = template.replace("            # @NOOPS@\n", "            - {name: noop}\n" * case.noops)
         for key, value in {
             "LISTEN": self.address,
             "UPSTREAM": upstream,

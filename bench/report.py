@@ -92,16 +92,27 @@ def gates(cells: Cells) -> tuple[list[str], bool]:
         return ["Transom and nginx were not both measured: nothing is said about the gates."], False
 
     cpu = _ratio_of_medians(transom, nginx, "cpu_us_per_request")
-    said.append(f"CPU per request: {cpu[0]:.3f} × nginx (rounds {cpu[1]:.2f}–{cpu[2]:.2f}); at most {GATE_CPU}: {_met(cpu[0] <= GATE_CPU)}; goal {GOAL_CPU}: {_met(cpu[0] <= GOAL_CPU)}")
+    # Others' work only ever adds to CPU per request (caches): where a machine is not quiet, the least says most.
+    least = min(cell.cpu_us_per_request for cell in transom) / min(cell.cpu_us_per_request for cell in nginx)
+    said.append(
+        f"CPU per request: {cpu[0]:.3f} × nginx (rounds {cpu[1]:.2f}–{cpu[2]:.2f}, least to least {least:.3f}); "
+        f"at most {GATE_CPU:.2f}: {_met(cpu[0] <= GATE_CPU)}; goal {GOAL_CPU:.2f}: {_met(cpu[0] <= GOAL_CPU)}"
+    )
     requests = _ratio_of_medians(transom, nginx, "requests_per_s")
-    said.append(f"Requests/s: {requests[0]:.3f} × nginx (rounds {requests[1]:.2f}–{requests[2]:.2f}); at least {GATE_REQUESTS}: {_met(requests[0] >= GATE_REQUESTS)}")
+    said.append(
+        f"Requests/s: {requests[0]:.3f} × nginx (rounds {requests[1]:.2f}–{requests[2]:.2f}); "
+        f"at least {GATE_REQUESTS:.2f}: {_met(requests[0] >= GATE_REQUESTS)}"
+    )
     all_met = cpu[0] <= GATE_CPU and requests[0] >= GATE_REQUESTS
 
     noops = cells.get(("http1-small-32noop", "transom"))
     if noops:
         of_medians = _noop_ns(_median(noops), _median(transom))
         by_round = [_noop_ns(a.cpu_us_per_request, b.cpu_us_per_request) for a, b in zip(noops, transom)]
-        said.append(f"No-op filter: {of_medians:.0f} ns (rounds {min(by_round):.0f}–{max(by_round):.0f}); at most {GATE_NOOP_NS}: {_met(of_medians <= GATE_NOOP_NS)}")
+        said.append(
+            f"No-op filter: {of_medians:.0f} ns (rounds {min(by_round):.0f}–{max(by_round):.0f}); "
+            f"at most {GATE_NOOP_NS}: {_met(of_medians <= GATE_NOOP_NS)}"
+        )
         all_met = all_met and of_medians <= GATE_NOOP_NS
     return said, all_met
 
