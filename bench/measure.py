@@ -1,0 +1,140 @@
+"""One cell of the table: a proxy under load for a while, and what that took."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cases import Case
+from proxies import HEADER, Running
+
+SCRIPT = Path(__file__).resolve().parent / "wrk-report.lua"
+TICKS = os.sysconf("SC_CLK_TCK")
+# Pools are filled and branches are learned by then.
+WARM_UP_SECONDS = 0.4
+
+
+@dataclass
+class Cell:
+    """What one proxy did in one round. Without a proxy (`direct`), it has neither CPU nor memory."""
+
+    requests_per_s: float
+    p50_us: float
+    p99_us: float
+    cpu_us_per_request: float | None
+    rss_mib: float | None
+    # Cores that somebody else used meanwhile, and cores that the hypervisor gave to other machines.
+    foreign: float
+    steal: float
+
+
+class LoadFailed(Exception):
+    """The load generator met an error, so that its numbers mean nothing."""
+
+
+def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) -> Cell:
+    address = (proxy or upstream).address
+    warm_up(case, address)
+    proxy_pids = proxy.pids() if proxy else []
+    upstream_pids = upstream.pids()
+
+    machine, proxy_cpu, upstream_cpu, own = Machine(), cpu_seconds(proxy_pids), cpu_seconds(upstream_pids), time.process_time()
+    begun = time.monotonic()
+    wrk = start_wrk(case, address, seconds)
+    with ended(wrk):
+        # Half-way: all connections are there, and none has gone yet.
+        time.sleep(seconds / 2)
+        memory = rss_mib(proxy_pids) if proxy else None
+        output = wrk.stdout.read()
+        _, status, usage = os.wait4(wrk.pid, 0)
+        wrk.returncode = os.waitstatus_to_exitcode(status)
+    elapsed = time.monotonic() - begun
+    machine_after = Machine()
+    proxy_cpu = cpu_seconds(proxy_pids) - proxy_cpu
+    upstream_cpu = cpu_seconds(upstream_pids) - upstream_cpu
+    own = time.process_time() - own + usage.ru_utime + usage.ru_stime
+
+    report = read_report(wrk.returncode, output)
+    requests = report["requests"]
+    busy = machine_after.busy - machine.busy
+    return Cell(
+        requests_per_s=requests / (report["microseconds"] / 1e6),
+        p50_us=report["p50_us"],
+        p99_us=report["p99_us"],
+        cpu_us_per_request=proxy_cpu / requests * 1e6 if proxy else None,
+        rss_mib=memory,
+        foreign=max(0.0, (busy - proxy_cpu - upstream_cpu - own) / elapsed),
+        steal=(machine_after.steal - machine.steal) / elapsed,
+    )
+
+
+class Machine:
+    """CPU seconds of the whole machine since boot (proc(5), /proc/stat)."""
+
+    def __init__(self):
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        self.busy = (user + nice + system + irq + softirq) / TICKS
+        self.steal = steal / TICKS
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time of processes with all their threads, living and ended."""
+    ticks = 0
+    for pid in pids:
+        # The name, in parentheses, may hold blanks; utime and stime are fields 14 and 15.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICKS
+
+
+def rss_mib(pids: list[int]) -> float:
+    """Resident memory, summed: pages that nginx's master and workers share count once for each."""
+    kib = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                kib += int(line.split()[1])
+    return kib / 1024
+
+
+def warm_up(case: Case, address: str) -> None:
+    # wrk takes whole seconds only; it ends in order on SIGINT.
+    wrk = start_wrk(case, address, 10)
+    with ended(wrk):
+        time.sleep(WARM_UP_SECONDS)
+        wrk.send_signal(signal.SIGINT)
+        output, _ = wrk.communicate()
+    read_report(wrk.returncode, output)
+
+
+def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
+    command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
+    command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
+    return subprocess.Popen(
+        [*command, f"http://{address}/"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextlib.contextmanager
+def ended(wrk: subprocess.Popen):
+    """No load goes on when this program is interrupted."""
+    try:
+        yield
+    finally:
+        if wrk.returncode is None:
+            wrk.kill()
+            wrk.wait()
+
+
+def read_report(status: int, output: str) -> dict:
+    line = next((line for line in output.splitlines() if line.startswith("report ")), None)
+    if status != 0 or line is None:
+        raise LoadFailed(f"wrk ended with {status}:\n{output}")
+    report = json.loads(line.removeprefix("report "))
+    if report["errors"] or not report["requests"]:
+        raise LoadFailed(f"wrk met errors:\n{output}")
+    return report

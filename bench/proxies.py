@@ -1,0 +1,143 @@
+"""What is compared, and how each one is started.
+
+A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters).
+"""
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cases import Case
+
+FOLDER = Path(__file__).resolve().parent / "peers"
+BODY_BYTES = 100
+# What wrk sends, and what Transom's `header_match` asks for.
+HEADER = ("User", "admin")
+READY_SECONDS = 10
+END_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Peer:
+    name: str
+    config: str
+    # `{program}`, `{config}`, `{folder}` and `{workers}` are filled in.
+    command: tuple[str, ...]
+    # Requests without the header must get 403: the filter is really in the chain.
+    filters: bool = False
+
+
+DIRECT = "direct"
+UPSTREAM = Peer("upstream", "upstream.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}"))
+PEERS = [
+    Peer("nginx", "nginx.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}")),
+    Peer("transom", "transom.yaml", ("{program}", "run", "-c", "{config}"), filters=True),
+]
+
+
+class CannotStart(Exception):
+    """A proxy that did not come up, or does not do what is measured."""
+
+
+class Running:
+    """A proxy's processes, on its cores, from start to end."""
+
+    def __init__(self, peer: Peer, program: str, folder: Path, case: Case, core: int, upstream: str | None):
+        self.peer = peer
+        self.address = f"127.0.0.1:{free_port()}"
+        config = folder / peer.config
+        config.write_text(self.filled_in((FOLDER / peer.config).read_text(), folder, case, upstream or self.address))
+        words = {"program": program, "config": config, "folder": folder, "workers": case.workers}
+        command = [*case.on_cores(core), *(word.format(**words) for word in peer.command)]
+        self.log = folder / f"{peer.name}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self.wait_until_ready()
+            self.check_answers()
+        except BaseException:
+            self.end()
+            raise
+
+    def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
+        filled = template.replace("            # @NOOPS@\n", "            - {name: noop}\n" * case.noops)
+        for key, value in {
+            "LISTEN": self.address,
+            "UPSTREAM": upstream,
+            "WORKERS": case.workers,
+            "ADMIN_PORT": free_port(),
+            "FOLDER": folder,
+        }.items():
+            filled = filled.replace(f"@{key}@", str(value))
+        return filled
+
+    def wait_until_ready(self) -> None:
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex((host, int(port))) == 0:
+                    return
+            if self.process.poll() is not None:
+                raise CannotStart(f"{self.peer.name} ended with {self.process.returncode}:\n{self.log.read_text()}")
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{self.peer.name} does not accept on {self.address}:\n{self.log.read_text()}")
+            time.sleep(0.01)
+
+    def check_answers(self) -> None:
+        status, body = ask(self.address, dict([HEADER]))
+        if (status, len(body)) != (200, BODY_BYTES):
+            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {BODY_BYTES}")
+        if self.peer.filters:
+            status, _ = ask(self.address, {})
+            if status != 403:
+                raise CannotStart(f"{self.peer.name} answered {status} without the header, so its filter is not in the chain")
+
+    def pids(self) -> list[int]:
+        """The process and all its descendants (nginx's workers are children of its master)."""
+        found = [self.process.pid]
+        for pid in found:
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+        return found
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                print(f"{self.peer.name}: did not end on SIGTERM within {END_SECONDS} s, killed")
+                for pid in self.pids():
+                    os.kill(pid, 9)
+                self.process.wait()
+
+
+def ask(address: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", "/", headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def program_of(peer: Peer, transom: Path) -> str | None:
+    """Where a peer's program is, if it is there."""
+    if peer.name == "transom":
+        return str(transom) if transom.is_file() else None
+    # Debian's servers are in sbin, which is not in everybody's path.
+    return shutil.which(peer.name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
