@@ -34,6 +34,14 @@ impl BodyBuffer {
         Some(chunk)
     }
 
+    /// Puts back what [`BodyBuffer::pop`] gave and was not used up.
+    pub(crate) fn unpop(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_front(chunk);
+        }
+    }
+
     /// Moves all of `other` behind what is here.
     pub(crate) fn append(&mut self, other: &mut BodyBuffer) {
         self.len += other.len;

@@ -291,7 +291,8 @@ impl AsyncHost for Context<'_> {
     }
 
     fn cancel_timer(&mut self, timer: TimerId) {
-        self.core.worker.cancel_timer(timer);
+        let address = self.address();
+        self.core.worker.cancel_timer(address, timer);
     }
 
     fn http_call(&mut self, call: HttpCall) -> Result<CalloutId, CalloutError> {
@@ -313,7 +314,8 @@ impl AsyncHost for Context<'_> {
     }
 
     fn cancel_callout(&mut self, callout: CalloutId) {
-        self.core.worker.cancel_callout(callout);
+        let address = self.address();
+        self.core.worker.cancel_callout(address, callout);
     }
 }
 

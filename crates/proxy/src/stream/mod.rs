@@ -168,6 +168,38 @@ impl Stream {
         core.over = false;
     }
 
+    /// Empties a finished stream and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        for message in [&mut self.core.request, &mut self.core.response] {
+            message.head.clear();
+            message.trailers.clear();
+        }
+        self.core.info.filter_state.clear();
+        self.core.info.metadata.clear();
+    }
+
+    /// As [`Stream::reset`], for a stream that holds the request's head already: it was put in before it was clear
+    /// whether a request would come at all.
+    pub(crate) fn reset_keeping_head(
+        &mut self,
+        connection: &Rc<ConnectionInfo>,
+        listener: &Rc<HttpListener>,
+        start: Instant,
+    ) {
+        let head = std::mem::take(&mut self.core.request.head);
+        let content_length = self.core.request.content_length;
+        self.reset(connection, listener, start);
+        self.core.request.head = head;
+        self.core.request.content_length = content_length;
+    }
+
+    /// Answers a request whose head alone shows that it will not be served. Its filters see the answer.
+    pub(crate) fn refuse(&mut self, fault: &Fault) {
+        let failed = self.make_filters();
+        self.core.request.side.begun = true;
+        self.fault(failed.as_ref().unwrap_or(fault));
+    }
+
     /// The request's head is in [`Core::request`]: makes the filters and lets the head go through the chain.
     pub(crate) fn request_head(&mut self, end: bool) {
         let failed = self.make_filters();
@@ -323,7 +355,6 @@ impl Stream {
         self.core.host.as_ref()
     }
 
-    /// Chooses another host for another attempt; no filter runs.
     pub(crate) fn core(&self) -> &Core {
         &self.core
     }
@@ -516,6 +547,15 @@ impl Core {
             RouteState::Resolved(Some(index)) => self.table.route(index)?.1.timeout,
             _ => None,
         }
+    }
+
+    pub(crate) fn watermark(&self) -> usize {
+        self.listener.watermark
+    }
+
+    /// Ends the stream without the rest of its answer.
+    pub(crate) fn abandon(&mut self) {
+        self.over = true;
     }
 
     fn clear_route(&mut self) {

@@ -1,0 +1,106 @@
+//! A configuration made ready: what the control side hands to every worker. Immutable, and shared in its unchanged parts
+//! with the snapshot before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use transom_api::{AccessLogConfig, FailurePolicy, NetworkFilterConfig, Node, Phase, StreamFilterConfig};
+use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
+use transom_http1::Limits;
+
+use crate::cluster::PreparedCluster;
+use crate::http::{HttpMetrics, HttpOptions};
+use crate::listener::ListenerLimits;
+use crate::network::tcp_proxy::TcpProxyListener;
+use crate::router::RouteTable;
+use crate::socket::SocketSet;
+
+/// A configuration made ready.
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    /// What it was made from, for the difference to the next.
+    pub(crate) resources: Resources,
+    pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
+    pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
+}
+
+/// A listener made ready.
+pub(crate) struct PreparedListener {
+    pub(crate) config: Arc<Listener>,
+    pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
+    pub(crate) terminal: PreparedTerminal,
+    pub(crate) sockets: Arc<SocketSet>,
+    /// Its sockets are not those that it had in the snapshot before.
+    pub(crate) rebound: bool,
+    pub(crate) limits: ListenerLimits,
+}
+
+/// What ends the chain of network filters.
+pub(crate) enum PreparedTerminal {
+    Http(Box<PreparedHttp>),
+    TcpProxy(TcpProxyListener),
+}
+
+/// The `http` network filter made ready.
+pub(crate) struct PreparedHttp {
+    pub(crate) uses: Vec<PreparedUse<dyn StreamFilterConfig>>,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) reverse_responses: bool,
+    pub(crate) limits: Limits,
+    pub(crate) request_body: Option<u64>,
+    pub(crate) timeouts: HttpTimeouts,
+    pub(crate) local_reply: LocalReplyOptions,
+    pub(crate) watermark: usize,
+    pub(crate) metrics: HttpMetrics,
+}
+
+/// A use of an extension made ready.
+pub(crate) struct PreparedUse<C: ?Sized> {
+    pub(crate) name: String,
+    pub(crate) extension: String,
+    /// The configuration that it was prepared from: an equal one is not prepared again.
+    pub(crate) node: Node,
+    pub(crate) config: Arc<C>,
+    /// Counts up with every preparation in the process.
+    pub(crate) generation: u64,
+    pub(crate) phase: Phase,
+    pub(crate) policy: FailurePolicy,
+    pub(crate) clusters: Vec<String>,
+}
+
+impl<C: ?Sized> Clone for PreparedUse<C> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            extension: self.extension.clone(),
+            node: self.node.clone(),
+            config: Arc::clone(&self.config),
+            generation: self.generation,
+            phase: self.phase,
+            policy: self.policy,
+            clusters: self.clusters.clone(),
+        }
+    }
+}
+
+impl PreparedHttp {
+    pub(crate) fn options(&self) -> HttpOptions {
+        HttpOptions {
+            limits: self.limits,
+            request_body: self.request_body,
+            timeouts: self.timeouts,
+            metrics: self.metrics,
+        }
+    }
+
+    /// The codec's limits out of the configuration's. The loader has checked the ranges.
+    pub(crate) fn codec_limits(http: &Http) -> Limits {
+        Limits {
+            request_line: u32::try_from(http.limits.request_line).unwrap_or(u32::MAX),
+            head: u32::try_from(http.limits.head).unwrap_or(u32::MAX),
+            fields: u16::try_from(http.limits.fields).unwrap_or(u16::MAX),
+            ..Limits::default()
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! A client's HTTP/1 connection: its requests one after another.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+use transom_api::ResetReason;
+use transom_http1::RequestHead;
+
+use super::exchange::{Exchange, Outcome};
+use super::peer::{Peer, PeerError};
+use super::server::Http1Server;
+use super::{HttpListener, HttpOptions};
+use crate::error::Fault;
+use crate::io::Io;
+use crate::listener::{ConnectionSlot, WorkerListener};
+use crate::stream::Stream;
+use crate::stream::info::ConnectionInfo;
+use crate::worker::Worker;
+
+/// How long a connection that is closed with unread input is read on, so that the last answer arrives.
+const LINGER: Duration = Duration::from_secs(2);
+/// And how much is read meanwhile at the most.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Serves a connection until it closes.
+pub(crate) struct HttpConnection {
+    worker: Rc<Worker>,
+    listener: Rc<WorkerListener>,
+    /// What the connection began with, used on when the listener turned into something else meanwhile.
+    http: Rc<HttpListener>,
+    info: Rc<ConnectionInfo>,
+    slot: ConnectionSlot,
+    server: Http1Server,
+    state: State,
+    timer: Timer,
+}
+
+enum State {
+    /// Between requests, since then. Holds the stream that receives the next head once its first bytes are there.
+    Idle { since: Instant, stream: Option<Box<Stream>> },
+    Serving(Box<Exchange>),
+    /// The last answer is being written.
+    Flushing,
+    Lingering { until: Instant, left: usize, shut: bool },
+}
+
+impl HttpConnection {
+    pub(crate) fn new(
+        io: Io,
+        worker: Rc<Worker>,
+        listener: Rc<WorkerListener>,
+        http: Rc<HttpListener>,
+        info: Rc<ConnectionInfo>,
+        slot: ConnectionSlot,
+    ) -> Self {
+        let server = Http1Server::new(io, Rc::clone(&worker), Rc::clone(&http.options));
+        Self {
+            state: State::Idle {
+                since: worker.now(),
+                stream: None,
+            },
+            worker,
+            listener,
+            http,
+            info,
+            slot,
+            server,
+            timer: Timer::default(),
+        }
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
+        let State::Idle { since, stream } = &mut self.state else {
+            return Poll::Ready(None);
+        };
+        // The slot's waker is what a drain wakes.
+        self.slot.watch(cx.waker());
+        if self.slot.is_draining() && self.server.is_idle() {
+            return Poll::Ready(Some(linger(&self.worker)));
+        }
+        let idle = self.server.is_idle();
+        let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &self.http));
+        let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
+            Poll::Ready(Ok(Some(head))) => head,
+            Poll::Ready(Ok(None)) => return Poll::Ready(None),
+            Poll::Ready(Err(PeerError::Decode(transom_http1::DecodeError::Truncated) | PeerError::Io(_))) => {
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Err(PeerError::Decode(error))) => {
+                self.worker.count_bad_request(&self.http.options);
+                self.server.send_refusal(&error);
+                return Poll::Ready(Some(State::Flushing));
+            }
+            Poll::Ready(Err(PeerError::Encode(_))) => return Poll::Ready(None),
+            Poll::Pending => {
+                if self.server.is_idle() {
+                    // An idle connection holds no stream.
+                    if let Some(stream) = stream.take() {
+                        self.worker.give_stream(stream);
+                    }
+                } else if idle {
+                    // The head has begun: from now on its own time runs.
+                    *since = self.worker.now();
+                }
+                return Poll::Pending;
+            }
+        };
+        let stream = stream.take();
+        Poll::Ready(stream.map(|stream| self.begin(stream, &head)))
+    }
+
+    fn begin(&mut self, mut stream: Box<Stream>, head: &RequestHead) -> State {
+        // Each new stream takes the listener's current filters and routes.
+        if let Some(http) = self.listener.http() {
+            self.http = http;
+        }
+        let now = Instant::now();
+        stream.reset_keeping_head(&self.info, &self.http, now);
+        stream.core_mut().info.protocol = head.version.as_str();
+        self.worker.begin_stream(&self.http.options);
+        let too_large = match (head.framing, self.http.options.request_body) {
+            (transom_http1::Framing::Length(length), Some(most)) => length > most,
+            _ => false,
+        };
+        if too_large {
+            stream.refuse(&Fault::RequestTooLarge);
+        } else {
+            stream.request_head(head.end);
+        }
+        let exchange = Exchange::new(stream, Rc::clone(&self.worker), Rc::clone(&self.http.options), now);
+        State::Serving(Box::new(exchange))
+    }
+
+    /// Ends the exchange; gives what comes after it.
+    fn end(&mut self, exchange: Exchange, outcome: Outcome) -> Option<State> {
+        let options: Rc<HttpOptions> = Rc::clone(&self.http.options);
+        let stream = exchange.finish(outcome);
+        self.worker.end_stream(&options, &stream);
+        self.worker.give_stream(stream);
+        if outcome != Outcome::Complete {
+            return None;
+        }
+        let reusable = self.server.is_reusable();
+        self.server.end_exchange();
+        if reusable && !self.slot.is_draining() {
+            return Some(State::Idle {
+                since: self.worker.now(),
+                stream: None,
+            });
+        }
+        Some(linger(&self.worker))
+    }
+
+    /// When something must have happened in this state.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Idle { since, .. } => {
+                let limit = if self.server.is_idle() {
+                    self.server.idle_limit()
+                } else {
+                    self.server.header_limit()
+                };
+                since.checked_add(limit?)
+            }
+            State::Serving(exchange) => exchange.deadline(&self.server),
+            State::Flushing => Some(self.worker.now() + LINGER),
+            State::Lingering { until, .. } => Some(*until),
+        }
+    }
+
+    /// Time is over; gives what comes now. `None` closes.
+    fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
+        match &mut self.state {
+            State::Idle { .. } if !self.server.is_idle() => {
+                // The client is told why, in case it is slow and not hostile.
+                self.server.send_timeout();
+                Some(Some(State::Flushing))
+            }
+            State::Idle { .. } => Some(Some(linger(&self.worker))),
+            State::Serving(exchange) => match exchange.on_deadline(now, &self.server) {
+                Ok(()) => None,
+                Err(reason) => {
+                    self.give_up(reason);
+                    Some(None)
+                }
+            },
+            State::Flushing | State::Lingering { .. } => Some(None),
+        }
+    }
+
+    /// Ends an exchange whose connection is closed.
+    fn give_up(&mut self, reason: ResetReason) {
+        if let State::Serving(exchange) = std::mem::replace(&mut self.state, State::Flushing) {
+            self.end(*exchange, Outcome::Broken(reason));
+        }
+    }
+}
+
+impl Future for HttpConnection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            let next = match &mut this.state {
+                State::Idle { .. } => this.poll_idle(cx),
+                State::Serving(exchange) => match exchange.poll(cx, &mut this.server) {
+                    Poll::Pending => {
+                        this.slot.watch(cx.waker());
+                        if this.slot.take_drain_news() {
+                            exchange.stream.drain();
+                            continue;
+                        }
+                        Poll::Pending
+                    }
+                    Poll::Ready(outcome) => {
+                        let State::Serving(exchange) = std::mem::replace(&mut this.state, State::Flushing) else {
+                            return Poll::Ready(());
+                        };
+                        Poll::Ready(this.end(*exchange, outcome))
+                    }
+                },
+                State::Flushing => match this.server.poll_flush(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(())) => Poll::Ready(Some(linger(&this.worker))),
+                    Poll::Ready(Err(_)) => Poll::Ready(None),
+                },
+                State::Lingering { left, shut, .. } => poll_linger(cx, &mut this.server, left, shut).map(|()| None),
+            };
+            match next {
+                Poll::Ready(Some(state)) => {
+                    this.state = state;
+                    continue;
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+            let Some(deadline) = this.deadline() else { return Poll::Pending };
+            let now = ready!(this.timer.poll(cx, deadline));
+            match this.on_deadline(now) {
+                Some(Some(state)) => this.state = state,
+                Some(None) => return Poll::Ready(()),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Drop for HttpConnection {
+    fn drop(&mut self) {
+        // The worker ends, or the task panicked: filters still get their end.
+        self.give_up(ResetReason::Local);
+    }
+}
+
+fn linger(worker: &Worker) -> State {
+    State::Lingering {
+        until: worker.now() + LINGER,
+        left: LINGER_BYTES,
+        shut: false,
+    }
+}
+
+/// Says that nothing more comes and reads until the client has closed too.
+fn poll_linger(cx: &mut Context<'_>, server: &mut Http1Server, left: &mut usize, shut: &mut bool) -> Poll<()> {
+    if !*shut {
+        // A client that has gone already needs no word.
+        if ready!(server.poll_shutdown(cx)).is_err() {
+            return Poll::Ready(());
+        }
+        *shut = true;
+    }
+    loop {
+        match ready!(server.poll_discard(cx)) {
+            Ok(count) if count > 0 && count <= *left => *left -= count,
+            _ => return Poll::Ready(()),
+        }
+    }
+}
+
+/// One timer per connection that is set again only when a deadline comes nearer: most deadlines move away before they
+/// are reached, and setting a timer costs more than looking at one.
+#[derive(Default)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Ready with the time of now when `deadline` is reached.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            let now = tokio::time::Instant::now();
+            if now >= deadline {
+                // So that a later deadline sets it again.
+                self.sleep = None;
+                return Poll::Ready(now.into_std());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}

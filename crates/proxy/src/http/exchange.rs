@@ -1,0 +1,561 @@
+//! One request and its response: moves what the two ends send through the stream, and what leaves it to the ends.
+//!
+//! All of it runs in the task of the client's connection. A turn goes round: news of the mailbox, input of the client,
+//! output to the host, input of the host, output to the client, flush; and again only if something came of it that an
+//! earlier step waits for.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use transom_api::{Direction, ResetReason};
+
+use super::client::{Http1Client, is_gone};
+use super::peer::{Peer, PeerError, PeerEvent};
+use super::server::Http1Server;
+use super::{HttpOptions, limit};
+use crate::cluster::{ConnectError, Connecting, WorkerHost, connect};
+use crate::error::Fault;
+use crate::http::head::Pseudo;
+use crate::io::Io;
+use crate::stream::Stream;
+use crate::stream::side::End;
+use crate::worker::Worker;
+
+/// An exchange under way.
+pub(crate) struct Exchange {
+    pub(crate) stream: Box<Stream>,
+    worker: Rc<Worker>,
+    options: Rc<HttpOptions>,
+    upstream: Upstream,
+    request_out: Progress,
+    response_out: Progress,
+    /// The stream's own end, at the latest.
+    deadline: Option<Instant>,
+    /// When the client last got on: sent of its body, or took of the answer.
+    downstream_at: Instant,
+    /// Whether another attempt is allowed after a reused connection turned out to be dead.
+    may_retry: bool,
+    body_sent: bool,
+}
+
+enum Upstream {
+    None,
+    Connecting(Rc<WorkerHost>, Connecting),
+    Ready(Rc<WorkerHost>, Box<Http1Client>),
+}
+
+/// How far a message got on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    #[default]
+    Waiting,
+    HeadSent,
+    Ended,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The answer was sent as a whole.
+    Complete,
+    /// The answer was not (wholly) sent: the connection is of no use any more.
+    Broken(ResetReason),
+}
+
+impl Exchange {
+    /// An exchange for a request whose head was given to the stream.
+    pub(crate) fn new(stream: Box<Stream>, worker: Rc<Worker>, options: Rc<HttpOptions>, now: Instant) -> Self {
+        let timeout = stream.core().route_timeout().map_or_else(|| limit(options.timeouts.stream), limit);
+        let may_retry = stream
+            .core()
+            .request
+            .head
+            .pseudo(Pseudo::Method)
+            .is_some_and(|method| matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"));
+        Self {
+            stream,
+            worker,
+            options,
+            upstream: Upstream::None,
+            request_out: Progress::Waiting,
+            response_out: Progress::Waiting,
+            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+            downstream_at: now,
+            may_retry,
+            body_sent: false,
+        }
+    }
+
+    /// Gets the exchange on as far as it goes.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Poll<Outcome> {
+        loop {
+            self.deliver_mail(cx);
+            if let Err(reason) = self.read_request(cx, client) {
+                return Poll::Ready(Outcome::Broken(reason));
+            }
+            self.send_request(cx);
+            self.read_response(cx, client);
+            let sent = match self.send_response(cx, client) {
+                Ok(sent) => sent,
+                Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
+            };
+            if self.stream.is_over() {
+                return Poll::Ready(Outcome::Broken(ResetReason::Local));
+            }
+            if sent {
+                return Poll::Ready(Outcome::Complete);
+            }
+            if !self.has_more_to_do(client) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// When the exchange must be looked at again, whatever happens.
+    pub(crate) fn deadline(&self, client: &Http1Server) -> Option<Instant> {
+        let idle = self.idle_limit(client).and_then(|limit| self.downstream_at.checked_add(limit));
+        match (self.deadline, idle) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Time is over: for the stream, or for a client that does not get on.
+    pub(crate) fn on_deadline(&mut self, now: Instant, client: &Http1Server) -> Result<(), ResetReason> {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            if self.stream.core().response.side.released {
+                return Err(ResetReason::Timeout);
+            }
+            self.drop_upstream();
+            self.stream.fault(&Fault::Timeout);
+            return Ok(());
+        }
+        let idle = self.idle_limit(client).and_then(|limit| self.downstream_at.checked_add(limit));
+        if idle.is_some_and(|idle| idle <= now) {
+            if client.unsent() > 0 || self.stream.core().response.side.released {
+                return Err(ResetReason::Timeout);
+            }
+            self.drop_upstream();
+            self.stream.fault(&Fault::BodyTimeout);
+        }
+        Ok(())
+    }
+
+    /// What the client may take to get on, in the state that the exchange is in.
+    fn idle_limit(&self, client: &Http1Server) -> Option<Duration> {
+        if client.unsent() > 0 {
+            return limit(self.options.timeouts.write_idle);
+        }
+        let side = &self.stream.core().request.side;
+        let awaits_body = !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
+        if awaits_body { limit(self.options.timeouts.body_idle) } else { None }
+    }
+
+    /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
+    pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
+        match outcome {
+            Outcome::Complete => {
+                if let Upstream::Ready(host, mut client) = std::mem::replace(&mut self.upstream, Upstream::None) {
+                    client.rest();
+                    let fresh_enough = host
+                        .cluster
+                        .pool
+                        .max_requests_per_connection
+                        .is_none_or(|most| client.requests < most);
+                    if client.is_reusable() && fresh_enough {
+                        host.pool.give(client, self.worker.now());
+                    }
+                }
+                self.stream.finish(None);
+            }
+            Outcome::Broken(reason) => self.stream.finish(Some(reason)),
+        }
+        self.stream
+    }
+
+    fn deliver_mail(&mut self, cx: &Context<'_>) {
+        let Some(slot) = self.stream.mailbox() else { return };
+        self.worker.mailboxes.set_waker(slot, cx.waker());
+        while let Some((filter, event)) = self.worker.mailboxes.take(slot) {
+            self.stream.event(filter as usize, event);
+        }
+    }
+
+    /// Takes what the client sends.
+    fn read_request(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Result<(), ResetReason> {
+        if client.request_ended() {
+            // Nothing more is awaited; a client that goes away ends the stream, whoever it waits for.
+            return match client.poll_gone(cx) {
+                Poll::Ready(()) => Err(ResetReason::Downstream),
+                Poll::Pending => Ok(()),
+            };
+        }
+        let watermark = self.options_watermark();
+        while !client.request_ended() {
+            let core = self.stream.core();
+            if core.request.side.aborted || !self.stream.wants_input(Direction::Request) {
+                return Ok(());
+            }
+            let open = self.stream.is_open(Direction::Request);
+            if open && self.upstream_unsent() >= watermark {
+                return Ok(());
+            }
+            if !self.stream.core().request.side.stops_all() && client.invite_body().is_err() {
+                return Err(ResetReason::Downstream);
+            }
+            let event = match client.poll_event(cx, &mut self.stream.core_mut().request) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(event)) => event,
+                Poll::Ready(Err(error)) => return self.client_failed(&error),
+            };
+            self.downstream_at = self.worker.now();
+            match event {
+                PeerEvent::Data => {
+                    let len = client.data().len();
+                    match &mut self.upstream {
+                        Upstream::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
+                            self.body_sent = true;
+                            let sent = host.send_data(cx, client.data());
+                            self.stream.note_data(Direction::Request, len, false);
+                            if let Err(error) = sent {
+                                self.host_failed(&error);
+                            }
+                        }
+                        _ => {
+                            let bytes = Bytes::copy_from_slice(client.data());
+                            self.stream.data(Direction::Request, bytes, false);
+                        }
+                    }
+                }
+                PeerEvent::Trailers => self.stream.trailers(Direction::Request),
+                PeerEvent::End => self.stream.data(Direction::Request, Bytes::new(), true),
+                PeerEvent::Head { .. } | PeerEvent::Interim { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The client's body broke off or was malformed.
+    fn client_failed(&mut self, error: &PeerError) -> Result<(), ResetReason> {
+        let fault = match error {
+            PeerError::Decode(transom_http1::DecodeError::Truncated) => return Err(ResetReason::Downstream),
+            PeerError::Decode(error) => Fault::BadRequest {
+                status: error.status(),
+                detail: "http1_codec_error",
+            },
+            PeerError::Io(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Fault::RequestTooLarge,
+            PeerError::Io(_) | PeerError::Encode(_) => return Err(ResetReason::Downstream),
+        };
+        if self.stream.core().response.side.released {
+            return Err(ResetReason::Local);
+        }
+        self.drop_upstream();
+        self.stream.fault(&fault);
+        Ok(())
+    }
+
+    /// Sends what has left the chain to the host, connecting it first.
+    fn send_request(&mut self, cx: &mut Context<'_>) {
+        let side = &self.stream.core().request.side;
+        if side.aborted {
+            // Answered here: whatever the host does is of no interest.
+            if !matches!(self.upstream, Upstream::None) && self.request_out != Progress::Ended {
+                self.drop_upstream();
+            }
+            return;
+        }
+        if !side.released || self.stream.core().response.side.begun && self.request_out == Progress::Ended {
+            return;
+        }
+        if !self.poll_upstream(cx) {
+            return;
+        }
+        let Upstream::Ready(_, host) = &mut self.upstream else { return };
+        if let Err(error) = drain_request(cx, &mut self.stream, host, &mut self.request_out, &mut self.body_sent) {
+            return self.host_failed(&error);
+        }
+        match host.poll_flush(cx) {
+            Poll::Ready(Err(error)) => self.host_failed(&error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+    }
+
+    /// Whether a host is connected.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            match &mut self.upstream {
+                Upstream::Ready(..) => return true,
+                Upstream::None => {
+                    let Some(host) = self.stream.host().map(Rc::clone) else { return false };
+                    self.stream.core_mut().info.upstream = Some(host.host.text.clone().into());
+                    self.upstream = match host.pool.take(self.worker.now()) {
+                        Some(client) => Upstream::Ready(host, client),
+                        None => {
+                            let connecting = connect(&host);
+                            Upstream::Connecting(host, connecting)
+                        }
+                    };
+                }
+                Upstream::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
+                    Poll::Pending => return false,
+                    Poll::Ready(Ok(io)) => self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io)),
+                    Poll::Ready(Err(error)) => {
+                        let host = &host.host.text;
+                        let fault = match &error {
+                            ConnectError::Timeout => Fault::ConnectTimeout,
+                            ConnectError::Io(_) => Fault::ConnectFailed,
+                        };
+                        tracing::debug!(host, ?error, "a host could not be connected");
+                        self.upstream = Upstream::None;
+                        self.stream.fault(&fault);
+                        return false;
+                    }
+                },
+            }
+        }
+    }
+
+    fn new_client(&self, io: Io) -> Box<Http1Client> {
+        Box::new(Http1Client::new(io, Rc::clone(&self.worker)))
+    }
+
+    /// Takes what the host answers.
+    fn read_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) {
+        let watermark = self.options_watermark();
+        loop {
+            if self.request_out == Progress::Waiting || !self.stream.wants_input(Direction::Response) {
+                return;
+            }
+            let open = self.stream.is_open(Direction::Response) && self.response_out == Progress::HeadSent;
+            if open && client.unsent() >= watermark {
+                return;
+            }
+            let Upstream::Ready(_, host) = &mut self.upstream else { return };
+            // An answer of the proxy's own took the place of the host's.
+            if self.stream.core().response.side.begun && !host.is_answered() {
+                return;
+            }
+            let event = match host.poll_event(cx, &mut self.stream.core_mut().response) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(event)) => event,
+                Poll::Ready(Err(error)) => {
+                    if !self.retry(&error) {
+                        self.host_failed(&error);
+                    }
+                    return;
+                }
+            };
+            match event {
+                PeerEvent::Head { end } => {
+                    self.stream.response_head(end);
+                    // The head is sent at once, so that data behind it can go by the chain.
+                    if self.start_response(client).is_err() {
+                        return;
+                    }
+                }
+                PeerEvent::Interim { status } => {
+                    if client.send_interim(status, host.interim()).is_err() {
+                        tracing::debug!(status, "an interim response could not be passed on");
+                    }
+                }
+                PeerEvent::Data => {
+                    if open && client.send_data(cx, host.data()).is_ok() {
+                        self.stream.note_data(Direction::Response, host.data().len(), false);
+                        self.downstream_at = self.worker.now();
+                    } else {
+                        let bytes = Bytes::copy_from_slice(host.data());
+                        self.stream.data(Direction::Response, bytes, false);
+                    }
+                }
+                PeerEvent::Trailers => self.stream.trailers(Direction::Response),
+                PeerEvent::End => self.stream.data(Direction::Response, Bytes::new(), true),
+            }
+        }
+    }
+
+    /// The host broke off or answered nonsense.
+    fn host_failed(&mut self, error: &PeerError) {
+        let answered = matches!(&self.upstream, Upstream::Ready(_, host) if host.is_answered());
+        let host = self.stream.host().map_or("", |host| host.host.text.as_str());
+        tracing::debug!(host, %error, answered, "a host failed");
+        // A host may answer before it has read the whole request, and close.
+        if let (PeerError::Io(error), false) = (error, answered)
+            && is_gone(error)
+            && self.request_out != Progress::Ended
+        {
+            self.request_out = Progress::Ended;
+            return;
+        }
+        self.upstream = Upstream::None;
+        let core = self.stream.core_mut();
+        if core.response.side.released {
+            self.response_out = Progress::HeadSent;
+            core.abandon();
+            return;
+        }
+        self.stream.fault(&match error {
+            PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer | transom_http1::DecodeError::Truncated)
+            | PeerError::Io(_) => Fault::UpstreamReset,
+            PeerError::Decode(_) => Fault::UpstreamProtocol,
+            PeerError::Encode(_) => Fault::FilterFailed {
+                name: "request".to_owned(),
+                status: 500,
+            },
+        });
+    }
+
+    /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the
+    /// request is sent once more on a fresh one, if its method allows that (RFC 9110 section 9.2.2) and no body went.
+    fn retry(&mut self, error: &PeerError) -> bool {
+        let Upstream::Ready(host, client) = &self.upstream else { return false };
+        let gone = matches!(error, PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer))
+            || matches!(error, PeerError::Io(error) if is_gone(error));
+        if !gone || client.is_answered() || client.requests < 2 || !self.may_retry || self.body_sent {
+            return false;
+        }
+        self.may_retry = false;
+        let connecting = connect(host);
+        self.upstream = Upstream::Connecting(Rc::clone(host), connecting);
+        self.request_out = Progress::Waiting;
+        true
+    }
+
+    /// Sends the response's head, once it has left the chain.
+    fn start_response(&mut self, client: &mut Http1Server) -> Result<(), PeerError> {
+        let core = self.stream.core();
+        if self.response_out != Progress::Waiting || !core.response.side.released {
+            return Ok(());
+        }
+        let complete = core.response.side.head_end;
+        // The rest of a request that nobody reads makes the connection useless.
+        let close = self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
+        client.send_head(&core.response, complete, close)?;
+        self.response_out = Progress::HeadSent;
+        self.downstream_at = self.worker.now();
+        Ok(())
+    }
+
+    /// Sends what has left the chain to the client. True when all of the answer is sent.
+    fn send_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Result<bool, ResetReason> {
+        if let Err(error) = self.start_response(client) {
+            tracing::warn!(%error, "a response could not be sent");
+            return Err(ResetReason::Local);
+        }
+        let watermark = self.options_watermark();
+        if self.response_out == Progress::HeadSent {
+            let drained = drain(cx, &mut self.stream, Direction::Response, client, watermark, &mut false);
+            match drained {
+                Ok(true) => self.response_out = Progress::Ended,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a response could not be sent");
+                    return Err(match error {
+                        PeerError::Io(_) => ResetReason::Downstream,
+                        _ => ResetReason::Local,
+                    });
+                }
+            }
+        }
+        let before = client.unsent();
+        match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                if before > 0 {
+                    self.downstream_at = self.worker.now();
+                }
+                Ok(self.response_out == Progress::Ended)
+            }
+            Poll::Ready(Err(_)) => Err(ResetReason::Downstream),
+            Poll::Pending => {
+                if client.unsent() < before {
+                    self.downstream_at = self.worker.now();
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether a step waits for something that a later step of this turn has brought.
+    fn has_more_to_do(&self, client: &Http1Server) -> bool {
+        let core = self.stream.core();
+        let watermark = self.options_watermark();
+        let request = &core.request.side;
+        let response = &core.response.side;
+        let mail = self.stream.mailbox().is_some_and(|slot| self.worker.mailboxes.has_mail(slot));
+        let request_waits = request.released && !request.aborted && self.request_out == Progress::Waiting
+            && matches!(self.upstream, Upstream::None | Upstream::Ready(..));
+        let request_data = self.request_out == Progress::HeadSent
+            && (!request.out.is_empty() || request.out_end.is_some())
+            && self.upstream_unsent() < watermark
+            && matches!(self.upstream, Upstream::Ready(..));
+        let response_waits = response.released && self.response_out == Progress::Waiting;
+        let response_data = self.response_out == Progress::HeadSent
+            && (!response.out.is_empty() || response.out_end.is_some())
+            && client.unsent() < watermark;
+        mail || request_waits || request_data || response_waits || response_data
+    }
+
+    fn drop_upstream(&mut self) {
+        self.upstream = Upstream::None;
+    }
+
+    fn upstream_unsent(&self) -> usize {
+        match &self.upstream {
+            Upstream::Ready(_, host) => host.unsent(),
+            _ => 0,
+        }
+    }
+
+    fn options_watermark(&self) -> usize {
+        self.stream.core().watermark()
+    }
+}
+
+/// Sends the request's head and what follows it.
+fn drain_request(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    host: &mut Http1Client,
+    progress: &mut Progress,
+    body_sent: &mut bool,
+) -> Result<(), PeerError> {
+    if *progress == Progress::Waiting {
+        let core = stream.core();
+        host.send_head(&core.request, core.request.side.head_end)?;
+        *progress = Progress::HeadSent;
+    }
+    if *progress == Progress::HeadSent {
+        let watermark = stream.core().watermark();
+        if drain(cx, stream, Direction::Request, host, watermark, body_sent)? {
+            *progress = Progress::Ended;
+        }
+    }
+    Ok(())
+}
+
+/// Moves what has left the chain to an end. True when that was the message's end.
+fn drain(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    direction: Direction,
+    to: &mut impl Peer,
+    watermark: usize,
+    sent: &mut bool,
+) -> Result<bool, PeerError> {
+    while to.unsent() < watermark {
+        let Some(chunk) = stream.outgoing(direction).message.side.out.pop() else { break };
+        *sent = true;
+        to.send_data(cx, &chunk)?;
+    }
+    stream.check_watermark(direction, to.unsent());
+    let message = stream.outgoing(direction).message;
+    if !message.side.out.is_empty() {
+        return Ok(false);
+    }
+    let Some(end) = message.side.out_end else { return Ok(false) };
+    let trailers = (end == End::Trailers).then_some(&message.trailers);
+    to.send_end(trailers)?;
+    Ok(true)
+}

@@ -1,0 +1,61 @@
+//! HTTP: what the `http` network filter does with a connection.
+//!
+//! ```text
+//!  Http1Server ──events──▶ Exchange ──▶ Stream (filters, routes) ──▶ Exchange ──▶ Http1Client
+//!  (downstream)  ◀──heads, data──┘                                      └──heads, data──▶ (upstream)
+//! ```
+//!
+//! [`connection`] serves the requests of one connection, one after another; [`exchange`] drives one request and its
+//! response; [`server`] and [`client`] are the two ends, alike to the exchange through [`peer::Peer`]: another protocol
+//! is another `Peer`.
+
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod connection;
+pub(crate) mod exchange;
+pub(crate) mod head;
+pub(crate) mod peer;
+pub(crate) mod server;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use transom_api::{Counter, Gauge, Histogram};
+use transom_config::{HttpTimeouts, LocalReplyOptions};
+use transom_http1::Limits;
+
+use crate::router::WorkerTable;
+use crate::stream::chain::Chain;
+
+/// The `http` network filter of a listener, as one worker holds it.
+pub(crate) struct HttpListener {
+    pub(crate) chain: Rc<Chain>,
+    pub(crate) table: WorkerTable,
+    pub(crate) options: Rc<HttpOptions>,
+    pub(crate) local_reply: LocalReplyOptions,
+    pub(crate) watermark: usize,
+}
+
+/// What the codec and the exchange need of the configuration.
+#[derive(Debug)]
+pub(crate) struct HttpOptions {
+    pub(crate) limits: Limits,
+    /// The largest request body, in bytes.
+    pub(crate) request_body: Option<u64>,
+    pub(crate) timeouts: HttpTimeouts,
+    pub(crate) metrics: HttpMetrics,
+}
+
+/// What is counted for a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpMetrics {
+    /// By the first digit of the status; 0 for streams without an answer.
+    pub(crate) requests: [Counter; 6],
+    pub(crate) active: Gauge,
+    pub(crate) duration: Histogram,
+}
+
+/// A duration of configuration in which zero means "no limit".
+pub(crate) fn limit(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then_some(duration)
+}

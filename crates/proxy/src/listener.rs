@@ -1,0 +1,216 @@
+//! A listener on one worker: accepts, and keeps count of its connections.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use transom_api::{Counter, Gauge};
+
+use crate::http::HttpListener;
+use crate::http::connection::HttpConnection;
+use crate::io::Io;
+use crate::network::{FilteredIo, Network, Terminal, tcp_proxy};
+use crate::stream::info::ConnectionInfo;
+use crate::worker::Worker;
+
+/// A listener as one worker holds it. Lives as long as its sockets; what it does with connections is replaced by
+/// every activation that changes it.
+pub(crate) struct WorkerListener {
+    name: Rc<str>,
+    network: RefCell<Rc<Network>>,
+    limits: ListenerLimits,
+    connections: RefCell<Slots>,
+    stop: Notify,
+    draining: Cell<bool>,
+}
+
+/// What all workers of a listener share.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerLimits {
+    /// Connections that are open now, in the process.
+    pub(crate) open: Arc<AtomicU32>,
+    pub(crate) most: Option<u32>,
+    pub(crate) accepted: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) active: Gauge,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Option<Rc<SlotState>>>,
+    free: Vec<usize>,
+}
+
+#[derive(Default)]
+struct SlotState {
+    waker: RefCell<Option<Waker>>,
+    draining: Cell<bool>,
+    news: Cell<bool>,
+}
+
+/// A connection's place in its listener; given up when the connection ends.
+pub(crate) struct ConnectionSlot {
+    worker: Rc<Worker>,
+    listener: Rc<WorkerListener>,
+    state: Rc<SlotState>,
+    index: usize,
+}
+
+impl WorkerListener {
+    pub(crate) fn new(name: &str, network: Rc<Network>, limits: ListenerLimits) -> Self {
+        Self {
+            name: Rc::from(name),
+            network: RefCell::new(network),
+            limits,
+            connections: RefCell::default(),
+            stop: Notify::new(),
+            draining: Cell::new(false),
+        }
+    }
+
+    /// What connections get from now on. Gives back what they got before.
+    pub(crate) fn replace(&self, network: Rc<Network>) -> Rc<Network> {
+        self.network.replace(network)
+    }
+
+    pub(crate) fn network(&self) -> Rc<Network> {
+        Rc::clone(&self.network.borrow())
+    }
+
+    /// The current `http` filter, if that is what ends the chain.
+    pub(crate) fn http(&self) -> Option<Rc<HttpListener>> {
+        match &self.network.borrow().terminal {
+            Terminal::Http(http) => Some(Rc::clone(http)),
+            Terminal::TcpProxy(_) => None,
+        }
+    }
+
+    /// Accepts until the listener drains. What the kernel had queued by then is still served.
+    pub(crate) async fn accept(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
+        loop {
+            tokio::select! {
+                biased;
+                accepted = socket.accept() => match accepted {
+                    Ok((stream, _)) => self.serve(&worker, stream),
+                    Err(error) => {
+                        // Out of descriptors, most likely: trying at once would only burn the core.
+                        tracing::warn!(listener = &*self.name, %error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                () = self.stop.notified() => return,
+            }
+        }
+    }
+
+    /// Takes no more connections, and has those that are there end after what they are doing.
+    pub(crate) fn drain(&self) {
+        if self.draining.replace(true) {
+            return;
+        }
+        self.stop.notify_one();
+        let slots: Vec<Rc<SlotState>> = self.connections.borrow().slots.iter().flatten().map(Rc::clone).collect();
+        for slot in slots {
+            slot.draining.set(true);
+            slot.news.set(true);
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn serve(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream) {
+        let open = self.limits.open.fetch_add(1, Ordering::Relaxed);
+        if self.limits.most.is_some_and(|most| open >= most) {
+            self.limits.open.fetch_sub(1, Ordering::Relaxed);
+            worker.shard.add(self.limits.refused.0, 1);
+            return;
+        }
+        worker.shard.add(self.limits.accepted.0, 1);
+        worker.shard.add(self.limits.active.0, 1);
+        let slot = self.register(worker);
+        // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
+        // whose client has gone already.
+        let _ = stream.set_nodelay(true);
+        let info = Rc::new(ConnectionInfo {
+            id: worker.connection_id(),
+            listener: Rc::clone(&self.name),
+            source: stream.peer_addr().ok(),
+            destination: stream.local_addr().ok(),
+            scheme: "http",
+            state: RefCell::default(),
+        });
+        let network = self.network();
+        let mut io = Io::Tcp(stream);
+        if !network.filters.is_empty() {
+            let filtered = FilteredIo::new(io, Rc::clone(worker), Rc::clone(&info), Rc::clone(&network.filters));
+            io = Io::Filtered(Box::new(filtered));
+        }
+        match &network.terminal {
+            Terminal::Http(http) => {
+                let http = Rc::clone(http);
+                let connection = HttpConnection::new(io, Rc::clone(worker), Rc::clone(self), http, info, slot);
+                tokio::task::spawn_local(connection);
+            }
+            Terminal::TcpProxy(proxy) => {
+                tokio::task::spawn_local(tcp_proxy::serve(io, Rc::clone(worker), Rc::clone(proxy), slot));
+            }
+        }
+    }
+
+    fn register(self: &Rc<Self>, worker: &Rc<Worker>) -> ConnectionSlot {
+        let state = Rc::new(SlotState::default());
+        state.draining.set(self.draining.get());
+        let mut connections = self.connections.borrow_mut();
+        let index = connections.free.pop().unwrap_or(connections.slots.len());
+        match connections.slots.get_mut(index) {
+            Some(slot) => *slot = Some(Rc::clone(&state)),
+            None => connections.slots.push(Some(Rc::clone(&state))),
+        }
+        worker.connection_began();
+        ConnectionSlot {
+            worker: Rc::clone(worker),
+            listener: Rc::clone(self),
+            state,
+            index,
+        }
+    }
+}
+
+impl ConnectionSlot {
+    /// Whom a drain wakes.
+    pub(crate) fn watch(&self, waker: &Waker) {
+        let mut known = self.state.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.state.draining.get()
+    }
+
+    /// True once, when a drain began.
+    pub(crate) fn take_drain_news(&self) -> bool {
+        self.state.news.replace(false)
+    }
+}
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        let listener = &self.listener;
+        let mut connections = listener.connections.borrow_mut();
+        if let Some(slot) = connections.slots.get_mut(self.index) {
+            *slot = None;
+        }
+        connections.free.push(self.index);
+        listener.limits.open.fetch_sub(1, Ordering::Relaxed);
+        self.worker.shard.add(listener.limits.active.0, -1);
+        self.worker.connection_ended();
+    }
+}

@@ -1,0 +1,463 @@
+//! A socket behind network filters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use transom_api::event::Address;
+use transom_api::{
+    Connection, Direction, Event, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
+    NetworkVerdict,
+};
+
+use super::NetworkPlace;
+use super::context::ConnectionContext;
+use crate::http::body::BodyBuffer;
+use crate::io::Io;
+use crate::stream::info::ConnectionInfo;
+use crate::worker::Worker;
+
+/// What waits in the chain before the socket, or the terminal filter, is no longer read.
+const WATERMARK: usize = 64 << 10;
+
+/// A socket whose bytes pass network filters.
+pub(crate) struct FilteredIo {
+    io: Io,
+    filters: Vec<Slot>,
+    core: ConnectionCore,
+    begun: bool,
+    /// How far `on_new_connection` got: filters before this were asked.
+    asked: usize,
+    buffer: Vec<u8>,
+    eof: bool,
+    shut: bool,
+}
+
+struct Slot {
+    filter: Option<Box<dyn NetworkFilter>>,
+    /// It stopped `on_new_connection`.
+    holds_connection: bool,
+}
+
+/// All of a connection but its filters.
+pub(super) struct ConnectionCore {
+    pub(super) worker: Rc<Worker>,
+    pub(super) info: Rc<ConnectionInfo>,
+    pub(super) places: Rc<[NetworkPlace]>,
+    pub(super) state: FilterState,
+    pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    /// From the client, and to the client.
+    pub(super) sides: [ByteSide; 2],
+    pub(super) wishes: Wishes,
+    slot: Option<(u32, u32)>,
+    /// Nothing more is read; the connection closes when all is written.
+    pub(super) closing: bool,
+}
+
+/// One direction of bytes.
+#[derive(Default)]
+pub(super) struct ByteSide {
+    /// What waits at each filter.
+    pub(super) holds: Vec<ByteHold>,
+    /// What has passed all filters.
+    out: BodyBuffer,
+    out_end: bool,
+}
+
+#[derive(Default)]
+pub(super) struct ByteHold {
+    pub(super) bytes: BodyBuffer,
+    stopped: bool,
+    end: bool,
+}
+
+/// What a callback asked for.
+#[derive(Default)]
+pub(super) struct Wishes {
+    pub(super) fail: Option<FilterError>,
+    pub(super) continues: [bool; 2],
+    pub(super) injected: Vec<(Direction, Bytes, bool)>,
+}
+
+impl FilteredIo {
+    pub(crate) fn new(io: Io, worker: Rc<Worker>, info: Rc<ConnectionInfo>, places: Rc<[NetworkPlace]>) -> Self {
+        Self {
+            io,
+            filters: Vec::new(),
+            core: ConnectionCore {
+                worker,
+                info,
+                places,
+                state: FilterState::default(),
+                metadata: BTreeMap::new(),
+                sides: Default::default(),
+                wishes: Wishes::default(),
+                slot: None,
+                closing: false,
+            },
+            begun: false,
+            asked: 0,
+            buffer: Vec::new(),
+            eof: false,
+            shut: false,
+        }
+    }
+
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_input(cx))?;
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_input(cx))?;
+        let [input, _] = &mut self.core.sides;
+        let Some(mut chunk) = input.out.pop() else {
+            return Poll::Ready(Ok(0));
+        };
+        let count = chunk.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), chunk.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        if count < chunk.len() {
+            input.out.unpop(chunk.split_off(count));
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Ready when bytes have passed the filters, or the end has.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.deliver_mail(cx);
+            self.ask_filters();
+            // What a filter injected towards the client leaves even while the terminal filter only reads.
+            if let Poll::Ready(Err(error)) = self.poll_out(cx) {
+                return Poll::Ready(Err(error));
+            }
+            let [input, _] = &self.core.sides;
+            if !input.out.is_empty() || input.out_end || self.core.closing {
+                return Poll::Ready(Ok(()));
+            }
+            let waiting: usize = input.holds.iter().map(|hold| hold.bytes.len()).sum();
+            if !self.is_begun() || waiting >= WATERMARK || self.eof {
+                return self.register(cx);
+            }
+            if self.buffer.is_empty() {
+                ready!(self.io.poll_readable(cx))?;
+                self.buffer = vec![0; 16 << 10];
+            }
+            let count = ready!(self.io.poll_read(cx, &mut self.buffer))?;
+            self.eof = count == 0;
+            let bytes = Bytes::copy_from_slice(self.buffer.get(..count).unwrap_or_default());
+            self.pass(Direction::Request, 0, bytes, self.eof);
+        }
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.deliver_mail(cx);
+        if let Poll::Ready(Err(error)) = self.poll_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let [_, output] = &self.core.sides;
+        let waiting: usize = output.out.len() + output.holds.iter().map(|hold| hold.bytes.len()).sum::<usize>();
+        if waiting >= WATERMARK {
+            return self.register(cx);
+        }
+        let first = self.filters.len();
+        self.pass(Direction::Response, first, Bytes::copy_from_slice(bytes), false);
+        if let Poll::Ready(Err(error)) = self.poll_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.deliver_mail(cx);
+        ready!(self.poll_out(cx))?;
+        let [_, output] = &self.core.sides;
+        if output.holds.iter().any(|hold| !hold.bytes.is_empty()) {
+            return self.register(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.shut, true) {
+            let first = self.filters.len();
+            self.pass(Direction::Response, first, Bytes::new(), true);
+        }
+        ready!(self.poll_flush(cx))?;
+        self.io.poll_shutdown(cx)
+    }
+
+    /// Writes what has passed the filters to the socket.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let [_, output] = &mut self.core.sides;
+        while let Some(mut chunk) = output.out.pop() {
+            match self.io.poll_write(cx, &chunk) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    if count < chunk.len() {
+                        output.out.unpop(chunk.split_off(count));
+                    }
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    output.out.unpop(chunk);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Pending until news comes: of the mailbox, or of a client that goes away.
+    fn register<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if let Some((slot, _)) = self.core.slot {
+            self.core.worker.mailboxes.set_waker(slot, cx.waker());
+            if self.core.worker.mailboxes.has_mail(slot) {
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    }
+
+    fn is_begun(&self) -> bool {
+        self.begun && self.asked >= self.filters.len() && !self.filters.iter().any(|slot| slot.holds_connection)
+    }
+
+    /// Makes the filters and asks them whether the connection may begin.
+    fn ask_filters(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let places = Rc::clone(&self.core.places);
+            for (index, place) in places.iter().enumerate() {
+                let mut context = ConnectionContext::new(&mut self.core, index);
+                let mut context = Connection::new(&mut context);
+                let made = catch_unwind(AssertUnwindSafe(|| place.worker.connection(&mut context)))
+                    .unwrap_or_else(|_| Err(FilterError::broken("it panicked")));
+                let filter = match made {
+                    Ok(filter) => Some(filter),
+                    Err(error) => {
+                        self.core.failed(index, &error);
+                        None
+                    }
+                };
+                self.filters.push(Slot {
+                    filter,
+                    holds_connection: false,
+                });
+            }
+        }
+        while self.asked < self.filters.len()
+            && !self.core.closing
+            && !self.filters.iter().any(|slot| slot.holds_connection)
+        {
+            let index = self.asked;
+            self.asked += 1;
+            let verdict = self.call(index, |filter, connection| filter.on_new_connection(connection));
+            let resumed = self.core.wishes.continues == [true, false] || self.core.wishes.continues == [true, true];
+            if verdict == Some(NetworkVerdict::StopIteration) && !resumed {
+                if let Some(slot) = self.filters.get_mut(index) {
+                    slot.holds_connection = true;
+                }
+            }
+            self.settle(index);
+        }
+    }
+
+    fn deliver_mail(&mut self, cx: &Context<'_>) {
+        let Some((slot, _)) = self.core.slot else { return };
+        self.core.worker.mailboxes.set_waker(slot, cx.waker());
+        while let Some((filter, event)) = self.core.worker.mailboxes.take(slot) {
+            let filter = filter as usize;
+            self.call(filter, |filter, connection| filter.on_event(connection, event));
+            self.settle(filter);
+        }
+    }
+
+    /// Lets bytes pass the filters. From the client they go from filter `at` up, to the client from the filter before
+    /// `at` down.
+    fn pass(&mut self, direction: Direction, mut at: usize, bytes: Bytes, mut end: bool) {
+        let mut frame = BodyBuffer::default();
+        frame.push(bytes);
+        loop {
+            if frame.is_empty() && !end {
+                return;
+            }
+            let index = match direction {
+                Direction::Request if at < self.filters.len() => at,
+                Direction::Response if at > 0 => at - 1,
+                _ => {
+                    let side = self.core.side(direction);
+                    side.out.append(&mut frame);
+                    side.out_end |= end;
+                    return;
+                }
+            };
+            at = match direction {
+                Direction::Request => at + 1,
+                Direction::Response => at - 1,
+            };
+            let hold = self.core.hold(direction, index);
+            hold.bytes.append(&mut frame);
+            hold.end |= end;
+            let end_here = hold.end;
+            let verdict = self.call(index, |filter, connection| match direction {
+                Direction::Request => filter.on_data(connection, end_here),
+                Direction::Response => filter.on_write(connection, end_here),
+            });
+            let resumed = self.core.wishes.continues.get(direction as usize).copied().unwrap_or_default();
+            let stop = verdict == Some(NetworkVerdict::StopIteration) && !resumed;
+            let hold = self.core.hold(direction, index);
+            hold.stopped = stop;
+            if !stop {
+                frame = std::mem::take(&mut hold.bytes);
+                end = std::mem::take(&mut hold.end);
+                for (to, bytes, ends) in self.core.wishes.injected.extract_if(.., |(to, ..)| *to == direction) {
+                    debug_assert_eq!(to, direction);
+                    frame.push(bytes);
+                    end |= ends;
+                }
+            }
+            self.settle(index);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Carries out what a callback asked for.
+    fn settle(&mut self, index: usize) {
+        let wishes = std::mem::take(&mut self.core.wishes);
+        if let Some(error) = wishes.fail {
+            if let Some(slot) = self.filters.get_mut(index) {
+                slot.filter = None;
+                slot.holds_connection = false;
+            }
+            self.core.failed(index, &error);
+            self.resume(Direction::Request, index);
+            self.resume(Direction::Response, index);
+        }
+        for (direction, continues) in [Direction::Request, Direction::Response].into_iter().zip(wishes.continues) {
+            if continues {
+                self.resume(direction, index);
+            }
+        }
+        for (direction, bytes, end) in wishes.injected {
+            let at = match direction {
+                Direction::Request => index + 1,
+                Direction::Response => index,
+            };
+            self.pass(direction, at, bytes, end);
+        }
+    }
+
+    fn resume(&mut self, direction: Direction, index: usize) {
+        if direction == Direction::Request
+            && let Some(slot) = self.filters.get_mut(index)
+        {
+            slot.holds_connection = false;
+        }
+        let hold = self.core.hold(direction, index);
+        if !std::mem::take(&mut hold.stopped) {
+            return;
+        }
+        let mut frame = std::mem::take(&mut hold.bytes);
+        let end = std::mem::take(&mut hold.end);
+        let at = match direction {
+            Direction::Request => index + 1,
+            Direction::Response => index,
+        };
+        while let Some(chunk) = frame.pop() {
+            self.pass(direction, at, chunk, false);
+        }
+        if end {
+            self.pass(direction, at, Bytes::new(), true);
+        }
+    }
+
+    fn call<R>(
+        &mut self,
+        index: usize,
+        callback: impl FnOnce(&mut dyn NetworkFilter, &mut Connection<'_>) -> R,
+    ) -> Option<R> {
+        let Self { filters, core, .. } = self;
+        let filter = filters.get_mut(index)?.filter.as_deref_mut()?;
+        let mut context = ConnectionContext::new(core, index);
+        let mut context = Connection::new(&mut context);
+        match catch_unwind(AssertUnwindSafe(|| callback(filter, &mut context))) {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                core.wishes.fail = Some(FilterError::broken("it panicked"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for FilteredIo {
+    fn drop(&mut self) {
+        for index in 0..self.filters.len() {
+            self.call(index, |filter, connection| filter.on_close(connection));
+        }
+        if let Some((slot, _)) = self.core.slot.take() {
+            self.core.worker.mailboxes.release(slot);
+        }
+        for slot in self.filters.drain(..) {
+            if catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
+                tracing::error!("a network filter panicked while it was dropped");
+            }
+        }
+    }
+}
+
+impl ConnectionCore {
+    pub(super) fn side(&mut self, direction: Direction) -> &mut ByteSide {
+        let [input, output] = &mut self.sides;
+        match direction {
+            Direction::Request => input,
+            Direction::Response => output,
+        }
+    }
+
+    fn hold(&mut self, direction: Direction, index: usize) -> &mut ByteHold {
+        let holds = &mut self.side(direction).holds;
+        if holds.len() <= index {
+            holds.resize_with(index + 1, ByteHold::default);
+        }
+        // The line above made room for it.
+        #[expect(clippy::indexing_slicing, reason = "resized to hold the index")]
+        &mut holds[index]
+    }
+
+    pub(super) fn address(&mut self, filter: usize) -> Address {
+        let (slot, generation) = *self.slot.get_or_insert_with(|| self.worker.mailboxes.claim());
+        Address {
+            slot,
+            generation,
+            filter: filter as u32,
+        }
+    }
+
+    /// Counts a failure; under the policy `closed` the connection ends.
+    fn failed(&mut self, index: usize, error: &FilterError) {
+        let Some(place) = self.places.get(index) else { return };
+        tracing::warn!(filter = &*place.name, %error, "a network filter failed");
+        self.worker.count_filter_failure();
+        if place.policy == FailurePolicy::Closed {
+            self.closing = true;
+        }
+    }
+}
+
+impl fmt::Debug for FilteredIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FilteredIo")
+            .field("io", &self.io)
+            .field("filters", &self.filters.len())
+            .finish_non_exhaustive()
+    }
+}

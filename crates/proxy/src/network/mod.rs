@@ -1,0 +1,36 @@
+//! Network filters: the bytes of a connection between its socket and what ends the chain.
+//!
+//! A chain without filters costs nothing: the terminal filter gets the socket itself. With filters it gets a
+//! [`FilteredIo`], which looks like a socket and lets every byte pass the filters.
+
+mod chain;
+mod context;
+pub(crate) mod tcp_proxy;
+
+use std::rc::Rc;
+
+use transom_api::{FailurePolicy, NetworkFilterWorker};
+
+pub(crate) use self::chain::FilteredIo;
+use self::tcp_proxy::TcpProxyListener;
+use crate::http::HttpListener;
+
+/// The network filters of a listener, as one worker holds them.
+pub(crate) struct Network {
+    pub(crate) filters: Rc<[NetworkPlace]>,
+    pub(crate) terminal: Terminal,
+}
+
+/// One use of a network filter.
+pub(crate) struct NetworkPlace {
+    pub(crate) name: Rc<str>,
+    pub(crate) policy: FailurePolicy,
+    pub(crate) clusters: Vec<String>,
+    pub(crate) worker: Rc<dyn NetworkFilterWorker>,
+}
+
+/// What ends a chain.
+pub(crate) enum Terminal {
+    Http(Rc<HttpListener>),
+    TcpProxy(Rc<TcpProxyListener>),
+}

@@ -1,0 +1,300 @@
+//! Building a snapshot's worker part, and making it the active one.
+//!
+//! What a piece was built from is known by the address of its shared, prepared form: what is the same in the new snapshot
+//! is taken over as it is, with its state. One piece is built per turn of the loop.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use transom_api::worker::Worker as WorkerView;
+use transom_api::{BuildError, StreamFilterConfig, StreamFilterWorker, WorkerPart};
+
+use super::{PartContext, Worker};
+use crate::cluster::WorkerCluster;
+use crate::control::generations::{Change, PlaceStatus};
+use crate::control::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
+use crate::http::HttpListener;
+use crate::listener::WorkerListener;
+use crate::network::tcp_proxy::TcpProxyListener;
+use crate::network::{Network, NetworkPlace, Terminal};
+use crate::stream::chain::{Chain, Generation, Place};
+
+/// A snapshot as built on this worker, before it is active.
+pub(crate) struct Built {
+    snapshot: Arc<Snapshot>,
+    listeners: HashMap<String, BuiltListener>,
+}
+
+struct BuiltListener {
+    network: Rc<Network>,
+    /// The worker's own socket, for a listener that is new here.
+    socket: Option<tokio::net::TcpListener>,
+}
+
+impl Worker {
+    /// Builds what the snapshot needs that the active one does not have.
+    pub(super) async fn build(self: &Rc<Self>, snapshot: Arc<Snapshot>) -> Result<(), String> {
+        let mut listeners = HashMap::new();
+        for (name, listener) in &snapshot.listeners {
+            let known = self.listeners.borrow().get(name).map(Rc::clone);
+            let before = known.as_ref().map(|known| known.network());
+            let network = self.build_network(listener, before.as_deref()).await?;
+            let same_socket = known.is_some() && !listener.rebound;
+            let socket = if same_socket { None } else { Some(self.open_socket(listener)?) };
+            listeners.insert(name.clone(), BuiltListener { network, socket });
+            tokio::task::yield_now().await;
+        }
+        self.pending.borrow_mut().insert(snapshot.version, Built { snapshot, listeners });
+        Ok(())
+    }
+
+    /// Makes a built snapshot the active one.
+    pub(super) fn commit(self: &Rc<Self>, version: u64) {
+        let Some(built) = self.pending.borrow_mut().remove(&version) else {
+            return;
+        };
+        let mut old: Vec<Box<dyn std::any::Any>> = Vec::new();
+        self.commit_clusters(&built.snapshot);
+        let mut listeners = self.listeners.borrow_mut();
+        let gone: Vec<String> = listeners
+            .keys()
+            .filter(|name| !built.snapshot.listeners.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            if let Some(listener) = listeners.remove(&name) {
+                listener.drain();
+            }
+        }
+        for (name, BuiltListener { network, socket }) in built.listeners {
+            let Some(prepared) = built.snapshot.listeners.get(&name) else { continue };
+            match (socket, listeners.get(&name)) {
+                (None, Some(listener)) => old.push(Box::new(listener.replace(network))),
+                (None, None) => {}
+                (Some(socket), known) => {
+                    // A listener that moved to another address serves its old connections to their end.
+                    if let Some(known) = known {
+                        known.drain();
+                    }
+                    let listener = Rc::new(WorkerListener::new(&name, network, prepared.limits.clone()));
+                    tokio::task::spawn_local(Rc::clone(&listener).accept(Rc::clone(self), socket));
+                    listeners.insert(name, listener);
+                }
+            }
+        }
+        drop(listeners);
+        self.drop_spare_streams();
+        // Worker-local objects are dropped between turns, one at a time.
+        tokio::task::spawn_local(async move {
+            for object in old {
+                tokio::task::yield_now().await;
+                drop(object);
+            }
+        });
+    }
+
+    pub(super) fn discard(&self, version: u64) {
+        let built = self.pending.borrow_mut().remove(&version);
+        drop(built);
+    }
+
+    fn commit_clusters(&self, snapshot: &Snapshot) {
+        let mut clusters = self.clusters.borrow_mut();
+        let mut next: Vec<Option<Rc<WorkerCluster>>> = Vec::new();
+        for prepared in snapshot.clusters.values() {
+            let index = prepared.id.0 as usize;
+            if next.len() <= index {
+                next.resize(index + 1, None);
+            }
+            let before = clusters.get(index).and_then(Option::as_ref);
+            let cluster = match before {
+                Some(before) if Arc::ptr_eq(&before.prepared, prepared) => Rc::clone(before),
+                before => Rc::new(WorkerCluster::new(
+                    Arc::clone(prepared),
+                    self.index,
+                    before.map(|before| &**before),
+                )),
+            };
+            if let Some(slot) = next.get_mut(index) {
+                *slot = Some(cluster);
+            }
+        }
+        let old = std::mem::replace(&mut *clusters, next);
+        drop(clusters);
+        drop(old);
+    }
+
+    fn open_socket(&self, listener: &PreparedListener) -> Result<tokio::net::TcpListener, String> {
+        let failed = |error: std::io::Error| {
+            format!(
+                "worker {}: the socket of listener `{}` could not be taken over: {error}",
+                self.index, listener.config.name
+            )
+        };
+        let socket = listener.sockets.of_worker(self.index).map_err(failed)?;
+        tokio::net::TcpListener::from_std(socket).map_err(failed)
+    }
+
+    async fn build_network(
+        self: &Rc<Self>,
+        listener: &PreparedListener,
+        before: Option<&Network>,
+    ) -> Result<Rc<Network>, String> {
+        let mut filters = Vec::with_capacity(listener.network_filters.len());
+        for prepared in &listener.network_filters {
+            let refused = |error: BuildError| self.refused(&prepared.name, &error);
+            let context = PartContext::new(self, prepared.clusters.clone());
+            let worker = build_part(context, |view| prepared.config.on_worker(view)).map_err(refused)?;
+            filters.push(NetworkPlace {
+                name: Rc::from(prepared.name.as_str()),
+                policy: prepared.policy,
+                clusters: prepared.clusters.clone(),
+                worker,
+            });
+            tokio::task::yield_now().await;
+        }
+        let terminal = match &listener.terminal {
+            PreparedTerminal::Http(http) => {
+                let before = match before.map(|before| &before.terminal) {
+                    Some(Terminal::Http(before)) => Some(&**before),
+                    _ => None,
+                };
+                Terminal::Http(Rc::new(self.build_http(http, before).await?))
+            }
+            PreparedTerminal::TcpProxy(proxy) => Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy))),
+        };
+        Ok(Rc::new(Network {
+            filters: filters.into(),
+            terminal,
+        }))
+    }
+
+    async fn build_http(
+        self: &Rc<Self>,
+        http: &PreparedHttp,
+        before: Option<&HttpListener>,
+    ) -> Result<HttpListener, String> {
+        let mut places = Vec::with_capacity(http.uses.len());
+        for prepared in &http.uses {
+            let known = before.and_then(|before| {
+                before.chain.places.iter().find(|place| *place.name == *prepared.name)
+            });
+            places.push(self.build_place(prepared, known)?);
+            tokio::task::yield_now().await;
+        }
+        let mut access_logs = Vec::with_capacity(http.access_logs.len());
+        for prepared in &http.access_logs {
+            let context = PartContext::new(self, prepared.clusters.clone());
+            let log = build_part(context, |view| prepared.config.on_worker(view))
+                .map_err(|error| self.refused(&prepared.name, &error))?;
+            access_logs.push(log);
+        }
+        Ok(HttpListener {
+            chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
+            table: Rc::new(Arc::clone(&http.table)),
+            options: Rc::new(http.options()),
+            local_reply: http.local_reply,
+            watermark: http.watermark,
+        })
+    }
+
+    /// The place of a use: the known one, with all its generations, when nothing of the use has changed.
+    fn build_place(self: &Rc<Self>, prepared: &PreparedUse<dyn StreamFilterConfig>, known: Option<&Rc<Place>>) -> Result<Rc<Place>, String> {
+        let known_generation = known.and_then(|place| {
+            let generations = place.generations();
+            generations
+                .into_iter()
+                .find(|generation| Arc::ptr_eq(&generation.config, &prepared.config))
+        });
+        if let (Some(place), Some(_)) = (known, &known_generation)
+            && place.phase == prepared.phase
+            && place.policy == prepared.policy
+            && place.clusters == prepared.clusters
+        {
+            return Ok(Rc::clone(place));
+        }
+        let generation = match known_generation {
+            Some(generation) => generation,
+            None => Rc::new(self.build_generation(prepared.generation, &prepared.name, &prepared.config)?),
+        };
+        Ok(Rc::new(Place::new(
+            &prepared.name,
+            prepared.phase,
+            prepared.policy,
+            prepared.clusters.clone(),
+            vec![generation],
+        )))
+    }
+
+    fn build_generation(
+        self: &Rc<Self>,
+        id: u64,
+        name: &str,
+        config: &Arc<dyn StreamFilterConfig>,
+    ) -> Result<Generation, String> {
+        let worker = build_filter(self, &**config).map_err(|error| self.refused(name, &error))?;
+        Ok(Generation::new(id, Arc::clone(config), worker))
+    }
+
+    fn refused(&self, name: &str, error: &BuildError) -> String {
+        format!("worker {}: the filter `{name}` could not be built: {error}", self.index)
+    }
+
+    /// Changes the generations of a place; answers how it stands then.
+    pub(super) async fn change_generations(self: &Rc<Self>, change: Change) -> Result<PlaceStatus, String> {
+        let listener = self.listeners.borrow().get(&change.listener).map(Rc::clone);
+        let place = listener
+            .and_then(|listener| listener.http())
+            .and_then(|http| http.chain.places.iter().find(|place| *place.name == *change.filter).map(Rc::clone))
+            .ok_or_else(|| format!("listener `{}` has no stream filter `{}`", change.listener, change.filter))?;
+        change.carry_out(&place, |id, config| self.build_generation(id, &change.filter, config))
+    }
+}
+
+/// Builds a worker's part of a stream filter.
+pub(crate) fn build_filter(
+    worker: &Rc<Worker>,
+    config: &dyn StreamFilterConfig,
+) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+    build_part(PartContext::new(worker, Vec::new()), |view| config.on_worker(view))
+}
+
+/// Builds a part and ties it to its context. A panic is an error like any other.
+fn build_part<P: ?Sized + WorkerPart + 'static>(
+    mut context: PartContext,
+    build: impl FnOnce(&mut WorkerView<'_>) -> Result<Rc<P>, BuildError>,
+) -> Result<Rc<P>, BuildError>
+where
+    Rc<P>: AsPart,
+{
+    let mut view = WorkerView::new(&mut context);
+    let part = catch_unwind(AssertUnwindSafe(|| build(&mut view)))
+        .unwrap_or_else(|_| Err(BuildError::new("it panicked while it was built")))?;
+    context.attach(Rc::downgrade(&part.as_part()));
+    Ok(part)
+}
+
+/// A worker part of any kind as a part of no particular kind.
+pub(crate) trait AsPart {
+    fn as_part(&self) -> Rc<dyn WorkerPart>;
+}
+
+impl AsPart for Rc<dyn StreamFilterWorker> {
+    fn as_part(&self) -> Rc<dyn WorkerPart> {
+        Rc::<dyn StreamFilterWorker>::clone(self)
+    }
+}
+
+impl AsPart for Rc<dyn transom_api::NetworkFilterWorker> {
+    fn as_part(&self) -> Rc<dyn WorkerPart> {
+        Rc::<dyn transom_api::NetworkFilterWorker>::clone(self)
+    }
+}
+
+impl AsPart for Rc<dyn transom_api::AccessLogWorker> {
+    fn as_part(&self) -> Rc<dyn WorkerPart> {
+        Rc::<dyn transom_api::AccessLogWorker>::clone(self)
+    }
+}

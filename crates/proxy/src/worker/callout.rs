@@ -1,0 +1,158 @@
+//! HTTP calls of filters: a small exchange of their own with a cluster.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
+
+use super::Worker;
+use crate::cluster::{WorkerCluster, connect};
+use crate::http::client::Http1Client;
+use crate::http::head::{Presence, Pseudo};
+use crate::http::peer::{Peer, PeerError, PeerEvent};
+use crate::stream::Message;
+
+/// The default time limit of a callout.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The answer is kept as a whole for the filter.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// A call whose head was found good.
+pub(super) struct Request {
+    message: Message,
+}
+
+impl Request {
+    /// Checks the call's headers as those of any filter are checked.
+    pub(super) fn new(call: &HttpCall) -> Result<Self, CalloutError> {
+        let mut message = Message::default();
+        message.head.set_presence(Presence::Here);
+        for (name, value) in &call.headers {
+            message
+                .head
+                .add(HeaderMap::RequestHeaders, name, value)
+                .map_err(|_| CalloutError::BadRequest)?;
+        }
+        for (name, value) in &call.trailers {
+            message.trailers.set_presence(Presence::Here);
+            message
+                .trailers
+                .add(HeaderMap::RequestTrailers, name, value)
+                .map_err(|_| CalloutError::BadRequest)?;
+        }
+        let complete = [Pseudo::Method, Pseudo::Path, Pseudo::Authority]
+            .iter()
+            .all(|pseudo| message.head.pseudo(*pseudo).is_some());
+        if !complete {
+            return Err(CalloutError::BadRequest);
+        }
+        if call.trailers.is_empty() && !call.body.is_empty() {
+            message.content_length = Some(call.body.len() as u64);
+        }
+        Ok(Self { message })
+    }
+}
+
+/// Makes the call.
+pub(super) async fn run(
+    worker: &Rc<Worker>,
+    cluster: &WorkerCluster,
+    request: Request,
+    call: &HttpCall,
+) -> Result<CalloutResponse, CalloutError> {
+    let exchange = exchange(worker, cluster, &request, call);
+    match tokio::time::timeout(call.timeout.unwrap_or(TIMEOUT), exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(CalloutError::Timeout),
+    }
+}
+
+async fn exchange(
+    worker: &Rc<Worker>,
+    cluster: &WorkerCluster,
+    request: &Request,
+    call: &HttpCall,
+) -> Result<CalloutResponse, CalloutError> {
+    let host = cluster.pick().ok_or(CalloutError::Unavailable)?;
+    let mut client = match host.pool.take(worker.now()) {
+        Some(client) => client,
+        None => fresh(worker, &host).await?,
+    };
+    let mut response = Message::default();
+    let mut answer = attempt(&mut client, request, call, &mut response).await;
+    // A connection that idled may have been closed meanwhile; nothing was answered, so it is sent once more.
+    if answer.is_err() && client.requests > 1 && !client.is_answered() {
+        client = fresh(worker, &host).await?;
+        response = Message::default();
+        answer = attempt(&mut client, request, call, &mut response).await;
+    }
+    let body = answer.map_err(|error| match error {
+        AttemptError::TooLarge => CalloutError::TooLarge,
+        AttemptError::Peer(_) => CalloutError::Reset,
+    })?;
+    client.rest();
+    if client.is_reusable() {
+        host.pool.give(client, worker.now());
+    }
+    let entries = |head: &crate::http::head::Head| {
+        (0..)
+            .map_while(|index| head.at(index).map(|(name, value)| (name.into_owned(), value.into_owned())))
+            .collect()
+    };
+    Ok(CalloutResponse {
+        headers: entries(&response.head),
+        trailers: entries(&response.trailers),
+        body,
+    })
+}
+
+async fn fresh(worker: &Rc<Worker>, host: &crate::cluster::WorkerHost) -> Result<Box<Http1Client>, CalloutError> {
+    let io = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
+    Ok(Box::new(Http1Client::new(io, Rc::clone(worker))))
+}
+
+enum AttemptError {
+    TooLarge,
+    Peer(#[expect(dead_code, reason = "for debuggers: every fault of the host is a reset to the filter")] PeerError),
+}
+
+impl From<PeerError> for AttemptError {
+    fn from(error: PeerError) -> Self {
+        Self::Peer(error)
+    }
+}
+
+async fn attempt(
+    client: &mut Http1Client,
+    request: &Request,
+    call: &HttpCall,
+    response: &mut Message,
+) -> Result<Vec<u8>, AttemptError> {
+    let complete = call.body.is_empty() && call.trailers.is_empty();
+    client.send_head(&request.message, complete)?;
+    if !complete {
+        poll_fn(|cx| Poll::Ready(client.send_data(cx, &call.body))).await?;
+        client.send_end(Some(&request.message.trailers))?;
+    }
+    let mut body = Vec::new();
+    loop {
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = client.poll_flush(cx) {
+                return Poll::Ready(Err(error));
+            }
+            client.poll_event(cx, response)
+        });
+        match event.await? {
+            PeerEvent::Head { end: true } | PeerEvent::End | PeerEvent::Trailers => return Ok(body),
+            PeerEvent::Head { end: false } | PeerEvent::Interim { .. } => {}
+            PeerEvent::Data => {
+                if body.len() + client.data().len() > LARGEST_ANSWER {
+                    return Err(AttemptError::TooLarge);
+                }
+                body.extend_from_slice(client.data());
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A worker's thread.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use transom_api::{Counter, Event, Histogram, SharedData};
+
+use super::Worker;
+use super::inbox::{Command, WorkerInbox};
+use crate::metrics::Shard;
+
+/// What the control side keeps of a worker.
+pub(crate) struct WorkerHandle {
+    pub(crate) inbox: Arc<WorkerInbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a worker is given at its start.
+pub(crate) struct WorkerSettings {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) shared: SharedData,
+    pub(crate) filter_failures: Counter,
+    /// How long turns of the loop take.
+    pub(crate) turns: Histogram,
+}
+
+/// Idle connections are looked through this often.
+const SWEEP: Duration = Duration::from_secs(5);
+/// And at most so many per host at once, so that a turn stays short.
+const SWEEP_MOST: usize = 256;
+
+thread_local! {
+    static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// When this turn of the thread's event loop began.
+pub(super) fn turn_began() -> Instant {
+    TURN.get().unwrap_or_else(Instant::now)
+}
+
+/// Starts a worker's thread.
+pub(crate) fn spawn(settings: WorkerSettings) -> io::Result<WorkerHandle> {
+    let (inbox, receiver) = WorkerInbox::new();
+    let handle = Arc::clone(&inbox);
+    let turns = settings.turns;
+    let shard = Arc::clone(&settings.shard);
+    let mut builder = Builder::new_current_thread();
+    builder
+        .enable_all()
+        .on_thread_unpark(|| TURN.set(Some(Instant::now())))
+        .on_thread_park(move || {
+            // From unpark to park is one turn: all that was ready, once.
+            if let Some(began) = TURN.get() {
+                shard.observe(turns.0, began.elapsed());
+            }
+        });
+    let thread = std::thread::Builder::new()
+        .name(format!("worker-{}", settings.index))
+        .spawn(move || match builder.build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(run(settings, inbox, receiver)),
+            Err(error) => tracing::error!(%error, "a worker's event loop could not be made"),
+        })?;
+    Ok(WorkerHandle {
+        inbox: handle,
+        thread: Some(thread),
+    })
+}
+
+async fn run(settings: WorkerSettings, inbox: Arc<WorkerInbox>, mut receiver: mpsc::UnboundedReceiver<Command>) {
+    let worker = Rc::new(Worker::new(
+        settings.index,
+        settings.count,
+        settings.shard,
+        settings.shared,
+        inbox,
+        settings.filter_failures,
+    ));
+    let sweeper = Rc::clone(&worker);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            sweeper.sweep_pools().await;
+        }
+    });
+    while let Some(command) = receiver.recv().await {
+        match command {
+            Command::Post(to, message) => worker.mailboxes.deliver(to, Event::Resumed(message)),
+            Command::Build { snapshot, done } => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    // A control side that no longer waits has given up on this snapshot.
+                    let _ = done.send(worker.build(snapshot).await);
+                });
+            }
+            Command::Commit { version, done } => {
+                worker.commit(version);
+                let _ = done.send(());
+            }
+            Command::Discard { version } => worker.discard(version),
+            Command::Generations { change, done } => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    let _ = done.send(worker.change_generations(change).await);
+                });
+            }
+            Command::Drain { done } => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    worker.drain().await;
+                    let _ = done.send(());
+                });
+            }
+            Command::Stop => return,
+        }
+    }
+}
+
+impl Worker {
+    async fn sweep_pools(&self) {
+        let clusters: Vec<_> = self.clusters.borrow().iter().flatten().map(Rc::clone).collect();
+        for cluster in clusters {
+            for host in cluster.hosts() {
+                if host.pool.len() > 0 {
+                    host.pool.sweep(self.now(), SWEEP_MOST);
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Takes no more connections and waits until those that are there have ended.
+    async fn drain(&self) {
+        self.draining.set(true);
+        let listeners: Vec<_> = self.listeners.borrow().values().map(Rc::clone).collect();
+        for listener in listeners {
+            listener.drain();
+        }
+        while self.connections.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl WorkerHandle {
+    /// Waits for the thread's end.
+    pub(crate) fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a worker's thread panicked");
+        }
+    }
+}
