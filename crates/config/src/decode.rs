@@ -119,7 +119,11 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         match &self.node.kind {
             NodeKind::Null => visitor.visit_unit(),
             NodeKind::Bool(value) => visitor.visit_bool(*value),
-            NodeKind::Integer(value) => visitor.visit_i128(*value),
+            NodeKind::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => visitor.visit_u64(value),
+                (_, Ok(value)) => visitor.visit_i64(value),
+                _ => visitor.visit_i128(*value),
+            },
             NodeKind::Float(value) => visitor.visit_f64(*value),
             NodeKind::String(text) => visitor.visit_borrowed_str(text),
             NodeKind::List(items) => visitor.visit_seq(Items {
@@ -531,6 +535,14 @@ impl<'de> Deserialize<'de> for Kind {
                 Ok(Kind(NodeKind::Bool(value)))
             }
 
+            fn visit_u64<E>(self, value: u64) -> Result<Kind, E> {
+                Ok(Kind(NodeKind::Integer(value.into())))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Kind, E> {
+                Ok(Kind(NodeKind::Integer(value.into())))
+            }
+
             fn visit_i128<E>(self, value: i128) -> Result<Kind, E> {
                 Ok(Kind(NodeKind::Integer(value)))
             }
@@ -634,13 +646,14 @@ pub(crate) fn refuse<E: de::Error>(error: ParseError) -> E {
 fn describe(unexpected: Unexpected<'_>) -> String {
     match unexpected {
         Unexpected::Bool(value) => Node::from(value).describe(),
+        Unexpected::Unsigned(value) => Node::new(NodeKind::Integer(value.into())).describe(),
         Unexpected::Signed(value) => Node::from(value).describe(),
         Unexpected::Float(value) => Node::from(value).describe(),
         Unexpected::Str(text) => Node::from(text).describe(),
         Unexpected::Unit => Node::null().describe(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a map".to_owned(),
-        // serde's own visitors tell whole numbers wider than 64 bits in words of their own.
+        // Only whole numbers wider than 64 bits come here.
         other => other.to_string(),
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Configuration {
     pub(crate) route_tables: Items<RouteTable>,
     /// Where requests go. Names are unique.
     #[serde(default, deserialize_with = "tried")]
-    pub(crate) clusters: Items<Cluster>,
+    pub(crate) clusters: Items<Located<Cluster>>,
     /// Sets of hosts that clusters use by name. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) host_sets: Items<HostSet>,
@@ -64,7 +64,7 @@ pub(crate) struct Admin {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listener {
     /// Its name.
-    pub(crate) name: Located<Name>,
+    pub(crate) name: Tried<Located<Name>>,
     /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// What looks at a connection before anything is read from it, in this order.
@@ -138,11 +138,11 @@ pub(crate) struct Http {
     #[schemars(with = "Vec<AccessLogUse>")]
     pub(crate) access_logs: Items<Located<Use>>,
     /// The name of a route table. Either this or `virtual_hosts`.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) route_table: Option<Located<String>>,
+    #[serde(default)]
+    pub(crate) route_table: Option<Tried<Located<String>>>,
     /// The routes, written in place. Either this or `route_table`.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) virtual_hosts: Option<Items<VirtualHost>>,
+    #[serde(default)]
+    pub(crate) virtual_hosts: Option<Tried<Items<VirtualHost>>>,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,
@@ -240,7 +240,7 @@ pub(crate) struct TcpProxy {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteTable {
     /// Its name.
-    pub(crate) name: Located<Name>,
+    pub(crate) name: Tried<Located<Name>>,
     /// The virtual hosts. No domain is in two of them.
     pub(crate) virtual_hosts: Items<VirtualHost>,
 }
@@ -321,11 +321,11 @@ pub(crate) struct Cluster {
     #[serde(default = "connect_timeout", deserialize_with = "tried")]
     pub(crate) connect_timeout: NonZeroTime,
     /// The hosts, written in place. Either this or `host_set`.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) endpoints: Option<Items<Located<Endpoint>>>,
+    #[serde(default)]
+    pub(crate) endpoints: Option<Tried<Items<Located<Endpoint>>>>,
     /// The name of a host set. Either this or `endpoints`.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) host_set: Option<Located<String>>,
+    #[serde(default)]
+    pub(crate) host_set: Option<Tried<Located<String>>>,
     /// How connections are kept for the next request.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) pool: Pool,

@@ -1,7 +1,7 @@
 //! From a file or a text to a configuration.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use transom_api::{Node, Registry};
@@ -60,8 +60,16 @@ fn read_text(name: &str, text: &str, registry: Option<&Registry>) -> Result<Conf
     }
     let sources = Sources::one(name, text);
     match yaml::parse(0, text, &mut problems) {
-        Some(root) => read_tree(&root, sources, registry, problems),
-        None => Err(Report::new(problems.into_vec(), sources)),
+        Some(root) if !root.is_null() => read_tree(&root, sources, registry, problems),
+        _ => {
+            if problems.is_empty() {
+                problems.push(
+                    Problem::new(format!("the configuration {name} is empty"), None)
+                        .with_help("`transom run` without a file serves an example to begin with"),
+                );
+            }
+            Err(Report::new(problems.into_vec(), sources))
+        }
     }
 }
 
@@ -89,25 +97,17 @@ fn read_tree(
 
 fn read(path: &Path) -> Result<String, Problem> {
     let shown = path.display();
-    let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Problem::new(format!("there is no file {shown}"), None)
-            .with_help("paths are relative to the working directory"),
-        ErrorKind::PermissionDenied => {
-            Problem::new(format!("the file {shown} may not be read"), None)
-                .with_help("see its owner and mode with: ls -l")
-        }
-        ErrorKind::IsADirectory => directory(path),
-        _ => Problem::new(format!("the file {shown} cannot be read: {error}"), None),
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
     if metadata.is_dir() {
         return Err(directory(path));
     }
     // A pipe has no length before it is read.
     let mut bytes = Vec::new();
     let mut limited = file.take(LARGEST + 1);
-    limited.read_to_end(&mut bytes).map_err(unreadable)?;
+    limited
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > LARGEST {
         return Err(too_large(&shown.to_string()));
     }
@@ -125,6 +125,28 @@ fn read(path: &Path) -> Result<String, Problem> {
     })
 }
 
+/// Why a file could not be read.
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let shown = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => {
+            let problem = Problem::new(format!("there is no file {shown}"), None);
+            match std::env::current_dir() {
+                Ok(folder) if path.is_relative() => {
+                    problem.with_help(format!("the path begins at {}", folder.display()))
+                }
+                _ => problem,
+            }
+        }
+        ErrorKind::PermissionDenied => {
+            Problem::new(format!("the file {shown} may not be read"), None)
+                .with_help(format!("see its owner and mode with: ls -l {shown}"))
+        }
+        ErrorKind::IsADirectory => directory(path),
+        _ => Problem::new(format!("the file {shown} cannot be read: {error}"), None),
+    }
+}
+
 fn directory(path: &Path) -> Problem {
     let shown = path.display();
     Problem::new(format!("{shown} is a directory, not a file"), None)
@@ -137,4 +159,21 @@ fn too_large(name: &str) -> Problem {
         format!("{name} is larger than {limit}, the limit of a configuration"),
         None,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Root may read everything, so the refusal is made here.
+    #[test]
+    fn a_file_without_permission_says_how_to_see_it() {
+        let refused = io::Error::from(ErrorKind::PermissionDenied);
+        let problem = unreadable(Path::new("/etc/shadow"), &refused);
+        assert_eq!(problem.message, "the file /etc/shadow may not be read");
+        assert_eq!(
+            problem.help.as_deref(),
+            Some("see its owner and mode with: ls -l /etc/shadow")
+        );
+    }
 }

@@ -7,10 +7,12 @@ mod routes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use transom_api::node::known;
 use transom_api::{Node, NodeKind, Span};
+
+pub(crate) use chains::PARTS_OF_PROXY;
 
 use crate::file;
 use crate::problems::Problems;
@@ -52,7 +54,7 @@ pub(crate) fn lower(
 /// What is known while resources are made.
 struct Lowering<'a> {
     /// Names that may be referred to. They come from the tree, so that a cluster with a mistake of its own is not
-    /// unknown besides.
+    /// unknown besides. Sorted.
     clusters: Vec<&'a str>,
     route_tables: Vec<&'a str>,
     host_sets: Vec<&'a str>,
@@ -89,27 +91,39 @@ impl Lowering<'_> {
 
     fn listeners(&mut self, listeners: file::Items<file::Listener>) {
         let mut unique = Unique::default();
-        for listener in listeners.items {
-            let name = listener.name;
-            let is_new = unique.check("listeners", &name.value.0, name.span, self.problems);
-            let name = name.value.0;
+        for (index, listener) in listeners.items.into_iter().enumerate() {
+            // A listener without a good name is read on for the mistakes that are in it.
+            let (name, is_new) = match listener.name.0 {
+                Some(Located { value: name, span }) => {
+                    let is_new = unique.check("listeners", &name.0, span, self.problems);
+                    (name.0, is_new)
+                }
+                None => (String::new(), false),
+            };
+            // What cannot be kept under its name is put under another, which no name can be: its extensions are still to
+            // be checked, and as there is a problem, nobody gets it.
+            let key = if is_new {
+                name.clone()
+            } else {
+                format!("/{index}")
+            };
             let network_filters = self.network_filters(&name, listener.network_filters);
             let listener_filters = self.plain_chain(listener.listener_filters);
-            let Some(address) = listener.address.0 else {
-                continue;
+            let address = match listener.address.0 {
+                Some(address) => {
+                    self.address(format!("the listener `{name}`"), &address);
+                    address
+                }
+                None => Located::new(ListenAddress::Unix(PathBuf::new())),
             };
-            if !is_new {
-                continue;
-            }
-            self.address(format!("the listener `{name}`"), &address);
             let listener = Listener {
-                name: name.clone(),
+                name,
                 address,
                 listener_filters,
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),
             };
-            self.resources.listeners.insert(name, Arc::new(listener));
+            self.resources.listeners.insert(key, Arc::new(listener));
         }
     }
 
@@ -136,13 +150,10 @@ impl Lowering<'_> {
             };
             if !chain.contains(&name.value) {
                 let ids: Vec<&str> = chain.iter().map(String::as_str).collect();
-                self.problems.push(
-                    Problem::new(
-                        format!("no stream filter here is named `{name}`"),
-                        name.span,
-                    )
-                    .with_help(known(&name.value, "names", &ids)),
-                );
+                let help = self.problems.known(&name.value, "names", &ids);
+                let message = format!("no stream filter here is named `{name}`");
+                self.problems
+                    .push(Problem::new(message, name.span).with_help(help));
             }
         }
     }
@@ -172,16 +183,16 @@ impl Unique {
     }
 }
 
-/// A name that must be one of `names`.
+/// A name that must be one of `names`, which are sorted.
 fn refer(what: &str, name: &Located<String>, names: &[&str], problems: &mut Problems) {
-    if !names.contains(&name.as_str()) {
-        problems.push(
-            Problem::new(format!("unknown {what} `{name}`"), name.span).with_help(known(
-                &name.value,
-                &format!("{what}s"),
-                names,
-            )),
-        );
+    let plural = match what {
+        "load balancing" => "ways",
+        _ => &format!("{what}s"),
+    };
+    if names.binary_search(&name.as_str()).is_err() {
+        let help = problems.known(&name.value, plural, names);
+        let message = format!("unknown {what} `{name}`");
+        problems.push(Problem::new(message, name.span).with_help(help));
     }
 }
 
@@ -191,5 +202,8 @@ fn names<'n>(root: &'n Node, key: &str) -> Vec<&'n str> {
         return Vec::new();
     };
     let name = |item: &'n Node| item.entry("name").and_then(|name| name.as_str().ok());
-    items.iter().filter_map(name).collect()
+    let mut names: Vec<&str> = items.iter().filter_map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

@@ -7,14 +7,12 @@ use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilte
 use transom_api::node::known;
 use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
 
+use crate::lower::PARTS_OF_PROXY;
 use crate::problems::Problems;
 use crate::report::Problem;
 use crate::{
     Configuration, ExtensionName, Http, NetworkFilter, Report, Resources, RouteFilter, Use,
 };
-
-/// The network filters that are part of the proxy and so in no registry.
-pub(crate) const PARTS_OF_PROXY: [&str; 2] = ["http", "tcp_proxy"];
 
 /// Checks every use of an extension against `registry`: that there is one of the name, that it accepts its
 /// configuration and those that routes have for it, and that the clusters that it wants to call exist.
@@ -91,12 +89,17 @@ impl<'c> Check<'c> {
         let factory = match self.registry.find::<K>(name) {
             Ok(factory) => factory,
             Err(error) => {
+                // The loader has told already that this chain has no end.
+                if K::KIND == Kind::NetworkFilter && self.problems.any_within(used.span) {
+                    return None;
+                }
                 let mut names: Vec<&str> = error.known.iter().map(String::as_str).collect();
                 if K::KIND == Kind::NetworkFilter {
                     names.extend(PARTS_OF_PROXY);
                 }
+                let kind = K::KIND.name().replace('_', " ");
                 self.problems.push(
-                    Problem::new(error.to_string(), used.span)
+                    Problem::new(format!("unknown {kind} `{name}`"), used.span)
                         .with_help(known(name, "names", &names)),
                 );
                 return None;
@@ -123,13 +126,10 @@ impl<'c> Check<'c> {
         }
         let names: Vec<&str> = self.resources.clusters.keys().map(String::as_str).collect();
         let place = find(&used.config, cluster).or(used.span);
-        self.problems.push(
-            Problem::new(
-                format!("`{}` calls the unknown cluster `{cluster}`", used.id),
-                place,
-            )
-            .with_help(known(cluster, "clusters", &names)),
-        );
+        let help = self.problems.known(cluster, "clusters", &names);
+        let message = format!("`{}` calls the unknown cluster `{cluster}`", used.id);
+        self.problems
+            .push(Problem::new(message, place).with_help(help));
     }
 
     /// What the routes of `table` say about `used`.

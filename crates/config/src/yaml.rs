@@ -24,7 +24,7 @@ pub(crate) const DEEPEST: usize = 64;
 /// a few lines ("billion laughs"). A hand-written file copies some kilobytes.
 pub(crate) const MOST_COPIED: usize = 64 * 1024 * 1024;
 
-/// Reads `text`. `None` when there is no tree at all: a problem says why.
+/// Reads `text`. `None` when there is no tree at all: the text is empty, or a problem says why.
 pub(crate) fn parse(source: u32, text: &str, problems: &mut Problems) -> Option<Node> {
     let mut options = Options::default();
     options.flow_nesting_limit = DEEPEST;
@@ -51,14 +51,7 @@ pub(crate) fn parse(source: u32, text: &str, problems: &mut Problems) -> Option<
             return None;
         }
     }
-    let root = tree.root;
-    if root.is_none() && problems.is_empty() {
-        problems.push(
-            Problem::new("the configuration is empty", None)
-                .with_help("the smallest one has a listener: see docs/configuration.md"),
-        );
-    }
-    root
+    tree.root
 }
 
 /// The tree that the parser's events have made so far.
@@ -171,6 +164,10 @@ impl Tree<'_> {
             Some((tag, None)) => Err(unknown_tag(tag)),
         };
         let kind = kind.unwrap_or_else(|problem| {
+            let span = match tag {
+                Some(_) => self.tag_span(range),
+                None => span,
+            };
             self.problems.push(Problem { span, ..problem });
             NodeKind::Null
         });
@@ -359,7 +356,7 @@ impl Tree<'_> {
     fn check_tag(&mut self, tag: Option<&Tag>, expected: &str, range: Range) {
         let Some(tag) = tag else { return };
         if tag.core_suffix() != Some(expected) && tag.suffix() != "!" {
-            let span = self.span(range);
+            let span = self.tag_span(range);
             self.problems.push(Problem {
                 span,
                 ..unknown_tag(tag)
@@ -383,6 +380,11 @@ impl Tree<'_> {
         .with_help(
             "an alias copies what its anchor names, and aliases of aliases multiply: write fewer",
         )
+    }
+
+    /// Where the tag of a node stands.
+    fn tag_span(&self, range: Range) -> Option<Span> {
+        self.span(range.tag_span().unwrap_or(range))
     }
 
     fn span(&self, range: Range) -> Option<Span> {

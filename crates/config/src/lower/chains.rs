@@ -1,15 +1,19 @@
 //! Chains of extensions, and the network filters that are part of the proxy.
 
+use transom_api::suggest::nearest;
 use transom_api::{FailurePolicy, Node, Phase, Span};
 
 use super::{Lowering, Unique, refer};
-use crate::decode::decode;
+use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
     ExtensionName, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
     ResponseOrder, TcpProxy, Use,
 };
+
+/// The network filters that are part of the proxy and so in no registry. Each ends the chain.
+pub(crate) const PARTS_OF_PROXY: [&str; 2] = [HTTP, TCP_PROXY];
 
 const HTTP: &str = "http";
 const TCP_PROXY: &str = "tcp_proxy";
@@ -84,10 +88,16 @@ impl Lowering<'_> {
         }
         if whole && !filters.iter().any(|(ends, _)| *ends) {
             let place = places.last().copied().flatten().or(list);
-            self.problems.push(
-                Problem::new("the network filters end without `http` or `tcp_proxy`", place)
-                    .with_help("the last network filter says what becomes of the connection: add one of the two"),
+            let last = filters.last().and_then(|(_, filter)| filter.as_ref());
+            let near = last.and_then(|filter| nearest(filter.id(), PARTS_OF_PROXY));
+            let problem = Problem::new(
+                "the network filters end without `http` or `tcp_proxy`",
+                place,
             );
+            self.problems.push(match near {
+                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                None => problem.with_help("the last network filter says what becomes of the connection: add one of the two"),
+            });
         }
     }
 
@@ -107,6 +117,7 @@ impl Lowering<'_> {
                 );
                 return None;
             }
+            (None, None) if self.problems.any_within(span) => return None,
             (None, None) => {
                 self.problems.push(
                     Problem::new("the key `name` is missing", span)
@@ -181,21 +192,24 @@ impl Lowering<'_> {
         let access_logs = self.plain_chain(http.access_logs);
         let place = used.config.span.or(whole);
         let route_table = match (http.route_table, http.virtual_hosts) {
-            (Some(name), None) => {
+            (Some(Tried(name)), None) => {
+                let name = name?;
                 refer("route table", &name, &self.route_tables, self.problems);
                 name
             }
-            (None, Some(virtual_hosts)) => {
+            (None, Some(Tried(virtual_hosts))) => {
                 // No other table has such a name: names have no slash.
                 let name = format!("{listener}/{}", used.id);
-                self.route_table(&name, virtual_hosts);
+                self.route_table(&name, virtual_hosts.unwrap_or_default());
                 Located::at(name, place)
             }
-            (Some(name), Some(_)) => {
+            (Some(Tried(name)), Some(_)) => {
                 let message = "`route_table` and `virtual_hosts` exclude each other";
-                self.problems.push(Problem::new(message, name.span));
+                let place = name.map_or(place, |name| name.span);
+                self.problems.push(Problem::new(message, place));
                 return None;
             }
+            (None, None) if self.problems.any_within(used.config.span) => return None,
             (None, None) => {
                 self.problems.push(
                     Problem::new("`http` needs routes", place)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Lowering, Unique, refer};
+use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
 use crate::{Cluster, Host, HostSet, Located, Pool};
@@ -21,9 +22,13 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn clusters(&mut self, clusters: file::Items<file::Cluster>) {
+    pub(super) fn clusters(&mut self, clusters: file::Items<Located<file::Cluster>>) {
         let mut unique = Unique::default();
-        for cluster in clusters.items {
+        for Located {
+            value: cluster,
+            span: whole,
+        } in clusters.items
+        {
             let Located { value: name, span } = cluster.name;
             let name = name.0;
             if !unique.check("clusters", &name, span, self.problems) {
@@ -37,8 +42,8 @@ impl Lowering<'_> {
                 None => Located::new(LOAD_BALANCING.concat()),
             };
             let host_set = match (cluster.endpoints, cluster.host_set) {
-                (Some(endpoints), None) => {
-                    if self.host_sets.contains(&name.as_str()) {
+                (Some(Tried(endpoints)), None) => {
+                    if self.host_sets.binary_search(&name.as_str()).is_ok() {
                         self.problems.push(
                             Problem::new(format!("a host set is named `{name}` already"), span).with_help(
                                 "hosts that are written in a cluster are a host set of the cluster's name: rename one \
@@ -47,18 +52,21 @@ impl Lowering<'_> {
                         );
                         continue;
                     }
-                    self.host_set(name.clone(), endpoints);
+                    self.host_set(name.clone(), endpoints.unwrap_or_default());
                     name.clone()
                 }
-                (None, Some(set)) => {
+                (None, Some(Tried(set))) => {
+                    let Some(set) = set else { continue };
                     refer("host set", &set, &self.host_sets, self.problems);
                     set.value
                 }
-                (Some(_), Some(set)) => {
+                (Some(_), Some(Tried(set))) => {
                     let message = "`endpoints` and `host_set` exclude each other";
-                    self.problems.push(Problem::new(message, set.span));
+                    let place = set.map_or(span, |set| set.span);
+                    self.problems.push(Problem::new(message, place));
                     continue;
                 }
+                (None, None) if self.problems.any_within(whole) => continue,
                 (None, None) => {
                     self.problems.push(
                         Problem::new(format!("the cluster `{name}` has no hosts"), span)

@@ -14,9 +14,14 @@ impl Lowering<'_> {
     pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
         let mut unique = Unique::default();
         for table in tables.items {
-            let name = table.name;
-            unique.check("route tables", &name.value.0, name.span, self.problems);
-            self.route_table(&name.value.0, table.virtual_hosts);
+            let name = match table.name.0 {
+                Some(Located { value: name, span }) => {
+                    unique.check("route tables", &name.0, span, self.problems);
+                    name.0
+                }
+                None => String::new(),
+            };
+            self.route_table(&name, table.virtual_hosts);
         }
     }
 
@@ -109,6 +114,7 @@ impl Lowering<'_> {
                 self.problems.push(Problem::new(message, path.span));
                 return None;
             }
+            (None, None) if self.problems.any_within(span) => return None,
             (None, None) => {
                 self.problems
                     .push(Problem::new("`match` says nothing", span).with_help(
@@ -158,6 +164,7 @@ impl Lowering<'_> {
                     self.problems.push(Problem::new(message, span));
                     continue;
                 }
+                (None, false) if self.problems.any_within(span) => continue,
                 (None, false) => {
                     self.problems.push(
                         Problem::new(
