@@ -18,22 +18,34 @@
 
 mod address;
 mod cluster;
+mod decode;
+mod dump;
+mod file;
 mod http;
 mod listener;
+mod load;
 mod located;
+mod lower;
+mod problems;
 mod report;
 mod resources;
 mod route;
+mod schema;
 mod usage;
+mod validate;
+mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use http::{Http, HttpLimits, HttpTimeouts, LocalReplyOptions, ResponseOrder};
 pub use listener::{Listener, NetworkFilter, TcpProxy};
+pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
     Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
 };
 pub use route::{Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
-pub use usage::{ExtensionName, FailurePolicy, Phase, Use};
+pub use schema::schema;
+pub use usage::{ExtensionName, Use};
+pub use validate::validate;

@@ -8,7 +8,7 @@ use transom_api::Span;
 /// A value and the place it was read from, for checks that can only be made when everything is read.
 ///
 /// Places are no part of what a configuration means: equality ignores them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Located<T> {
     /// The value.
     pub value: T,

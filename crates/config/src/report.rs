@@ -9,7 +9,7 @@ use std::sync::Arc;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use transom_api::{ParseError, Span};
 
-use excerpt::Shown;
+use excerpt::{Shown, harmless};
 
 /// The problems that were found in a configuration; at least one.
 ///
@@ -93,12 +93,13 @@ impl Report {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_links(false)
             .with_width(100);
+        let safe: Vec<_> = self.sources.iter().map(harmless).collect();
         let mut text = String::new();
         for problem in self.problems.iter().take(SHOWN) {
             if !text.is_empty() {
                 text.push('\n');
             }
-            let shown = Shown::new(problem, &self.sources);
+            let shown = Shown::new(problem, &self.sources, &safe);
             if handler.render_report(&mut text, &shown).is_err() {
                 // The graphics failed half way: the bare sentence is better than nothing.
                 text.push_str(&format!("\n{}\n", problem.message));

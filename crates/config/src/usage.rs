@@ -1,6 +1,6 @@
 //! The use of an extension: one shape wherever a configuration names one.
 
-use transom_api::{Node, Span};
+use transom_api::{FailurePolicy, Node, Phase, Span};
 
 /// A place in a chain that an extension fills.
 #[derive(Clone, Debug)]
@@ -29,27 +29,6 @@ pub enum ExtensionName {
     Builtin(String),
     /// Declared in `plugins` (`plugin:`).
     Plugin(String),
-}
-
-/// The parts of a request's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Before the route is resolved.
-    BeforeRoute,
-    /// After the route is resolved, also when there is none.
-    AfterRoute,
-    /// After the host is chosen.
-    AfterChooseHost,
-}
-
-/// What becomes of the traffic when an extension fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum FailurePolicy {
-    /// The stream or connection fails.
-    #[default]
-    Closed,
-    /// It goes on as if the extension were not there.
-    Open,
 }
 
 impl ExtensionName {

@@ -11,7 +11,7 @@ use transom_api::Span;
 use super::{Problem, Source, Sources};
 
 /// Beside the place at fault a long line is shown so far, in bytes: a minified file is one line of megabytes.
-const BESIDE: usize = 100;
+const BESIDE: usize = 80;
 
 /// A place is underlined so far, in bytes.
 const UNDERLINED: usize = 100;
@@ -25,31 +25,42 @@ pub(super) struct Shown<'r> {
     text: Option<Text<'r>>,
 }
 
-/// A source whose control characters do nothing to a terminal.
+/// The text of a source, and where in it the places of a problem are. miette asks for nothing but what surrounds these
+/// places, so that lines need not be counted from the start of a large text.
 struct Text<'r> {
-    source: &'r Source,
-    bytes: Cow<'r, [u8]>,
+    name: &'r str,
+    bytes: &'r [u8],
+    places: Vec<Span>,
 }
 
 impl<'r> Shown<'r> {
-    pub(super) fn new(problem: &'r Problem, sources: &'r Sources) -> Self {
-        let source = problem.span.and_then(|span| sources.source(span));
-        Self {
-            problem,
-            text: source.map(Text::new),
-        }
+    /// `safe` are the texts of `sources` as [`harmless`] makes them.
+    pub(super) fn new(
+        problem: &'r Problem,
+        sources: &'r Sources,
+        safe: &'r [Cow<'r, [u8]>],
+    ) -> Self {
+        let text = problem.span.and_then(|span| {
+            let labels = problem.labels.iter().map(|label| label.span);
+            let places = std::iter::once(span).chain(labels);
+            Some(Text {
+                name: &sources.source(span)?.name,
+                bytes: safe.get(to_usize(span.source))?,
+                places: places.filter(|place| place.source == span.source).collect(),
+            })
+        });
+        Self { problem, text }
     }
 
     /// The place as miette wants it, on one line.
     fn label(&self, span: Span, text: Option<String>, primary: bool) -> Option<LabeledSpan> {
-        let bytes = &self.text.as_ref()?.bytes;
+        let bytes = self.text.as_ref()?.bytes;
         let start = to_usize(span.offset).min(bytes.len());
-        let rest = bytes.get(start..start + to_usize(span.len).min(bytes.len() - start))?;
-        let line = rest
-            .iter()
-            .position(|&byte| matches!(byte, b'\n' | b'\r'))
-            .unwrap_or(rest.len());
-        let len = boundary(bytes, start + line.min(UNDERLINED)) - start;
+        let len = to_usize(span.len).min(bytes.len() - start).min(UNDERLINED);
+        let rest = bytes.get(start..start + len)?;
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let len = rest.iter().position(is_break).unwrap_or(len);
+        let len = boundary(bytes, start + len) - start;
         Some(if primary {
             LabeledSpan::new_primary_with_span(text, (start, len))
         } else {
@@ -58,34 +69,37 @@ impl<'r> Shown<'r> {
     }
 }
 
-impl<'r> Text<'r> {
-    fn new(source: &'r Source) -> Self {
-        let is_harmless =
-            |byte: u8| byte >= b' ' && byte != 0x7f || matches!(byte, b'\n' | b'\r' | b'\t');
-        let bytes = source.text.as_bytes();
-        let bytes = if bytes.iter().all(|&byte| is_harmless(byte)) {
-            Cow::Borrowed(bytes)
-        } else {
-            let safe = |&byte: &u8| if is_harmless(byte) { byte } else { b'?' };
-            Cow::Owned(bytes.iter().map(safe).collect())
-        };
-        Self { source, bytes }
+/// The text of a source with control characters replaced, so that it does nothing to a terminal.
+pub(super) fn harmless(source: &Source) -> Cow<'_, [u8]> {
+    let is_harmless =
+        |byte: u8| byte >= b' ' && byte != 0x7f || matches!(byte, b'\n' | b'\r' | b'\t');
+    let bytes = source.text.as_bytes();
+    if bytes.iter().all(|&byte| is_harmless(byte)) {
+        return Cow::Borrowed(bytes);
+    }
+    let safe = |&byte: &u8| if is_harmless(byte) { byte } else { b'?' };
+    Cow::Owned(bytes.iter().map(safe).collect())
+}
+
+impl Text<'_> {
+    /// Start of the line that `offset` is in; `None` when it is more than `within` bytes before.
+    fn line_start(&self, offset: usize, within: usize) -> Option<usize> {
+        let from = offset.saturating_sub(within);
+        let before = self.bytes.get(from..offset)?;
+        match before.iter().rposition(|&byte| byte == b'\n') {
+            Some(at) => Some(from + at + 1),
+            None => (from == 0).then_some(0),
+        }
     }
 
-    /// Start of the line that `offset` is in.
-    fn line_start(&self, offset: usize) -> usize {
-        let before = self.bytes.get(..offset).unwrap_or_default();
-        before
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1)
-    }
-
-    /// End of the line that `offset` is in, before its break.
-    fn line_end(&self, offset: usize) -> usize {
-        let after = self.bytes.get(offset..).unwrap_or_default();
-        let len = after.iter().position(|&byte| byte == b'\n');
-        len.map_or(self.bytes.len(), |len| offset + len)
+    /// End of the line that `offset` is in, before its break; `None` when it is more than `within` bytes after.
+    fn line_end(&self, offset: usize, within: usize) -> Option<usize> {
+        let to = offset.saturating_add(within).min(self.bytes.len());
+        let after = self.bytes.get(offset..to)?;
+        match after.iter().position(|&byte| byte == b'\n') {
+            Some(at) => Some(offset + at),
+            None => (to == self.bytes.len()).then_some(to),
+        }
     }
 }
 
@@ -98,52 +112,47 @@ impl SourceCode for Text<'_> {
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let first = span.offset();
         let last = first + span.len();
-        if last > self.bytes.len() {
-            return Err(MietteError::OutOfBounds);
-        }
-        let mut start = self.line_start(first);
-        let mut end = self.line_end(last);
-        if first - start > BESIDE || end - last > BESIDE {
-            start = boundary(&self.bytes, start.max(first.saturating_sub(BESIDE)));
-            end = boundary(&self.bytes, end.min(last + BESIDE));
-        } else {
-            for _ in 0..lines_before {
-                let above = self.line_start(start.saturating_sub(1));
-                if start - above > 2 * BESIDE {
-                    break;
+        let is_first = |place: &&Span| to_usize(place.offset).min(self.bytes.len()) == first;
+        let place = self.places.iter().find(is_first);
+        let place = place.ok_or(MietteError::OutOfBounds)?;
+        let (start, end) = match (self.line_start(first, BESIDE), self.line_end(last, BESIDE)) {
+            (Some(mut start), Some(mut end)) => {
+                for _ in 0..lines_before.min(start) {
+                    // Without `?`: a long line above is not shown.
+                    start = self.line_start(start - 1, 2 * BESIDE).unwrap_or(start);
                 }
-                start = above;
-            }
-            for _ in 0..lines_after {
-                let below = self.line_end((end + 1).min(self.bytes.len()));
-                if below - end > 2 * BESIDE {
-                    break;
+                for _ in 0..lines_after.min(self.bytes.len() - end) {
+                    end = self.line_end(end + 1, 2 * BESIDE).unwrap_or(end);
                 }
-                end = below;
+                (start, end)
             }
-        }
+            (start, end) => {
+                let cut = |at| boundary(self.bytes, at);
+                (
+                    start.unwrap_or_else(|| cut(first.saturating_sub(BESIDE))),
+                    end.unwrap_or_else(|| cut(last.saturating_add(BESIDE))),
+                )
+            }
+        };
         let data = self.bytes.get(start..end).ok_or(MietteError::OutOfBounds)?;
         if data.len() > LONGEST {
             return Err(MietteError::OutOfBounds);
         }
-        let above = self.bytes.get(..start).unwrap_or_default();
-        let line = above.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let above = lines(self.bytes.get(start..first).unwrap_or_default());
         // miette takes the column of the contents of a bare place for that of the place itself.
         let column = if lines_before == 0 && lines_after == 0 {
-            let before = self.bytes.get(self.line_start(first)..first);
-            String::from_utf8_lossy(before.unwrap_or_default())
-                .chars()
-                .count()
+            to_usize(place.column).saturating_sub(1)
         } else {
             0
         };
         Ok(Box::new(MietteSpanContents::new_named(
-            self.source.name.clone(),
+            self.name.to_owned(),
             data,
             SourceSpan::from((start, data.len())),
-            line,
+            to_usize(place.line).saturating_sub(1 + above),
             column,
-            data.iter().filter(|&&byte| byte == b'\n').count(),
+            lines(data),
         )))
     }
 }

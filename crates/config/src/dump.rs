@@ -1,0 +1,377 @@
+//! A configuration as JSON for a person to look at, with its secrets hidden.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use transom_api::units::format_duration;
+use transom_api::{FailurePolicy, Node, NodeKind, Phase};
+
+use crate::{
+    Cluster, Configuration, ExtensionName, HostSet, Http, Listener, NetworkFilter, Process,
+    Resources, ResponseOrder, RouteFilter, RouteMatch, RouteTable, Use,
+};
+
+/// What stands in place of a secret.
+const HIDDEN: &str = "[hidden]";
+
+impl Configuration {
+    /// What `/config_dump` shows: the process's settings and all resources with their defaults filled in. Keys keep the
+    /// names they have in a file.
+    ///
+    /// In the configurations of extensions, the values of keys that are named like secrets (`password`, `client_secret`,
+    /// `token`, `private_key`, `api_key`, `authorization`) are `"[hidden]"`, and so are user and password in URLs.
+    #[must_use]
+    pub fn dump(&self) -> Value {
+        let mut dump = process(&self.process);
+        if let (Some(dump), Value::Object(resources)) =
+            (dump.as_object_mut(), self.resources.dump())
+        {
+            dump.extend(resources);
+        }
+        dump
+    }
+}
+
+impl Resources {
+    /// The part of [`Configuration::dump`] that can change while the process runs.
+    #[must_use]
+    pub fn dump(&self) -> Value {
+        json!({
+            "listeners": list(&self.listeners, listener),
+            "route_tables": list(&self.route_tables, route_table),
+            "clusters": list(&self.clusters, cluster),
+            "host_sets": list(&self.host_sets, host_set),
+        })
+    }
+}
+
+fn list<T>(resources: &BTreeMap<String, Arc<T>>, one: impl Fn(&T) -> Value) -> Value {
+    resources.values().map(|resource| one(resource)).collect()
+}
+
+fn process(process: &Process) -> Value {
+    json!({
+        "workers": process.workers,
+        "admin": process.admin.as_ref().map(|admin| json!({"address": admin.address.to_string()})),
+        "drain_timeout": duration(process.drain_timeout),
+    })
+}
+
+fn listener(listener: &Listener) -> Value {
+    let network_filters = listener.network_filters.iter().map(|filter| match filter {
+        NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
+        NetworkFilter::TcpProxy(it) => json!({"name": "tcp_proxy", "id": it.id, "config": {
+            "cluster": it.cluster.value,
+            "idle_timeout": duration(it.idle_timeout),
+            "connect_attempts": it.connect_attempts,
+        }}),
+        NetworkFilter::Extension(it) => used(it),
+    });
+    json!({
+        "name": listener.name,
+        "address": listener.address.to_string(),
+        "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
+        "network_filters": network_filters.collect::<Value>(),
+        "max_connections": listener.max_connections,
+    })
+}
+
+fn http(http: &Http) -> Value {
+    json!({
+        "stream_filters": http.stream_filters.iter().map(used).collect::<Value>(),
+        "access_logs": http.access_logs.iter().map(used).collect::<Value>(),
+        "route_table": http.route_table.value,
+        "response_order": match http.response_order {
+            ResponseOrder::Reverse => "reverse",
+            ResponseOrder::Config => "config",
+        },
+        "local_reply": {
+            "upstream_unavailable": http.local_reply.upstream_unavailable,
+            "echo_request_headers": http.local_reply.echo_request_headers,
+        },
+        "limits": {
+            "fields": http.limits.fields,
+            "head": http.limits.head,
+            "request_line": http.limits.request_line,
+            "request_body": http.limits.request_body,
+        },
+        "timeouts": {
+            "header": duration(http.timeouts.header),
+            "body_idle": duration(http.timeouts.body_idle),
+            "write_idle": duration(http.timeouts.write_idle),
+            "idle": duration(http.timeouts.idle),
+            "stream": duration(http.timeouts.stream),
+        },
+        "watermark": http.watermark,
+    })
+}
+
+fn used(used: &Use) -> Value {
+    let (kind, name) = match &used.extension {
+        ExtensionName::Builtin(name) => ("name", name),
+        ExtensionName::Plugin(name) => ("plugin", name),
+    };
+    json!({
+        kind: name,
+        "id": used.id,
+        "config": redacted(&used.config),
+        "phase": used.phase.map(Phase::name),
+        "on_failure": match used.on_failure {
+            FailurePolicy::Closed => "closed",
+            FailurePolicy::Open => "open",
+        },
+        "disabled": used.disabled,
+    })
+}
+
+fn route_table(table: &RouteTable) -> Value {
+    let virtual_hosts = table.virtual_hosts.iter().map(|host| {
+        let routes = host.routes.iter().map(|route| {
+            json!({
+                "name": route.name,
+                "match": match &route.matcher {
+                    RouteMatch::Prefix(prefix) => json!({"prefix": prefix}),
+                    RouteMatch::Path(path) => json!({"path": path}),
+                },
+                "cluster": route.cluster.value,
+                "timeout": route.timeout.map(duration),
+                "filters": route_filters(&route.filters),
+            })
+        });
+        json!({
+            "name": host.name,
+            "domains": host.domains,
+            "routes": routes.collect::<Value>(),
+            "filters": route_filters(&host.filters),
+        })
+    });
+    json!({"name": table.name, "virtual_hosts": virtual_hosts.collect::<Value>()})
+}
+
+fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {
+    let filter = |filter: &RouteFilter| match filter {
+        RouteFilter::Disabled => json!({"disabled": true}),
+        RouteFilter::Config(config) => json!({"config": redacted(config)}),
+    };
+    let filters = filters.iter();
+    Value::Object(
+        filters
+            .map(|(name, it)| (name.clone(), filter(it)))
+            .collect(),
+    )
+}
+
+fn cluster(cluster: &Cluster) -> Value {
+    json!({
+        "name": cluster.name,
+        "load_balancing": cluster.load_balancing.value,
+        "connect_timeout": duration(cluster.connect_timeout),
+        "host_set": cluster.host_set,
+        "pool": {
+            "idle_timeout": duration(cluster.pool.idle_timeout),
+            "max_idle": cluster.pool.max_idle,
+            "max_requests_per_connection": cluster.pool.max_requests_per_connection,
+        },
+    })
+}
+
+fn host_set(set: &HostSet) -> Value {
+    let hosts = set.hosts.iter();
+    let host =
+        |host: &crate::Host| json!({"address": host.address.to_string(), "weight": host.weight});
+    json!({"name": set.name, "endpoints": hosts.map(host).collect::<Value>()})
+}
+
+fn duration(duration: Duration) -> String {
+    format_duration(duration)
+}
+
+/// A node as JSON. Numbers beyond 64 bits become floats, as JSON's readers have it.
+pub(crate) fn node_json(node: &Node) -> Value {
+    json(node, &|_, node| node_json(node))
+}
+
+/// The same without secrets.
+fn redacted(node: &Node) -> Value {
+    match &node.kind {
+        NodeKind::String(text) => Value::String(without_user(text)),
+        _ => json(node, &|name, node| match name {
+            Some(name) if is_secret(name) => hidden(node),
+            _ => redacted(node),
+        }),
+    }
+}
+
+fn json(node: &Node, child: &dyn Fn(Option<&str>, &Node) -> Value) -> Value {
+    match &node.kind {
+        NodeKind::Null => Value::Null,
+        NodeKind::Bool(value) => json!(value),
+        NodeKind::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+            (Ok(value), _) => json!(value),
+            (_, Ok(value)) => json!(value),
+            _ => json!(*value as f64),
+        },
+        NodeKind::Float(value) => json!(value),
+        NodeKind::String(text) => json!(text),
+        NodeKind::List(items) => items.iter().map(|item| child(None, item)).collect(),
+        NodeKind::Map(entries) => {
+            let entries = entries.iter();
+            let map: Map<String, Value> = entries
+                .map(|(key, value)| (key.name.clone(), child(Some(&key.name), value)))
+                .collect();
+            Value::Object(map)
+        }
+    }
+}
+
+/// Everything below a secret key is hidden, but for the shape.
+fn hidden(node: &Node) -> Value {
+    match &node.kind {
+        NodeKind::Null => Value::Null,
+        NodeKind::List(_) | NodeKind::Map(_) => json(node, &|_, node| hidden(node)),
+        _ => json!(HIDDEN),
+    }
+}
+
+/// Whether a key is named like a secret, in any of the ways that words are put together (`api_key`, `X-Api-Key`,
+/// `clientSecret`). Better one too many: `token_bucket` is not hidden, `tokens` is.
+fn is_secret(name: &str) -> bool {
+    const SECRETS: &[&str] = &[
+        "password",
+        "passwords",
+        "passwd",
+        "passphrase",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "credential",
+        "credentials",
+        "authorization",
+        "cookie",
+    ];
+    const SECRET_KEYS: &[&str] = &[
+        "private",
+        "api",
+        "access",
+        "secret",
+        "signing",
+        "encryption",
+        "hmac",
+    ];
+    // A word after which the value is about the secret and not the secret.
+    const ABOUT: &[&str] = &[
+        "file", "path", "name", "header", "ttl", "timeout", "bucket", "url", "type", "length",
+        "size",
+    ];
+    let words = words(name);
+    let Some(last) = words.last() else {
+        return false;
+    };
+    if ABOUT.contains(&last.as_str()) {
+        return false;
+    }
+    let pairs = words.iter().zip(words.iter().skip(1));
+    words.iter().any(|word| SECRETS.contains(&word.as_str()))
+        || pairs.into_iter().any(|(first, second)| {
+            SECRET_KEYS.contains(&first.as_str()) && matches!(second.as_str(), "key" | "keys")
+        })
+        || matches!(
+            words.concat().as_str(),
+            "privatekey" | "apikey" | "accesskey" | "secretkey"
+        )
+}
+
+/// The words of a name, in lower case.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for c in name.chars() {
+        let begins = !c.is_alphanumeric() || c.is_uppercase() && was_lower;
+        if begins {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// `redis://user:password@host` without its user and password (RFC 3986, section 3.2.1).
+fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{HIDDEN}@{host}{path}"),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_named_like_secrets_are_told_from_keys_about_them() {
+        for name in [
+            "password",
+            "db_password",
+            "client_secret",
+            "clientSecret",
+            "token",
+            "X-Auth-Token",
+            "private_key",
+            "privateKey",
+            "apikey",
+            "X-Api-Key",
+            "Authorization",
+            "secret_key",
+            "tokens",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "user",
+            "key",
+            "token_bucket",
+            "password_file",
+            "public_key",
+            "secret_name",
+            "tokenizer",
+            "",
+            "_",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_secret_key_is_hidden_too() {
+        let node = Node::map([
+            ("password", "hunter2".into()),
+            (
+                "secrets",
+                Node::list(["a".into(), Node::map([("b", 5.into())])]),
+            ),
+            ("user", "me".into()),
+            ("url", "redis://u:p@h:1/2?x=a@b".into()),
+        ]);
+        assert_eq!(
+            redacted(&node),
+            json!({
+                "password": "[hidden]",
+                "secrets": ["[hidden]", {"b": "[hidden]"}],
+                "user": "me",
+                "url": "redis://[hidden]@h:1/2?x=a@b",
+            })
+        );
+    }
+}

@@ -1,0 +1,517 @@
+//! The shapes of a configuration file: what a person writes, before names resolve and nesting is undone.
+//!
+//! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
+
+mod leaf;
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{Tried, Verbatim, refuse};
+use crate::{HostAddress, ListenAddress, Located};
+
+use leaf::tried;
+pub(crate) use leaf::{
+    DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
+};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+type Watermark = Size<KIB, { 1024 * MIB }>;
+
+/// The whole file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Configuration {
+    /// The number of workers, each a thread. One per core when it is left out. Read at start only.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) workers: Option<Ranged<1, 1024>>,
+    /// The admin interface. None when it is left out. Read at start only.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) admin: Option<Admin>,
+    /// How long connections may take to end after the process was told to stop. `0s` ends them at once.
+    #[serde(default = "drain_timeout", deserialize_with = "tried")]
+    pub(crate) drain_timeout: Time,
+    /// Where connections come in. Names and addresses are unique.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) listeners: Items<Listener>,
+    /// Route tables that `http` filters use by name. Names are unique.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) route_tables: Items<RouteTable>,
+    /// Where requests go. Names are unique.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) clusters: Items<Located<Cluster>>,
+    /// Sets of hosts that clusters use by name. Names are unique.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) host_sets: Items<HostSet>,
+}
+
+/// The admin interface.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// Where it listens: an address and port of the loopback, or a Unix socket.
+    pub(crate) address: Located<ListenAddress>,
+}
+
+/// An address on which connections are accepted, and what is done with them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// Its name.
+    pub(crate) name: Tried<Located<Name>>,
+    /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
+    pub(crate) address: Tried<Located<ListenAddress>>,
+    /// What looks at a connection before anything is read from it, in this order.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<ListenerFilterUse>")]
+    pub(crate) listener_filters: Items<Located<Use>>,
+    /// What handles the connection, in this order. The last one is `http` or `tcp_proxy`, and only the last.
+    #[schemars(with = "Vec<NetworkFilterUse>")]
+    pub(crate) network_filters: Located<Items<Located<Use>>>,
+    /// How many connections may be open at once. No limit when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
+}
+
+/// The use of an extension.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Use {
+    /// The name of an extension that is compiled in. Either this or `plugin`.
+    #[serde(default)]
+    pub(crate) name: Option<Located<String>>,
+    /// The name of a plugin. Either this or `name`.
+    #[serde(default)]
+    pub(crate) plugin: Option<Located<String>>,
+    /// The name of this use, unique in its chain. The extension's name when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) id: Option<Located<Name>>,
+    /// The extension's own configuration.
+    #[serde(default)]
+    pub(crate) config: Option<Verbatim>,
+    /// Where on the way of a request a stream filter works. The extension's own default when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) phase: Option<Located<Phase>>,
+    /// What becomes of a stream or connection when the extension fails: `closed` ends it, `open` lets it go on.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) on_failure: Option<Located<FailurePolicy>>,
+    /// Leaves the use in the file and out of the traffic.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) disabled: Located<bool>,
+}
+
+/// Where on the way of a request a stream filter works.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Phase {
+    BeforeRoute,
+    AfterRoute,
+    AfterChooseHost,
+}
+
+/// What becomes of the traffic when an extension fails.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum FailurePolicy {
+    Closed,
+    Open,
+}
+
+/// The configuration of the network filter `http`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Http {
+    /// What each request and response passes, in this order; responses in the reverse.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<StreamFilterUse>")]
+    pub(crate) stream_filters: Items<Located<Use>>,
+    /// What records each stream when it is complete.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<AccessLogUse>")]
+    pub(crate) access_logs: Items<Located<Use>>,
+    /// The name of a route table. Either this or `virtual_hosts`.
+    #[serde(default)]
+    pub(crate) route_table: Option<Tried<Located<String>>>,
+    /// The routes, written in place. Either this or `route_table`.
+    #[serde(default)]
+    pub(crate) virtual_hosts: Option<Tried<Items<VirtualHost>>>,
+    /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) response_order: ResponseOrder,
+    /// How the proxy's own replies look.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) local_reply: LocalReply,
+    /// What a request may not exceed.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) limits: Limits,
+    /// How long things may take.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) timeouts: Timeouts,
+    /// How many bytes of a body are held for a side that does not read, before the other side is read no more.
+    #[serde(default = "watermark", deserialize_with = "tried")]
+    pub(crate) watermark: Watermark,
+}
+
+/// In which order a response passes the stream filters.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ResponseOrder {
+    #[default]
+    Reverse,
+    Config,
+}
+
+/// How the proxy's own replies look.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LocalReply {
+    /// The status when no host can be reached or none is healthy.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) upstream_unavailable: Ranged<400, 599>,
+    /// Repeats the headers of the request in the reply.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) echo_request_headers: bool,
+}
+
+/// What a request may not exceed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Fields in a head. More is answered 431.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) fields: Ranged<1, 10_000>,
+    /// Bytes of a head. More is answered 431.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) head: Size<256, { 16 * MIB }>,
+    /// Bytes of a request line, no more than `head`. More is answered 414.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) request_line: Located<Size<64, { 16 * MIB }>>,
+    /// Bytes of a request's body. More is answered 413. No limit when it is left out.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) request_body: Option<Size<0, { u64::MAX }>>,
+}
+
+/// How long things may take. `0s` is for ever.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Timeouts {
+    /// From a request's first byte to the end of its head.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) header: Time,
+    /// Between two pieces of a request's body.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) body_idle: Time,
+    /// Between two pieces of a response that the client takes.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) write_idle: Time,
+    /// Between two requests on a connection.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) idle: Time,
+    /// From the end of a request's head to the end of the response, for routes without a `timeout`.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) stream: Time,
+}
+
+/// The configuration of the network filter `tcp_proxy`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcpProxy {
+    /// The name of the cluster that connections go to.
+    pub(crate) cluster: Located<String>,
+    /// After this time without a byte either way a connection is closed. `0s` is never.
+    #[serde(default = "tcp_idle_timeout", deserialize_with = "tried")]
+    pub(crate) idle_timeout: Time,
+    /// How many hosts are tried before a connection is given up.
+    #[serde(default = "connect_attempts", deserialize_with = "tried")]
+    pub(crate) connect_attempts: Ranged<1, 100>,
+}
+
+/// Routes by domain.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteTable {
+    /// Its name.
+    pub(crate) name: Tried<Located<Name>>,
+    /// The virtual hosts. No domain is in two of them.
+    pub(crate) virtual_hosts: Items<VirtualHost>,
+}
+
+/// Routes for a set of domains.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VirtualHost {
+    /// Its name, unique in the table. The first domain when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) name: Option<Located<String>>,
+    /// The authorities that it answers for: exact (`a.org`), by suffix (`*.a.org`), by prefix (`a.*`) or any (`*`), each
+    /// with or without a port (`a.org:8080`). The most specific of the table is taken. At least one.
+    pub(crate) domains: Located<Items<Located<String>>>,
+    /// The routes. The first that matches is taken; 404 when none does.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) routes: Items<Route>,
+    /// Configuration of stream filters for all routes here, by the name of their use.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) filters: Entries<Located<RouteFilter>>,
+}
+
+/// Where matching requests go.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    /// Its name, for logs and metrics.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) name: Option<String>,
+    /// Which requests it takes.
+    #[serde(rename = "match")]
+    pub(crate) matcher: Located<Match>,
+    /// The name of the cluster that they go to.
+    pub(crate) cluster: Located<String>,
+    /// From the end of the request's head to the end of the response. The `stream` timeout of the `http` filter when it
+    /// is left out; `0s` is for ever.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) timeout: Option<Time>,
+    /// Configuration of stream filters for this route, by the name of their use. Goes before that of the virtual host.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) filters: Entries<Located<RouteFilter>>,
+}
+
+/// Which requests a route takes, by the path of the request without its query. Exactly one key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Match {
+    /// Paths that begin so: `/` is every path.
+    #[serde(default)]
+    pub(crate) prefix: Option<Located<String>>,
+    /// This path.
+    #[serde(default)]
+    pub(crate) path: Option<Located<String>>,
+}
+
+/// What a route says about a stream filter. Exactly one key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteFilter {
+    /// The configuration that holds here, in place of that of the use.
+    #[serde(default)]
+    pub(crate) config: Option<Verbatim>,
+    /// The filter does not work here.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) disabled: bool,
+}
+
+/// A set of hosts that answer alike, and how to reach them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// Its name.
+    pub(crate) name: Located<Name>,
+    /// How a host is chosen: `round_robin`.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) load_balancing: Option<Located<String>>,
+    /// How long a connection may take to be made. Longer than zero.
+    #[serde(default = "connect_timeout", deserialize_with = "tried")]
+    pub(crate) connect_timeout: NonZeroTime,
+    /// The hosts, written in place. Either this or `host_set`.
+    #[serde(default)]
+    pub(crate) endpoints: Option<Tried<Items<Located<Endpoint>>>>,
+    /// The name of a host set. Either this or `endpoints`.
+    #[serde(default)]
+    pub(crate) host_set: Option<Tried<Located<String>>>,
+    /// How connections are kept for the next request.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) pool: Pool,
+}
+
+/// How connections are kept for the next request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Pool {
+    /// How long an unused connection is kept. `0s` is not at all.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) idle_timeout: Time,
+    /// How many unused connections each worker keeps to each host.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_idle: Ranged<0, { u32::MAX }>,
+    /// After how many requests a connection is closed. Never when it is left out.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_requests_per_connection: Option<Ranged<1, { u32::MAX }>>,
+}
+
+/// The hosts of clusters.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostSet {
+    /// Its name.
+    pub(crate) name: Located<Name>,
+    /// The hosts. No address twice.
+    pub(crate) endpoints: Items<Located<Endpoint>>,
+}
+
+/// A host: its address alone, or with a weight.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: HostAddress,
+    pub(crate) weight: u32,
+}
+
+/// A host and its share of the traffic.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WeightedHost {
+    /// Where it is: IP address and port, or a Unix socket. Names are not looked up yet.
+    address: HostAddress,
+    /// Its share of the traffic beside the other hosts' weights.
+    #[serde(default = "weight")]
+    weight: Ranged<1, 128>,
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Endpoint;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address, or a map with `address` and `weight`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Endpoint, E> {
+                Ok(Endpoint {
+                    address: text.parse().map_err(refuse)?,
+                    weight: weight().0,
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
+                let host = WeightedHost::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Endpoint {
+                    address: host.address,
+                    weight: host.weight.0,
+                })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Endpoint {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Endpoint".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let address = generator.subschema_for::<HostAddress>();
+        let weighted = WeightedHost::json_schema(generator);
+        json_schema!({
+            "description": "A host: its address alone, or with a weight.",
+            "anyOf": [address, weighted],
+        })
+    }
+}
+
+fn drain_timeout() -> Time {
+    Time::seconds(30)
+}
+
+/// What one side may run ahead of the other: large enough for a round trip at some Gbit/s inside a data centre, small
+/// enough that ten thousand stuck streams fit into memory.
+fn watermark() -> Watermark {
+    Size(64 * KIB)
+}
+
+fn tcp_idle_timeout() -> Time {
+    Time::seconds(3600)
+}
+
+fn connect_attempts() -> Ranged<1, 100> {
+    Ranged(3)
+}
+
+fn connect_timeout() -> NonZeroTime {
+    NonZeroTime(std::time::Duration::from_secs(5))
+}
+
+fn weight() -> Ranged<1, 128> {
+    Ranged(1)
+}
+
+impl Default for LocalReply {
+    fn default() -> Self {
+        Self {
+            upstream_unavailable: Ranged(502),
+            echo_request_headers: false,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fields: Ranged(100),
+            head: Size(60 * KIB),
+            request_line: Located::new(Size(8 * KIB)),
+            request_body: None,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header: Time::seconds(10),
+            body_idle: Time::seconds(30),
+            write_idle: Time::seconds(30),
+            idle: Time::seconds(60),
+            stream: Time::seconds(60),
+        }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Time::seconds(60),
+            max_idle: Ranged(128),
+            max_requests_per_connection: None,
+        }
+    }
+}
+
+macro_rules! uses {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Only a name in the schema, under which what the registry knows is put.
+        pub(crate) struct $name;
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Use::json_schema(generator)
+            }
+        }
+    )*};
+}
+
+uses! {
+    /// The use of a listener filter.
+    ListenerFilterUse;
+    /// The use of a network filter.
+    NetworkFilterUse;
+    /// The use of a stream filter.
+    StreamFilterUse;
+    /// The use of an access log.
+    AccessLogUse;
+}

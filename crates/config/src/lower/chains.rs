@@ -1,0 +1,304 @@
+//! Chains of extensions, and the network filters that are part of the proxy.
+
+use transom_api::suggest::nearest;
+use transom_api::{FailurePolicy, Node, Phase, Span};
+
+use super::{Lowering, Unique, refer};
+use crate::decode::{Tried, decode};
+use crate::file;
+use crate::report::Problem;
+use crate::{
+    ExtensionName, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
+    ResponseOrder, TcpProxy, Use,
+};
+
+/// The network filters that are part of the proxy and so in no registry. Each ends the chain.
+pub(crate) const PARTS_OF_PROXY: [&str; 2] = [HTTP, TCP_PROXY];
+
+const HTTP: &str = "http";
+const TCP_PROXY: &str = "tcp_proxy";
+
+impl Lowering<'_> {
+    /// A chain whose extensions know no phase.
+    pub(super) fn plain_chain(&mut self, uses: file::Items<Located<file::Use>>) -> Vec<Use> {
+        let mut ids = Unique::default();
+        let uses = uses.items.into_iter();
+        uses.filter_map(|used| {
+            self.refuse_phase(&used);
+            self.one(used, &mut ids)
+        })
+        .collect()
+    }
+
+    fn stream_filters(&mut self, uses: file::Items<Located<file::Use>>) -> Vec<Use> {
+        let mut ids = Unique::default();
+        let uses = uses.items.into_iter();
+        uses.filter_map(|used| self.one(used, &mut ids)).collect()
+    }
+
+    /// The network filters of `listener`: any, then one that ends the chain.
+    pub(super) fn network_filters(
+        &mut self,
+        listener: &str,
+        uses: Located<file::Items<Located<file::Use>>>,
+    ) -> Vec<NetworkFilter> {
+        let Located { value: uses, span } = uses;
+        let mut ids = Unique::default();
+        let mut filters = Vec::new();
+        let mut places = Vec::new();
+        for used in uses.items {
+            self.refuse_phase(&used);
+            let whole = used.span;
+            let ends = Ends::of(&used.value);
+            if let Some(ends) = ends {
+                self.refuse_failure_options(ends, &used.value);
+            }
+            let Some(used) = self.one(used, &mut ids) else {
+                continue;
+            };
+            places.push(used.span.or(whole));
+            let filter = match ends {
+                None => Some(NetworkFilter::Extension(used)),
+                Some(Ends::Http) => self.http(listener, used, whole),
+                Some(Ends::TcpProxy) => self.tcp_proxy(used, whole),
+            };
+            filters.push((ends.is_some(), filter));
+        }
+        self.check_end(&filters, &places, span, uses.whole);
+        filters.into_iter().filter_map(|(_, it)| it).collect()
+    }
+
+    fn check_end(
+        &mut self,
+        filters: &[(bool, Option<NetworkFilter>)],
+        places: &[Option<Span>],
+        list: Option<Span>,
+        whole: bool,
+    ) {
+        let last = filters.len().saturating_sub(1);
+        for (index, place) in places.iter().enumerate().take(last) {
+            if filters.get(index).is_some_and(|(ends, _)| *ends) {
+                let next = places.get(index + 1).copied().flatten();
+                self.problems.push(
+                    Problem::new("this network filter must be the last one", *place)
+                        .with_label(next, "what comes after it would see nothing")
+                        .with_help("`http` and `tcp_proxy` end the chain: move it to the end, and keep only one"),
+                );
+            }
+        }
+        if whole && !filters.iter().any(|(ends, _)| *ends) {
+            let place = places.last().copied().flatten().or(list);
+            let last = filters.last().and_then(|(_, filter)| filter.as_ref());
+            let near = last.and_then(|filter| nearest(filter.id(), PARTS_OF_PROXY));
+            let problem = Problem::new(
+                "the network filters end without `http` or `tcp_proxy`",
+                place,
+            );
+            self.problems.push(match near {
+                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+                None => problem.with_help("the last network filter says what becomes of the connection: add one of the two"),
+            });
+        }
+    }
+
+    /// One use of an extension.
+    fn one(&mut self, used: Located<file::Use>, ids: &mut Unique) -> Option<Use> {
+        let Located { value: used, span } = used;
+        let (extension, place) = match (used.name, used.plugin) {
+            (Some(name), None) => (ExtensionName::Builtin(name.value), name.span),
+            (None, Some(plugin)) => {
+                refer("plugin", &plugin, &[], self.problems);
+                (ExtensionName::Plugin(plugin.value), plugin.span)
+            }
+            (Some(name), Some(plugin)) => {
+                self.problems.push(
+                    Problem::new("`name` and `plugin` exclude each other", plugin.span)
+                        .with_label(name.span, "this names a built-in extension"),
+                );
+                return None;
+            }
+            (None, None) if self.problems.any_within(span) => return None,
+            (None, None) => {
+                self.problems.push(
+                    Problem::new("the key `name` is missing", span)
+                        .with_help("name the extension: {name: header_match, config: {…}}"),
+                );
+                return None;
+            }
+        };
+        let id_place = used.id.as_ref().map_or(place, |id| id.span);
+        let id = match used.id {
+            Some(id) => id.value.0,
+            None => extension.as_str().to_owned(),
+        };
+        if let Some(first) = ids.seen.get(&id) {
+            let problem =
+                Problem::new(format!("two uses in this chain are named `{id}`"), id_place)
+                    .with_label(*first, "first here")
+                    .with_help("give one of them a name of its own: `id: …`");
+            self.problems.push(problem);
+        } else {
+            ids.seen.insert(id.clone(), id_place);
+        }
+        Some(Use {
+            extension,
+            id,
+            // Without a configuration a mistake is shown at the use: there a key is missing.
+            config: used.config.map_or(
+                Node {
+                    span,
+                    ..Node::null()
+                },
+                |config| config.0,
+            ),
+            phase: used.phase.map(|phase| match phase.value {
+                file::Phase::BeforeRoute => Phase::BeforeRoute,
+                file::Phase::AfterRoute => Phase::AfterRoute,
+                file::Phase::AfterChooseHost => Phase::AfterChooseHost,
+            }),
+            on_failure: match used.on_failure.map(|policy| policy.value) {
+                Some(file::FailurePolicy::Open) => FailurePolicy::Open,
+                Some(file::FailurePolicy::Closed) | None => FailurePolicy::Closed,
+            },
+            disabled: used.disabled.value,
+            span: place,
+        })
+    }
+
+    fn refuse_phase(&mut self, used: &file::Use) {
+        if let Some(phase) = &used.phase {
+            let message = "`phase` is for stream filters only";
+            self.problems.push(Problem::new(message, phase.span));
+        }
+    }
+
+    /// A part of the proxy does not fail as an extension does, and the chain needs it.
+    fn refuse_failure_options(&mut self, ends: Ends, used: &file::Use) {
+        let name = ends.name();
+        if let Some(policy) = &used.on_failure {
+            let message = format!("`on_failure` has no meaning for `{name}`");
+            self.problems.push(Problem::new(message, policy.span));
+        }
+        if used.disabled.value {
+            let message = format!("`{name}` cannot be disabled: the chain needs its end");
+            self.problems
+                .push(Problem::new(message, used.disabled.span));
+        }
+    }
+
+    fn http(&mut self, listener: &str, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
+        let http: file::Http = decode(&used.config, self.problems)?;
+        let stream_filters = self.stream_filters(http.stream_filters);
+        let access_logs = self.plain_chain(http.access_logs);
+        let place = used.config.span.or(whole);
+        let route_table = match (http.route_table, http.virtual_hosts) {
+            (Some(Tried(name)), None) => {
+                let name = name?;
+                refer("route table", &name, &self.route_tables, self.problems);
+                name
+            }
+            (None, Some(Tried(virtual_hosts))) => {
+                // No other table has such a name: names have no slash.
+                let name = format!("{listener}/{}", used.id);
+                self.route_table(&name, virtual_hosts.unwrap_or_default());
+                Located::at(name, place)
+            }
+            (Some(Tried(name)), Some(_)) => {
+                let message = "`route_table` and `virtual_hosts` exclude each other";
+                let place = name.map_or(place, |name| name.span);
+                self.problems.push(Problem::new(message, place));
+                return None;
+            }
+            (None, None) if self.problems.any_within(used.config.span) => return None,
+            (None, None) => {
+                self.problems.push(
+                    Problem::new("`http` needs routes", place)
+                        .with_help("write them under `virtual_hosts`, or name a `route_table`"),
+                );
+                return None;
+            }
+        };
+        let ids = stream_filters.iter().map(|used| used.id.clone());
+        let chain = self.chains.entry(route_table.value.clone()).or_default();
+        chain.extend(ids);
+        let limits = http.limits;
+        if limits.request_line.value.0 > limits.head.0 {
+            self.problems.push(Problem::new(
+                format!(
+                    "a request line of {} does not fit into a head of {}",
+                    file::format_size(limits.request_line.value.0),
+                    file::format_size(limits.head.0)
+                ),
+                limits.request_line.span.or(place),
+            ));
+        }
+        Some(NetworkFilter::Http(Box::new(Http {
+            id: used.id,
+            stream_filters,
+            access_logs,
+            route_table,
+            response_order: match http.response_order {
+                file::ResponseOrder::Reverse => ResponseOrder::Reverse,
+                file::ResponseOrder::Config => ResponseOrder::Config,
+            },
+            local_reply: LocalReplyOptions {
+                upstream_unavailable: u16::try_from(http.local_reply.upstream_unavailable.0)
+                    .ok()?,
+                echo_request_headers: http.local_reply.echo_request_headers,
+            },
+            limits: HttpLimits {
+                fields: limits.fields.0,
+                head: limits.head.0,
+                request_line: limits.request_line.value.0,
+                request_body: limits.request_body.map(|limit| limit.0),
+            },
+            timeouts: HttpTimeouts {
+                header: http.timeouts.header.0,
+                body_idle: http.timeouts.body_idle.0,
+                write_idle: http.timeouts.write_idle.0,
+                idle: http.timeouts.idle.0,
+                stream: http.timeouts.stream.0,
+            },
+            watermark: http.watermark.0,
+        })))
+    }
+
+    fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
+        let config = Node {
+            span: used.config.span.or(whole),
+            kind: used.config.kind,
+        };
+        let tcp_proxy: file::TcpProxy = decode(&config, self.problems)?;
+        refer("cluster", &tcp_proxy.cluster, &self.clusters, self.problems);
+        Some(NetworkFilter::TcpProxy(TcpProxy {
+            id: used.id,
+            cluster: tcp_proxy.cluster,
+            idle_timeout: tcp_proxy.idle_timeout.0,
+            connect_attempts: tcp_proxy.connect_attempts.0,
+        }))
+    }
+}
+
+/// The network filters that end a chain.
+#[derive(Clone, Copy)]
+enum Ends {
+    Http,
+    TcpProxy,
+}
+
+impl Ends {
+    fn of(used: &file::Use) -> Option<Self> {
+        match used.name.as_ref()?.as_str() {
+            HTTP => Some(Self::Http),
+            TCP_PROXY => Some(Self::TcpProxy),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => HTTP,
+            Self::TcpProxy => TCP_PROXY,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Clusters and host sets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Lowering, Unique, refer};
+use crate::decode::Tried;
+use crate::file;
+use crate::report::Problem;
+use crate::{Cluster, Host, HostSet, Located, Pool};
+
+/// How hosts can be chosen. The first is the default.
+const LOAD_BALANCING: &[&str] = &["round_robin"];
+
+impl Lowering<'_> {
+    pub(super) fn host_sets(&mut self, sets: file::Items<file::HostSet>) {
+        let mut unique = Unique::default();
+        for set in sets.items {
+            let name = set.name;
+            unique.check("host sets", &name.value.0, name.span, self.problems);
+            self.host_set(name.value.0, set.endpoints);
+        }
+    }
+
+    pub(super) fn clusters(&mut self, clusters: file::Items<Located<file::Cluster>>) {
+        let mut unique = Unique::default();
+        for Located {
+            value: cluster,
+            span: whole,
+        } in clusters.items
+        {
+            let Located { value: name, span } = cluster.name;
+            let name = name.0;
+            if !unique.check("clusters", &name, span, self.problems) {
+                continue;
+            }
+            let load_balancing = match cluster.load_balancing {
+                Some(policy) => {
+                    refer("load balancing", &policy, LOAD_BALANCING, self.problems);
+                    policy
+                }
+                None => Located::new(LOAD_BALANCING.concat()),
+            };
+            let host_set = match (cluster.endpoints, cluster.host_set) {
+                (Some(Tried(endpoints)), None) => {
+                    if self.host_sets.binary_search(&name.as_str()).is_ok() {
+                        self.problems.push(
+                            Problem::new(format!("a host set is named `{name}` already"), span).with_help(
+                                "hosts that are written in a cluster are a host set of the cluster's name: rename one \
+                                 of the two, or write `host_set` in place of `endpoints`",
+                            ),
+                        );
+                        continue;
+                    }
+                    self.host_set(name.clone(), endpoints.unwrap_or_default());
+                    name.clone()
+                }
+                (None, Some(Tried(set))) => {
+                    let Some(set) = set else { continue };
+                    refer("host set", &set, &self.host_sets, self.problems);
+                    set.value
+                }
+                (Some(_), Some(Tried(set))) => {
+                    let message = "`endpoints` and `host_set` exclude each other";
+                    let place = set.map_or(span, |set| set.span);
+                    self.problems.push(Problem::new(message, place));
+                    continue;
+                }
+                (None, None) if self.problems.any_within(whole) => continue,
+                (None, None) => {
+                    self.problems.push(
+                        Problem::new(format!("the cluster `{name}` has no hosts"), span)
+                            .with_help("write them under `endpoints`, or name a `host_set`"),
+                    );
+                    continue;
+                }
+            };
+            let cluster = Cluster {
+                name: name.clone(),
+                load_balancing,
+                connect_timeout: cluster.connect_timeout.0,
+                host_set,
+                pool: Pool {
+                    idle_timeout: cluster.pool.idle_timeout.0,
+                    max_idle: cluster.pool.max_idle.0,
+                    max_requests_per_connection: cluster
+                        .pool
+                        .max_requests_per_connection
+                        .map(|limit| limit.0.into()),
+                },
+            };
+            self.resources.clusters.insert(name, Arc::new(cluster));
+        }
+    }
+
+    fn host_set(&mut self, name: String, endpoints: file::Items<Located<file::Endpoint>>) {
+        let mut seen = HashMap::new();
+        let mut hosts = Vec::new();
+        for Located { value, span } in endpoints.items {
+            if let Some(first) = seen.get(&value.address) {
+                let message = format!("the host {} is given twice", value.address);
+                self.problems.twice(message, *first, span);
+                continue;
+            }
+            seen.insert(value.address.clone(), span);
+            hosts.push(Host {
+                address: value.address,
+                weight: value.weight,
+            });
+        }
+        let set = HostSet {
+            name: name.clone(),
+            hosts,
+        };
+        self.resources.host_sets.insert(name, Arc::new(set));
+    }
+}

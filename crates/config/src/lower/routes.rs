@@ -1,0 +1,184 @@
+//! Route tables.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use transom_api::Span;
+
+use super::{Lowering, Unique, domain, refer};
+use crate::file;
+use crate::report::Problem;
+use crate::{Located, Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+
+impl Lowering<'_> {
+    pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
+        let mut unique = Unique::default();
+        for table in tables.items {
+            let name = match table.name.0 {
+                Some(Located { value: name, span }) => {
+                    unique.check("route tables", &name.0, span, self.problems);
+                    name.0
+                }
+                None => String::new(),
+            };
+            self.route_table(&name, table.virtual_hosts);
+        }
+    }
+
+    pub(super) fn route_table(
+        &mut self,
+        name: &str,
+        virtual_hosts: file::Items<file::VirtualHost>,
+    ) {
+        let mut names = Unique::default();
+        let mut domains = HashMap::new();
+        let virtual_hosts = virtual_hosts
+            .items
+            .into_iter()
+            .map(|it| self.virtual_host(name, it, &mut names, &mut domains))
+            .collect();
+        let table = RouteTable {
+            name: name.to_owned(),
+            virtual_hosts,
+        };
+        self.resources
+            .route_tables
+            .insert(name.to_owned(), Arc::new(table));
+    }
+
+    fn virtual_host(
+        &mut self,
+        table: &str,
+        host: file::VirtualHost,
+        names: &mut Unique,
+        seen: &mut HashMap<String, Option<Span>>,
+    ) -> VirtualHost {
+        let Located { value: list, span } = host.domains;
+        if list.items.is_empty() && list.whole {
+            self.problems.push(
+                Problem::new("a virtual host needs a domain", span)
+                    .with_help("write `[\"*\"]` for all that no other virtual host answers for"),
+            );
+        }
+        let mut domains = Vec::new();
+        for pattern in list.items {
+            let domain = match domain::parse(&pattern.value) {
+                Ok(domain) => domain,
+                Err(error) => {
+                    self.problems.push(error.or_at(pattern.span));
+                    continue;
+                }
+            };
+            if let Some(first) = seen.get(&domain) {
+                let message = format!("the domain `{domain}` is given twice in this route table");
+                self.problems.twice(message, *first, pattern.span);
+                continue;
+            }
+            seen.insert(domain.clone(), pattern.span);
+            domains.push(domain);
+        }
+        let name = match host.name {
+            Some(name) => {
+                names.check(
+                    "virtual hosts of this route table",
+                    &name,
+                    name.span,
+                    self.problems,
+                );
+                name.value
+            }
+            None => domains.first().cloned().unwrap_or_default(),
+        };
+        VirtualHost {
+            name,
+            domains,
+            routes: host
+                .routes
+                .items
+                .into_iter()
+                .filter_map(|route| self.route(table, route))
+                .collect(),
+            filters: self.filters(table, host.filters),
+        }
+    }
+
+    fn route(&mut self, table: &str, route: file::Route) -> Option<Route> {
+        refer("cluster", &route.cluster, &self.clusters, self.problems);
+        let filters = self.filters(table, route.filters);
+        let Located { value, span } = route.matcher;
+        let (path, matcher): (_, fn(String) -> RouteMatch) = match (value.prefix, value.path) {
+            (Some(prefix), None) => (prefix, RouteMatch::Prefix),
+            (None, Some(path)) => (path, RouteMatch::Path),
+            (Some(_), Some(path)) => {
+                let message = "`prefix` and `path` exclude each other";
+                self.problems.push(Problem::new(message, path.span));
+                return None;
+            }
+            (None, None) if self.problems.any_within(span) => return None,
+            (None, None) => {
+                self.problems
+                    .push(Problem::new("`match` says nothing", span).with_help(
+                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
+                    ));
+                return None;
+            }
+        };
+        if !path.starts_with('/') {
+            self.problems.push(
+                Problem::new(format!("no path begins with {:?}", path.value), path.span)
+                    .with_help("paths begin with a slash"),
+            );
+        } else if let Some(character) = path
+            .chars()
+            .find(|c| matches!(c, '?' | '#') || c.is_whitespace())
+        {
+            self.problems.push(
+                Problem::new(
+                    format!("no path has the character {character:?}"),
+                    path.span,
+                )
+                .with_help("what is matched is the path of the request, without its query"),
+            );
+        }
+        Some(Route {
+            name: route.name,
+            matcher: matcher(path.value),
+            cluster: route.cluster,
+            timeout: route.timeout.map(|timeout| timeout.0),
+            filters,
+        })
+    }
+
+    fn filters(
+        &mut self,
+        table: &str,
+        filters: file::Entries<Located<file::RouteFilter>>,
+    ) -> BTreeMap<String, RouteFilter> {
+        let mut lowered = BTreeMap::new();
+        for (name, Located { value, span }) in filters.0 {
+            let filter = match (value.config, value.disabled) {
+                (Some(config), false) => RouteFilter::Config(config.0),
+                (None, true) => RouteFilter::Disabled,
+                (Some(_), true) => {
+                    let message = "`config` and `disabled: true` exclude each other";
+                    self.problems.push(Problem::new(message, span));
+                    continue;
+                }
+                (None, false) if self.problems.any_within(span) => continue,
+                (None, false) => {
+                    self.problems.push(
+                        Problem::new(
+                            format!("nothing is said about `{name}` here"),
+                            span.or(name.span),
+                        )
+                        .with_help("write {config: {…}} or {disabled: true}"),
+                    );
+                    continue;
+                }
+            };
+            lowered.insert(name.value.clone(), filter);
+            self.route_filters.push((table.to_owned(), name));
+        }
+        lowered
+    }
+}

@@ -1,0 +1,125 @@
+//! The shape of a configuration as JSON Schema, for editors and for the book.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::{ExtensionKind, Registry, Schema, Shape};
+
+use crate::dump::node_json;
+use crate::file::{self, DURATION, SIZE};
+
+/// The JSON Schema (draft 7, which editors know best) of a configuration file in which the extensions of `registry` can
+/// be used.
+#[must_use]
+pub fn schema(registry: &Registry) -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let http = generator.subschema_for::<file::Http>().to_value();
+    let tcp_proxy = generator.subschema_for::<file::TcpProxy>().to_value();
+    let mut root = generator
+        .into_root_schema_for::<file::Configuration>()
+        .to_value();
+    if let Some(root) = root.as_object_mut() {
+        root.insert("title".to_owned(), json!("Transom configuration"));
+    }
+    let Some(definitions) = root.get_mut("definitions").and_then(Value::as_object_mut) else {
+        return root;
+    };
+    let mut network_filters = configs::<NetworkFilters>(registry);
+    network_filters.push(("http".to_owned(), http));
+    network_filters.push(("tcp_proxy".to_owned(), tcp_proxy));
+    splice::<file::NetworkFilterUse>(definitions, &network_filters, false);
+    splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
+    splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
+    splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
+    root
+}
+
+/// The extensions of a kind, with the schema of their configurations.
+fn configs<K: ExtensionKind>(registry: &Registry) -> Vec<(String, Value)> {
+    let names = registry.names(K::KIND).into_iter();
+    names
+        .filter_map(|name| {
+            let factory = registry.find::<K>(&name).ok()?;
+            Some((name, of_extension(&factory.schema())))
+        })
+        .collect()
+}
+
+/// Puts what is known of the extensions of a kind into the definition of their use.
+fn splice<Use: JsonSchema>(
+    definitions: &mut Map<String, Value>,
+    extensions: &[(String, Value)],
+    has_phase: bool,
+) {
+    let Some(definition) = definitions
+        .get_mut(&*Use::schema_name())
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    if let Some(properties) = definition
+        .get_mut("properties")
+        .and_then(Value::as_object_mut)
+    {
+        if !has_phase {
+            properties.remove("phase");
+        }
+        if let Some(name) = properties.get_mut("name").and_then(Value::as_object_mut) {
+            let names: Vec<&str> = extensions.iter().map(|(name, _)| name.as_str()).collect();
+            name.insert("type".to_owned(), json!("string"));
+            name.insert("enum".to_owned(), json!(names));
+        }
+    }
+    let rules: Vec<Value> = extensions
+        .iter()
+        .map(|(name, config)| {
+            json!({
+                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "then": {"properties": {"config": config}},
+            })
+        })
+        .collect();
+    if !rules.is_empty() {
+        definition.insert("allOf".to_owned(), Value::Array(rules));
+    }
+}
+
+/// The JSON Schema of an extension's configuration.
+fn of_extension(schema: &Schema) -> Value {
+    let mut value = match &schema.shape {
+        Shape::Any => json!({}),
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Integer(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Shape::Number(min, max) => json!({"type": "number", "minimum": min, "maximum": max}),
+        Shape::String => json!({"type": "string"}),
+        Shape::Duration => json!({"type": "string", "pattern": DURATION}),
+        Shape::Size => json!({"type": ["integer", "string"], "minimum": 0, "pattern": SIZE}),
+        Shape::OneOf(words) => json!({"type": "string", "enum": words}),
+        Shape::List(item) => json!({"type": "array", "items": of_extension(item)}),
+        Shape::MapOf(item) => json!({"type": "object", "additionalProperties": of_extension(item)}),
+        Shape::Object(keys) => {
+            let properties: Map<String, Value> = keys
+                .iter()
+                .map(|(name, _, schema)| ((*name).to_owned(), of_extension(schema)))
+                .collect();
+            let required = keys.iter().filter(|(_, required, _)| *required);
+            let required: Vec<&str> = required.map(|(name, ..)| *name).collect();
+            json!({
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": false,
+            })
+        }
+    };
+    if let Some(object) = value.as_object_mut() {
+        if !schema.description.is_empty() {
+            object.insert("description".to_owned(), json!(schema.description));
+        }
+        if let Some(default) = &schema.default {
+            object.insert("default".to_owned(), node_json(default));
+        }
+    }
+    value
+}

@@ -1,0 +1,168 @@
+//! What only the registry knows: whether extensions exist and accept their configurations.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::node::known;
+use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
+
+use crate::lower::PARTS_OF_PROXY;
+use crate::problems::Problems;
+use crate::report::Problem;
+use crate::{
+    Configuration, ExtensionName, Http, NetworkFilter, Report, Resources, RouteFilter, Use,
+};
+
+/// Checks every use of an extension against `registry`: that there is one of the name, that it accepts its
+/// configuration and those that routes have for it, and that the clusters that it wants to call exist.
+///
+/// Pure, as [`Factory::parse`] is: no file is opened and nothing is started.
+pub fn validate(configuration: &Configuration, registry: &Registry) -> Result<(), Report> {
+    let mut problems = Problems::default();
+    check(&configuration.resources, registry, true, &mut problems);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Report::new(
+        problems.into_vec(),
+        configuration.sources.clone(),
+    ))
+}
+
+/// The same for resources that may be incomplete: then `complete` is false, and clusters are not missed.
+pub(crate) fn check(
+    resources: &Resources,
+    registry: &Registry,
+    complete: bool,
+    problems: &mut Problems,
+) {
+    let mut check = Check {
+        resources,
+        registry,
+        complete,
+        routes: BTreeSet::new(),
+        problems,
+    };
+    for listener in resources.listeners.values() {
+        for used in &listener.listener_filters {
+            check.one::<ListenerFilters>(used);
+        }
+        for filter in &listener.network_filters {
+            match filter {
+                NetworkFilter::Http(http) => check.http(http),
+                NetworkFilter::TcpProxy(_) => {}
+                NetworkFilter::Extension(used) => drop(check.one::<NetworkFilters>(used)),
+            }
+        }
+    }
+}
+
+struct Check<'c> {
+    resources: &'c Resources,
+    registry: &'c Registry,
+    complete: bool,
+    /// Route table, name of the use and extension of the routes' configurations that were looked at: listeners that
+    /// share a table do not each report its mistakes.
+    routes: BTreeSet<(&'c str, &'c str, &'c str)>,
+    problems: &'c mut Problems,
+}
+
+impl<'c> Check<'c> {
+    fn http(&mut self, http: &'c Http) {
+        for used in &http.stream_filters {
+            if let Some(factory) = self.one::<StreamFilters>(used) {
+                self.routes(&http.route_table.value, used, factory.as_ref());
+            }
+        }
+        for used in &http.access_logs {
+            self.one::<AccessLogs>(used);
+        }
+    }
+
+    /// Checks one use. Its factory, when there is one.
+    fn one<K: ExtensionKind>(&mut self, used: &Use) -> Option<Arc<dyn Factory<K>>> {
+        let ExtensionName::Builtin(name) = &used.extension else {
+            // No plugin can be declared yet; the loader has refused it.
+            return None;
+        };
+        let factory = match self.registry.find::<K>(name) {
+            Ok(factory) => factory,
+            Err(error) => {
+                // The loader has told already that this chain has no end.
+                if K::KIND == Kind::NetworkFilter && self.problems.any_within(used.span) {
+                    return None;
+                }
+                let mut names: Vec<&str> = error.known.iter().map(String::as_str).collect();
+                if K::KIND == Kind::NetworkFilter {
+                    names.extend(PARTS_OF_PROXY);
+                }
+                let kind = K::KIND.name().replace('_', " ");
+                self.problems.push(
+                    Problem::new(format!("unknown {kind} `{name}`"), used.span)
+                        .with_help(known(name, "names", &names)),
+                );
+                return None;
+            }
+        };
+        match factory.parse(&used.config) {
+            Ok(parsed) => {
+                for cluster in parsed.clusters() {
+                    self.callout(used, &cluster);
+                }
+            }
+            Err(error) => {
+                let error = error.or_at(used.config.span.or(used.span));
+                self.problems.push(error);
+            }
+        }
+        Some(factory)
+    }
+
+    /// A cluster that an extension wants to call.
+    fn callout(&mut self, used: &Use, cluster: &str) {
+        if !self.complete || self.resources.clusters.contains_key(cluster) {
+            return;
+        }
+        let names: Vec<&str> = self.resources.clusters.keys().map(String::as_str).collect();
+        let place = find(&used.config, cluster).or(used.span);
+        let help = self.problems.known(cluster, "clusters", &names);
+        let message = format!("`{}` calls the unknown cluster `{cluster}`", used.id);
+        self.problems
+            .push(Problem::new(message, place).with_help(help));
+    }
+
+    /// What the routes of `table` say about `used`.
+    fn routes(&mut self, table: &'c str, used: &'c Use, factory: &dyn Factory<StreamFilters>) {
+        let Some(routes) = self.resources.route_tables.get(table) else {
+            return;
+        };
+        if !self
+            .routes
+            .insert((table, &used.id, used.extension.as_str()))
+        {
+            return;
+        }
+        for host in &routes.virtual_hosts {
+            let of_routes = host.routes.iter().map(|route| &route.filters);
+            for filters in of_routes.chain([&host.filters]) {
+                let Some(RouteFilter::Config(config)) = filters.get(&used.id) else {
+                    continue;
+                };
+                if let Err(error) = factory.parse_route(config) {
+                    self.problems.push(error.or_at(config.span));
+                }
+            }
+        }
+    }
+}
+
+/// Where in `node` the text `text` stands.
+fn find(node: &Node, text: &str) -> Option<Span> {
+    match &node.kind {
+        NodeKind::String(it) if it == text => node.span,
+        NodeKind::List(items) => items.iter().find_map(|item| find(item, text)),
+        NodeKind::Map(entries) => entries.iter().find_map(|(_, value)| find(value, text)),
+        _ => None,
+    }
+}

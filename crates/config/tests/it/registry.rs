@@ -1,0 +1,99 @@
+//! Extensions for the tests: what they parse is real, they cannot be prepared.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::{
+    ExtensionKind, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
+    Registry, RouteConfig, Schema,
+};
+
+/// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), and one extension of each other
+/// kind.
+pub(crate) fn registry() -> Registry {
+    let mut registry = Registry::new();
+    registry
+        .register::<StreamFilters>("header_match", Arc::new(HeaderMatch))
+        .unwrap();
+    registry
+        .register::<StreamFilters>("authorize", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+        .register::<NetworkFilters>("gate", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+        .register::<ListenerFilters>("inspect", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+        .register::<AccessLogs>("ship", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+}
+
+struct HeaderMatch;
+
+impl Factory<StreamFilters> for HeaderMatch {
+    fn schema(&self) -> Schema {
+        Schema::map_of(Schema::string()).describe("Fields that a request must have.")
+    }
+
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<StreamFilters>>, ParseError> {
+        for (_, value) in config.as_entries()? {
+            value.as_str()?;
+        }
+        Ok(Arc::new(Clusters(Vec::new())))
+    }
+
+    fn parse_route(&self, config: &Node) -> Result<RouteConfig, ParseError> {
+        for (_, value) in config.as_entries()? {
+            value.as_str()?;
+        }
+        Ok(Arc::new(()))
+    }
+}
+
+/// Of any kind: `cluster`, `status` and `timeout`.
+struct Authorize<K>(PhantomData<fn() -> K>);
+
+impl<K: ExtensionKind> Factory<K> for Authorize<K> {
+    fn schema(&self) -> Schema {
+        Schema::object()
+            .required("cluster", Schema::string().describe("Whom to ask."))
+            .optional(
+                "status",
+                Schema::new(transom_api::Shape::Integer(400, 599)).or(403),
+            )
+            .optional(
+                "timeout",
+                Schema::new(transom_api::Shape::Duration).or("1s"),
+            )
+    }
+
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<K>>, ParseError> {
+        let mut fields = config.as_fields()?;
+        let cluster = fields.required("cluster")?.as_str()?.to_owned();
+        if let Some(status) = fields.optional("status") {
+            status.as_integer_in(400..=599)?;
+        }
+        if let Some(timeout) = fields.optional("timeout") {
+            timeout.as_duration()?;
+        }
+        fields.finish()?;
+        Ok(Arc::new(Clusters(vec![cluster])))
+    }
+}
+
+struct Clusters(Vec<String>);
+
+impl<K: ExtensionKind> Parsed<K> for Clusters {
+    fn clusters(&self) -> Vec<String> {
+        self.0.clone()
+    }
+
+    fn prepare(&self, _context: PrepareContext) -> Prepare<K> {
+        Box::pin(std::future::ready(Err(PrepareError::new(
+            "only for tests of parsing",
+        ))))
+    }
+}
