@@ -1,0 +1,388 @@
+//! The control side: what changes the data plane, and what may be asked of it.
+//!
+//! Activation has three steps. **Prepare** happens here: parse, prepare, bind; it may wait and it may fail. **Build**
+//! happens on every worker, which answers ok or why not. Then **commit** on all, or **discard** on all: a configuration
+//! is active everywhere or nowhere.
+
+pub mod generations;
+mod prepare;
+pub(crate) mod snapshot;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, oneshot};
+use transom_api::control::{MetricFamily, Readiness};
+use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span};
+use transom_config::Resources;
+
+use self::generations::{Change, PlaceStatus, Step};
+use self::prepare::Preparer;
+use self::snapshot::Snapshot;
+use crate::metrics::MetricStore;
+use crate::shared::SharedStore;
+use crate::worker::inbox::Command;
+use crate::worker::{WorkerHandle, WorkerSettings, spawn};
+
+/// How long all workers together may take to build a snapshot.
+const BUILD_LIMIT: Duration = Duration::from_secs(30);
+
+/// The data plane: its workers and what is active on them.
+pub struct Proxy {
+    workers: StdMutex<Vec<WorkerHandle>>,
+    inboxes: Vec<Arc<crate::worker::inbox::WorkerInbox>>,
+    metrics: Arc<MetricStore>,
+    active: Mutex<Active>,
+    /// What others read while an activation is under way.
+    seen: StdMutex<Seen>,
+
+}
+
+struct Active {
+    preparer: Preparer,
+    snapshot: Option<Arc<Snapshot>>,
+    version: u64,
+}
+
+#[derive(Default)]
+struct Seen {
+    readiness: Option<Readiness>,
+    addresses: Vec<(String, SocketAddr)>,
+}
+
+/// What a data plane is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// How many worker threads.
+    pub workers: usize,
+    /// The extensions that there are.
+    pub registry: Arc<Registry>,
+}
+
+/// Why a configuration did not become active. The one before stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyError {
+    /// What is wrong.
+    pub message: String,
+    /// The place in the source of configuration, when it is known.
+    pub span: Option<Span>,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Proxy {
+    /// Starts the workers. They serve nothing before the first [`Proxy::apply`].
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let workers = settings.workers.max(1);
+        let metrics = MetricStore::new(workers);
+        let shared = SharedData::new(Arc::new(SharedStore::new()));
+        let define = metrics.metrics();
+        let filter_failures = define
+            .counter("filter_failures_total", "Streams and connections in which an extension failed.", &[])
+            .map_err(io::Error::other)?;
+        let turns = define
+            .histogram("worker_turn_seconds", "How long a turn of a worker's event loop took.", &[])
+            .map_err(io::Error::other)?;
+        let mut handles = Vec::with_capacity(workers);
+        for index in 0..workers {
+            handles.push(spawn(WorkerSettings {
+                index,
+                count: workers,
+                shard: metrics.shard(index),
+                shared: shared.clone(),
+                filter_failures,
+                turns,
+            })?);
+        }
+        Ok(Self {
+            inboxes: handles.iter().map(|worker| Arc::clone(&worker.inbox)).collect(),
+            workers: StdMutex::new(handles),
+            active: Mutex::new(Active {
+                preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, workers),
+                snapshot: None,
+                version: 0,
+            }),
+            metrics,
+            seen: StdMutex::default(),
+
+        })
+    }
+
+    /// Makes `resources` active on all workers, or on none.
+    pub async fn apply(&self, resources: &Resources) -> Result<(), ApplyError> {
+        let mut active = self.active.lock().await;
+        active.version += 1;
+        let version = active.version;
+        let before = active.snapshot.clone();
+        let snapshot = active.preparer.prepare(version, resources, before.as_deref()).await?;
+        let snapshot = Arc::new(snapshot);
+        if let Err(message) = self.build(&snapshot).await {
+            for inbox in &self.inboxes {
+                inbox.send(Command::Discard { version });
+            }
+            return Err(ApplyError::new(message));
+        }
+        let commits: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| {
+                let (done, committed) = oneshot::channel();
+                inbox.send(Command::Commit { version, done });
+                committed
+            })
+            .collect();
+        for committed in commits {
+            // Only a worker that has ended does not answer, and then the process ends too.
+            let _ = committed.await;
+        }
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.addresses = snapshot
+                .listeners
+                .iter()
+                .map(|(name, listener)| (name.clone(), listener.sockets.address()))
+                .collect();
+            seen.readiness.get_or_insert(Readiness::Ready);
+        }
+        active.snapshot = Some(snapshot);
+        drop(active);
+        if let Some(before) = before {
+            // The last hold on what is no longer used is let go here, off the workers and off this thread: dropping may
+            // free much memory or end a child process.
+            tokio::task::spawn_blocking(move || drop(before));
+        }
+        Ok(())
+    }
+
+    /// The address that a listener is bound to: of use where the configuration says port 0.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.addresses.iter().find(|(name, _)| name == listener).map(|(_, address)| *address)
+    }
+
+    /// Whether traffic is served.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.readiness.unwrap_or(Readiness::Starting)
+    }
+
+    /// All metrics with their current values.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.read()
+    }
+
+    /// Takes no more connections, lets those that are there finish, and waits for that up to `limit`. True when none was
+    /// left.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).readiness = Some(Readiness::Draining);
+        // The control side's hold on the sockets goes first, so that a worker's close is the socket's end.
+        self.active.lock().await.snapshot = None;
+        let drained: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| {
+                let (done, drained) = oneshot::channel();
+                inbox.send(Command::Drain { done });
+                drained
+            })
+            .collect();
+        let all = async {
+            for drained in drained {
+                let _ = drained.await;
+            }
+        };
+        tokio::time::timeout(limit, all).await.is_ok()
+    }
+
+    /// Brings a newer generation of a stream filter in beside the one that is there; it gets `share` of a hundred new
+    /// streams.
+    pub async fn start_generation(
+        &self,
+        listener: &str,
+        filter: &str,
+        extension: &str,
+        config: &Node,
+        share: u8,
+    ) -> Result<PlaceStatus, ApplyError> {
+        let prepared = self
+            .active
+            .lock()
+            .await
+            .preparer
+            .prepare_swap(extension, filter, config)
+            .await?;
+
+        let step = Step::Start {
+            id: prepared.generation,
+            config: prepared.config,
+            share,
+        };
+        let outcome = self.change(listener, filter, step).await;
+        if outcome.is_err() {
+            // A generation that one worker could not build must not stay on the others. That there is none on some is
+            // just what is wanted.
+            let _ = self.change(listener, filter, Step::Rollback).await;
+        }
+        outcome
+    }
+
+    /// Gives the newer generation another share of new streams.
+    pub async fn share_generation(&self, listener: &str, filter: &str, share: u8) -> Result<PlaceStatus, ApplyError> {
+        self.change(listener, filter, Step::Share(share)).await
+    }
+
+    /// Gives all new streams to the newer generation; the older one ends with its streams.
+    pub async fn promote_generation(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+        self.change(listener, filter, Step::Promote).await
+    }
+
+    /// Gives all new streams to the older generation again; the newer one ends with its streams.
+    pub async fn roll_back_generation(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+        self.change(listener, filter, Step::Rollback).await
+    }
+
+    /// How the generations of a place stand, summed over all workers.
+    pub async fn generations(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+        self.change(listener, filter, Step::Look).await
+    }
+
+    /// Ends the workers' threads. What is under way on them ends with them.
+    pub fn stop(&self) {
+        for inbox in &self.inboxes {
+            inbox.send(Command::Stop);
+        }
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            worker.join();
+        }
+    }
+
+    async fn build(&self, snapshot: &Arc<Snapshot>) -> Result<(), String> {
+        let answers: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| {
+                let (done, built) = oneshot::channel();
+                inbox.send(Command::Build {
+                    snapshot: Arc::clone(snapshot),
+                    done,
+                });
+                built
+            })
+            .collect();
+        let all = async {
+            let mut outcome = Ok(());
+            for built in answers {
+                let built = built.await.unwrap_or_else(|_| Err("a worker has ended".to_owned()));
+                outcome = outcome.and(built);
+            }
+            outcome
+        };
+        tokio::time::timeout(BUILD_LIMIT, all)
+            .await
+            .unwrap_or_else(|_| Err(format!("the workers took longer than {} s to build it", BUILD_LIMIT.as_secs())))
+    }
+
+    async fn change(&self, listener: &str, filter: &str, step: Step) -> Result<PlaceStatus, ApplyError> {
+        let answers: Vec<_> = self
+            .inboxes
+            .iter()
+            .map(|inbox| {
+                let (done, changed) = oneshot::channel();
+                inbox.send(Command::Generations {
+                    change: Change {
+                        listener: listener.to_owned(),
+                        filter: filter.to_owned(),
+                        step: step.clone(),
+                    },
+                    done,
+                });
+                changed
+            })
+            .collect();
+        let mut sum = PlaceStatus::default();
+        let mut failed = None;
+        for changed in answers {
+            match changed.await {
+                Ok(Ok(status)) => sum.add(&status),
+                Ok(Err(message)) => failed = Some(ApplyError::new(message)),
+                Err(_) => failed = Some(ApplyError::new("a worker has ended".to_owned())),
+            }
+        }
+        failed.map_or(Ok(sum), Err)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl ApplyError {
+    pub(crate) fn new(message: String) -> Self {
+        Self {
+            message,
+            span: None,
+            help: None,
+        }
+    }
+
+    pub(crate) fn at(span: Option<Span>, message: String, help: &str) -> Self {
+        Self {
+            message,
+            span,
+            help: Some(help.to_owned()),
+        }
+    }
+}
+
+impl From<ParseError> for ApplyError {
+    fn from(error: ParseError) -> Self {
+        Self {
+            message: error.message,
+            span: error.span,
+            help: error.help,
+        }
+    }
+}
+
+impl From<MetricError> for ApplyError {
+    fn from(error: MetricError) -> Self {
+        Self::new(error.message)
+    }
+}
+
+impl From<ApplyError> for ParseError {
+    fn from(error: ApplyError) -> Self {
+        Self {
+            message: error.message,
+            span: error.span,
+            help: error.help,
+        }
+    }
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("workers", &self.inboxes.len()).finish_non_exhaustive()
+    }
+}

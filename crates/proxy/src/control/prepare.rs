@@ -1,0 +1,460 @@
+//! From resources to a snapshot: parse, prepare, bind. What did not change is taken from the snapshot before.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use transom_api::kind::ExtensionKind;
+use transom_api::{
+    AccessLogs, FailurePolicy, NetworkFilters, Node, ParseError, Phase, PrepareContext, Registry, SharedData,
+    StreamFilters,
+};
+use transom_config::{
+    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy, Use,
+};
+
+use super::ApplyError;
+use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
+use crate::cluster::{ClusterId, Host, PreparedCluster, turns};
+use crate::http::HttpMetrics;
+use crate::listener::ListenerLimits;
+use crate::metrics::MetricStore;
+use crate::network::tcp_proxy::TcpProxyListener;
+use crate::router::{FilterOverride, FilterOverrides, Route, RouteTable, VirtualHost};
+use crate::socket::SocketSet;
+
+/// How long one extension may take to prepare: start, compile, fetch.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What stays from snapshot to snapshot, and what prepares them.
+pub(crate) struct Preparer {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<MetricStore>,
+    pub(crate) shared: SharedData,
+    pub(crate) workers: usize,
+    cluster_ids: BTreeMap<String, ClusterId>,
+    generations: AtomicU64,
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<MetricStore>,
+        shared: SharedData,
+        workers: usize,
+    ) -> Self {
+        Self {
+            registry,
+            metrics,
+            shared,
+            workers,
+            cluster_ids: BTreeMap::new(),
+            generations: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes a snapshot of `resources`. Nothing of it is active yet; dropping it undoes all.
+    pub(crate) async fn prepare(
+        &mut self,
+        version: u64,
+        resources: &Resources,
+        before: Option<&Snapshot>,
+    ) -> Result<Snapshot, ApplyError> {
+        let clusters = self.prepare_clusters(resources, before)?;
+        let mut listeners = BTreeMap::new();
+        for (name, listener) in &resources.listeners {
+            let known = before.and_then(|before| before.listeners.get(name));
+            let prepared = self.prepare_listener(listener, resources, before, known).await?;
+            listeners.insert(name.clone(), prepared);
+        }
+        Ok(Snapshot {
+            version,
+            resources: resources.clone(),
+            listeners,
+            clusters,
+        })
+    }
+
+    fn prepare_clusters(
+        &mut self,
+        resources: &Resources,
+        before: Option<&Snapshot>,
+    ) -> Result<BTreeMap<String, Arc<PreparedCluster>>, ApplyError> {
+        let mut clusters = BTreeMap::new();
+        for (name, cluster) in &resources.clusters {
+            let known = before.and_then(|before| before.clusters.get(name));
+            let hosts = resources.host_sets.get(&cluster.host_set).ok_or_else(|| {
+                ApplyError::new(format!("the cluster `{name}` names the host set `{}`, which is not there", cluster.host_set))
+            })?;
+            let same_hosts = before.and_then(|before| before.resources.host_sets.get(&cluster.host_set)) == Some(hosts);
+            if let Some(known) = known
+                && same_hosts
+                && known.config == *cluster
+            {
+                clusters.insert(name.clone(), Arc::clone(known));
+                continue;
+            }
+            let next = ClusterId(self.cluster_ids.len() as u32);
+            let id = *self.cluster_ids.entry(name.clone()).or_insert(next);
+            let weights: Vec<u32> = hosts.hosts.iter().map(|host| host.weight).collect();
+            let shared = hosts.hosts.iter().map(|host| {
+                // A host is one in the process for its cluster and address: its health outlives the change.
+                known
+                    .and_then(|known| known.hosts.iter().find(|known| known.address == host.address))
+                    .map_or_else(|| Arc::new(Host::new(host.address.clone())), Arc::clone)
+            });
+            let prepared = PreparedCluster {
+                id,
+                // An equal configuration stays the same object: the pools depend on it.
+                config: known
+                    .filter(|known| known.config == *cluster)
+                    .map_or_else(|| Arc::clone(cluster), |known| Arc::clone(&known.config)),
+                hosts: shared.collect(),
+                turns: turns(&weights),
+            };
+            clusters.insert(name.clone(), Arc::new(prepared));
+        }
+        Ok(clusters)
+    }
+
+    async fn prepare_listener(
+        &self,
+        listener: &Arc<Listener>,
+        resources: &Resources,
+        before: Option<&Snapshot>,
+        known: Option<&Arc<PreparedListener>>,
+    ) -> Result<Arc<PreparedListener>, ApplyError> {
+        let ListenAddress::Tcp(address) = &listener.address.value else {
+            return Err(ApplyError::at(
+                listener.address.span,
+                format!("the listener `{}` cannot listen on a Unix socket yet", listener.name),
+                "write an address and a port, such as 127.0.0.1:8080",
+            ));
+        };
+        let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
+        let mut network_filters = Vec::new();
+        let mut terminal = None;
+        for filter in &listener.network_filters {
+            match filter {
+                NetworkFilter::Http(http) => {
+                    terminal = Some(self.prepare_http(http, listener, resources, before, known).await?);
+                }
+                NetworkFilter::TcpProxy(proxy) => terminal = Some(self.prepare_tcp_proxy(proxy, listener)?),
+                NetworkFilter::Extension(used) if used.disabled => {}
+                NetworkFilter::Extension(used) => {
+                    let known = known.and_then(|known| known.network_filters.iter().find(|known| known.name == used.id));
+                    network_filters.push(self.prepare_use::<NetworkFilters>(used, known).await?);
+                }
+            }
+        }
+        let terminal = terminal.ok_or_else(|| {
+            ApplyError::new(format!("the listener `{}` has neither `http` nor `tcp_proxy`", listener.name))
+        })?;
+        Ok(Arc::new(PreparedListener {
+            limits: self.listener_limits(listener, known)?,
+            config: Arc::clone(listener),
+            network_filters,
+            terminal,
+            sockets,
+            rebound,
+        }))
+    }
+
+    /// The sockets of a listener: those that it has, those of the listener that had this address, or new ones.
+    fn sockets(
+        &self,
+        address: SocketAddr,
+        listener: &Listener,
+        before: Option<&Snapshot>,
+        known: Option<&Arc<PreparedListener>>,
+    ) -> Result<(Arc<SocketSet>, bool), ApplyError> {
+        let has = |prepared: &PreparedListener| {
+            prepared.config.address.value == listener.address.value || prepared.sockets.address() == address
+        };
+        if let Some(known) = known.filter(|known| has(known)) {
+            return Ok((Arc::clone(&known.sockets), false));
+        }
+        // Port 0 is a new port each time; any other address may move from one listener to another.
+        let owner = before
+            .filter(|_| address.port() != 0)
+            .and_then(|before| before.listeners.values().find(|prepared| has(prepared)));
+        if let Some(owner) = owner {
+            return Ok((Arc::clone(&owner.sockets), true));
+        }
+        let sockets = SocketSet::bind(address, self.workers).map_err(|error| {
+            let help = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "another process, or another listener, has this address: end it or choose another port"
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
+                }
+                std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+                _ => "see the kernel's word above",
+            };
+            ApplyError::at(
+                listener.address.span,
+                format!("the listener `{}` cannot listen on {address}: {error}", listener.name),
+                help,
+            )
+        })?;
+        Ok((Arc::new(sockets), true))
+    }
+
+    fn prepare_tcp_proxy(&self, proxy: &TcpProxy, listener: &Listener) -> Result<PreparedTerminal, ApplyError> {
+        let labels = [("listener", listener.name.as_str())];
+        let unavailable = self.metrics.metrics().counter(
+            "tcp_proxy_unavailable_total",
+            "Connections that ended because no host could be connected.",
+            &labels,
+        )?;
+        Ok(PreparedTerminal::TcpProxy(TcpProxyListener {
+            cluster: self.cluster_id(&proxy.cluster)?,
+            idle_timeout: proxy.idle_timeout,
+            connect_attempts: proxy.connect_attempts,
+            unavailable,
+        }))
+    }
+
+    async fn prepare_http(
+        &self,
+        http: &Http,
+        listener: &Listener,
+        resources: &Resources,
+        before: Option<&Snapshot>,
+        known: Option<&Arc<PreparedListener>>,
+    ) -> Result<PreparedTerminal, ApplyError> {
+        let known = match known.map(|known| &known.terminal) {
+            Some(PreparedTerminal::Http(known)) => Some(&**known),
+            _ => None,
+        };
+        let mut uses = Vec::new();
+        for used in http.stream_filters.iter().filter(|used| !used.disabled) {
+            let known = known.and_then(|known| known.uses.iter().find(|known| known.name == used.id));
+            let mut prepared = self.prepare_use::<StreamFilters>(used, known).await?;
+            prepared.phase = used.phase.unwrap_or_else(|| prepared.config.phase());
+            uses.push(prepared);
+        }
+        let mut access_logs = Vec::new();
+        for used in http.access_logs.iter().filter(|used| !used.disabled) {
+            let known = known.and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
+            access_logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
+        }
+        let table = resources.route_tables.get(&http.route_table.value).ok_or_else(|| {
+            ApplyError::at(
+                http.route_table.span,
+                format!("there is no route table `{}`", http.route_table.value),
+                "name one of `route_tables`, or write `virtual_hosts` here",
+            )
+        })?;
+        let same_table = before.and_then(|before| before.resources.route_tables.get(&http.route_table.value)) == Some(table);
+        let same_filters = known.is_some_and(|known| {
+            known.uses.len() == uses.len()
+                && known.uses.iter().zip(&uses).all(|(a, b)| a.name == b.name && a.extension == b.extension)
+        });
+        let table = match known.filter(|_| same_table && same_filters) {
+            Some(known) if known.table.name == table.name => Arc::clone(&known.table),
+            _ => Arc::new(self.prepare_routes(table, http)?),
+        };
+        Ok(PreparedTerminal::Http(Box::new(PreparedHttp {
+            limits: PreparedHttp::codec_limits(http),
+            uses,
+            access_logs,
+            table,
+            reverse_responses: http.response_order == ResponseOrder::Reverse,
+            request_body: http.limits.request_body,
+            timeouts: http.timeouts,
+            local_reply: http.local_reply,
+            watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
+            metrics: self.http_metrics(&listener.name)?,
+        })))
+    }
+
+    fn prepare_routes(&self, table: &transom_config::RouteTable, http: &Http) -> Result<RouteTable, ApplyError> {
+        let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
+        for host in &table.virtual_hosts {
+            let mut routes = Vec::with_capacity(host.routes.len());
+            for route in &host.routes {
+                routes.push(Route {
+                    name: route.name.clone(),
+                    matcher: route.matcher.clone(),
+                    cluster: self.cluster_id(&route.cluster)?,
+                    timeout: route.timeout,
+                    filters: self.prepare_overrides(&route.filters, http)?,
+                });
+            }
+            let prepared = VirtualHost {
+                name: host.name.clone(),
+                routes,
+                filters: self.prepare_overrides(&host.filters, http)?,
+            };
+            hosts.push((prepared, host.domains.clone()));
+        }
+        Ok(RouteTable::new(table.name.clone(), hosts))
+    }
+
+    /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have
+    /// is left out; the loader has seen to it that some chain has it.
+    fn prepare_overrides(
+        &self,
+        filters: &BTreeMap<String, RouteFilter>,
+        http: &Http,
+    ) -> Result<FilterOverrides, ApplyError> {
+        let mut overrides = FilterOverrides::new();
+        for (name, filter) in filters {
+            let Some(used) = http.stream_filters.iter().find(|used| used.id == *name) else {
+                continue;
+            };
+            let prepared = match filter {
+                RouteFilter::Disabled => FilterOverride::Disabled,
+                RouteFilter::Config(node) => {
+                    let factory = self
+                        .registry
+                        .find::<StreamFilters>(used.extension.as_str())
+                        .map_err(|error| ApplyError::from(ParseError::from(error).or_at(used.span)))?;
+                    let config = factory.parse_route(node).map_err(|error| error.or_at(node.span))?;
+                    FilterOverride::Config(config)
+                }
+            };
+            overrides.insert(name.clone(), prepared);
+        }
+        Ok(overrides)
+    }
+
+    /// Parses and prepares a use, unless an equal one is known.
+    async fn prepare_use<K: ExtensionKind>(
+        &self,
+        used: &Use,
+        known: Option<&PreparedUse<K::Config>>,
+    ) -> Result<PreparedUse<K::Config>, ApplyError> {
+        let extension = used.extension.as_str();
+        if let Some(known) = known.filter(|known| known.extension == extension && known.node == used.config) {
+            let mut same = known.clone();
+            same.policy = used.on_failure;
+            return Ok(same);
+        }
+        let factory = self
+            .registry
+            .find::<K>(extension)
+            .map_err(|error| ApplyError::from(ParseError::from(error).or_at(used.span)))?;
+        let parsed = factory
+            .parse(&used.config)
+            .map_err(|error| error.or_at(used.config.span).or_at(used.span))?;
+        let clusters = parsed.clusters();
+        let context = PrepareContext {
+            instance: Arc::from(used.id.as_str()),
+            workers: self.workers,
+            metrics: self.metrics.metrics(),
+            shared: self.shared.clone(),
+        };
+        let failed = |message: String, help: &str| {
+            ApplyError::at(
+                used.span,
+                format!("the {} `{}` could not be prepared: {message}", K::KIND, used.id),
+                help,
+            )
+        };
+        let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
+            Ok(Ok(config)) => config,
+            Ok(Err(error)) => return Err(failed(error.message, "the configuration that was active stays active")),
+            Err(_) => {
+                return Err(failed(
+                    format!("it took longer than {} s", PREPARE_LIMIT.as_secs()),
+                    "the configuration that was active stays active",
+                ));
+            }
+        };
+        Ok(PreparedUse {
+            name: used.id.clone(),
+            extension: extension.to_owned(),
+            node: used.config.clone(),
+            config,
+            generation: self.next_generation(),
+            phase: Phase::BeforeRoute,
+            policy: used.on_failure,
+            clusters,
+        })
+    }
+
+    /// Prepares a stream filter for a swap in the running chain.
+    pub(crate) async fn prepare_swap(
+        &self,
+        extension: &str,
+        id: &str,
+        config: &Node,
+    ) -> Result<PreparedUse<dyn transom_api::StreamFilterConfig>, ApplyError> {
+        let used = Use {
+            extension: transom_config::ExtensionName::Builtin(extension.to_owned()),
+            id: id.to_owned(),
+            config: config.clone(),
+            phase: None,
+            on_failure: FailurePolicy::Closed,
+            disabled: false,
+            span: None,
+        };
+        self.prepare_use::<StreamFilters>(&used, None).await
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generations.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn cluster_id(&self, cluster: &transom_config::Located<String>) -> Result<ClusterId, ApplyError> {
+        self.cluster_ids.get(&cluster.value).copied().ok_or_else(|| {
+            ApplyError::at(
+                cluster.span,
+                format!("there is no cluster `{}`", cluster.value),
+                "name one of `clusters`",
+            )
+        })
+    }
+
+    fn listener_limits(
+        &self,
+        listener: &Listener,
+        known: Option<&Arc<PreparedListener>>,
+    ) -> Result<ListenerLimits, ApplyError> {
+        let metrics = self.metrics.metrics();
+        let labels = [("listener", listener.name.as_str())];
+        Ok(ListenerLimits {
+            open: known.map_or_else(|| Arc::new(AtomicU32::new(0)), |known| Arc::clone(&known.limits.open)),
+            most: listener.max_connections,
+            accepted: metrics.counter("connections_total", "Connections that were accepted.", &labels)?,
+            refused: metrics.counter(
+                "connections_refused_total",
+                "Connections that were closed at once because the listener had its most.",
+                &labels,
+            )?,
+            active: metrics.gauge("connections_active", "Connections that are open.", &labels)?,
+        })
+    }
+
+    fn http_metrics(&self, listener: &str) -> Result<HttpMetrics, ApplyError> {
+        let metrics = self.metrics.metrics();
+        let by_class = |class: &str| {
+            metrics.counter(
+                "requests_total",
+                "Requests that were answered, by the first digit of the status; `none` for those without an answer.",
+                &[("listener", listener), ("code_class", class)],
+            )
+        };
+        Ok(HttpMetrics {
+            requests: [
+                by_class("none")?,
+                by_class("1xx")?,
+                by_class("2xx")?,
+                by_class("3xx")?,
+                by_class("4xx")?,
+                by_class("5xx")?,
+            ],
+            active: metrics.gauge("requests_active", "Requests that are being served.", &[("listener", listener)])?,
+            duration: metrics.histogram(
+                "request_duration_seconds",
+                "From a request's head to the end of its answer.",
+                &[("listener", listener)],
+            )?,
+        })
+    }
+}
