@@ -9,7 +9,11 @@ pub(crate) fn not_token(bytes: &[u8]) -> Option<u8> {
 /// Whether `bytes` is a token: not empty, and no byte that may not stand in one.
 #[inline]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is(byte, TOKEN))
+    // No early way out: tokens are short and nearly always good, so the looks need not wait for one another.
+    let good = bytes
+        .iter()
+        .fold(true, |good, &byte| good & is(byte, TOKEN));
+    good & !bytes.is_empty()
 }
 
 /// The first byte that may not stand in a field's value or a reason phrase: a control byte other than HTAB

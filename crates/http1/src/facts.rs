@@ -3,7 +3,7 @@
 use crate::bytes::{decimal, is_token, trim};
 use crate::error::DecodeError;
 use crate::event::Version;
-use crate::field::Known;
+use crate::field::{Known, is_spelt};
 use crate::nominated::Nominated;
 use crate::span::Span;
 
@@ -137,7 +137,7 @@ impl Facts {
     #[inline]
     fn note_connection(&mut self, value: &[u8], input: &[u8]) -> Result<(), DecodeError> {
         // What nearly every message has.
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        if is_spelt(value, b"keep-alive") {
             self.keep_alive = true;
             return Ok(());
         }
@@ -153,7 +153,7 @@ impl Facts {
             if !is_token(option) {
                 return Err(DecodeError::Connection);
             }
-            if option.eq_ignore_ascii_case(b"close") {
+            if is_spelt(option, b"close") {
                 self.close = true;
                 continue;
             }
@@ -174,7 +174,7 @@ impl TransferEncoding {
     fn note(&mut self, value: &[u8]) {
         self.fields = self.fields.saturating_add(1);
         for coding in value.split(|&byte| byte == b',').map(trim) {
-            if coding.eq_ignore_ascii_case(b"chunked") {
+            if is_spelt(coding, b"chunked") {
                 self.chunked = self.chunked.saturating_add(1);
             } else if is_token(coding) {
                 self.other = true;

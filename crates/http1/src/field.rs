@@ -119,16 +119,27 @@ impl Known {
 /// `known` if `name` is `spelling`, which is in lower case.
 #[inline]
 fn is<const N: usize>(name: &[u8], spelling: &[u8; N], known: Known) -> Known {
-    let Ok(name) = <&[u8; N]>::try_from(name) else {
-        return Known::Other;
+    if is_spelt(name, spelling) {
+        known
+    } else {
+        Known::Other
+    }
+}
+
+/// Whether `word` is `spelling`, which has lower-case letters and hyphens, in any case.
+// Without an early way out, so that a length which the compiler knows makes it a handful of instructions.
+#[inline]
+pub(crate) fn is_spelt<const N: usize>(word: &[u8], spelling: &[u8; N]) -> bool {
+    let Ok(word) = <&[u8; N]>::try_from(word) else {
+        return false;
     };
     let mut differs = 0;
-    for (&byte, &expected) in name.iter().zip(spelling) {
+    for (&byte, &expected) in word.iter().zip(spelling) {
         // Letters without their case; a hyphen as it is.
         let case = if expected == b'-' { 0 } else { 0x20 };
         differs |= (byte | case) ^ expected;
     }
-    if differs == 0 { known } else { Known::Other }
+    differs == 0
 }
 
 #[cfg(test)]

@@ -17,75 +17,91 @@ pub(crate) fn line_length(start: usize, target: Span) -> usize {
     (target.end() as usize).saturating_sub(start) + " HTTP/1.1".len()
 }
 
-/// Classifies the fields of `block`, a whole head that begins at `start` of `input`, into `kinds`, and gathers what they
-/// say. False: a line of the head ends in a bare LF, which `httparse` takes and the limits do not.
-#[inline]
-pub(crate) fn gather(
-    headers: &[httparse::Header<'_>],
-    block: &[u8],
-    allow_bare_lf: bool,
-    facts: &mut Facts,
-    kinds: &mut [Known],
-    input: &[u8],
-) -> Result<bool, DecodeError> {
-    // That there is a LF before each name and at the end is certain; what stands before the LF tells how the line ended.
-    let mut crlf = before(block, block.len(), 2) == b'\r' && before(block, block.len(), 4) == b'\r';
-    for (header, kind) in headers.iter().zip(kinds) {
-        let name = header.name.as_bytes();
-        crlf &= before(block, name.as_ptr().addr() - block.as_ptr().addr(), 2) == b'\r';
-        *kind = Known::of(name);
-        if *kind != Known::Other {
-            // `httparse` has trimmed the value.
-            facts.note(
-                *kind,
-                header.value,
-                Span::locate(header.value, input),
-                input,
-            )?;
+/// What is known of the fields of a head before they are handed on.
+///
+/// The work on a head is split in two, so that only the second half is compiled anew for each kind of sink.
+pub(crate) struct Gathered<'k> {
+    pub(crate) facts: Facts,
+    /// Which name each field has.
+    kinds: &'k mut [Known],
+}
+
+impl<'k> Gathered<'k> {
+    /// Nothing yet, with room for as many fields as `kinds` has.
+    #[inline]
+    pub(crate) fn new(kinds: &'k mut [Known]) -> Self {
+        Self {
+            facts: Facts::default(),
+            kinds,
         }
     }
-    Ok(crlf || allow_bare_lf)
-}
 
-/// Hands the fields on.
-#[inline]
-pub(crate) fn emit<S: FieldSink>(
-    headers: &[httparse::Header<'_>],
-    kinds: &[Known],
-    facts: &Facts,
-    input: &[u8],
-    sink: &mut S,
-) {
-    if !facts.nominated.is_empty() {
-        return emit_nominated(headers, kinds, facts, input, sink);
+    /// Looks at the fields of `block`, a whole head in `input`. False: a line of the head ends in a bare LF, which
+    /// `httparse` takes and the limits may not.
+    pub(crate) fn gather(
+        &mut self,
+        headers: &[httparse::Header<'_>],
+        block: &[u8],
+        input: &[u8],
+        limits: &Limits,
+    ) -> Result<bool, DecodeError> {
+        // That there is a LF before each name and at the end is certain; what stands before the LF tells how the line
+        // ended.
+        let end = block.len();
+        let mut crlf = before(block, end, 2) == b'\r' && before(block, end, 4) == b'\r';
+        for (header, kind) in headers.iter().zip(self.kinds.iter_mut()) {
+            let name = header.name.as_bytes();
+            let start = name.as_ptr().addr().wrapping_sub(block.as_ptr().addr());
+            crlf &= before(block, start, 2) == b'\r';
+            *kind = Known::of(name);
+            if *kind != Known::Other {
+                // `httparse` has trimmed the value.
+                let at = Span::locate(header.value, input);
+                self.facts.note(*kind, header.value, at, input)?;
+            }
+        }
+        Ok(crlf || limits.allow_bare_lf_in_head)
     }
-    for (header, &known) in headers.iter().zip(kinds) {
-        sink.field(Field {
-            name: Span::locate(header.name.as_bytes(), input),
-            value: Span::locate(header.value, input),
-            known,
-            hop_by_hop: known.is_hop_by_hop(),
-        });
-    }
-}
 
-/// The same where Connection nominates fields that are not for one hop by their own nature: rare, and dearer.
-#[cold]
-fn emit_nominated<S: FieldSink>(
-    headers: &[httparse::Header<'_>],
-    kinds: &[Known],
-    facts: &Facts,
-    input: &[u8],
-    sink: &mut S,
-) {
-    for (header, &known) in headers.iter().zip(kinds) {
-        let name = header.name.as_bytes();
-        sink.field(Field {
-            name: Span::locate(name, input),
-            value: Span::locate(header.value, input),
-            known,
-            hop_by_hop: known.is_hop_by_hop() || facts.nominated.contains(name, input),
-        });
+    /// Hands the fields on.
+    #[inline]
+    pub(crate) fn emit<S: FieldSink>(
+        &self,
+        headers: &[httparse::Header<'_>],
+        input: &[u8],
+        sink: &mut S,
+    ) {
+        if !self.facts.nominated.is_empty() {
+            return self.emit_nominated(headers, input, sink);
+        }
+        for (header, &known) in headers.iter().zip(self.kinds.iter()) {
+            sink.field(Field {
+                name: Span::locate(header.name.as_bytes(), input),
+                value: Span::locate(header.value, input),
+                known,
+                hop_by_hop: known.is_hop_by_hop(),
+            });
+        }
+    }
+
+    /// The same where Connection nominates fields that are not for one hop by their own nature: rare, and dearer.
+    #[cold]
+    fn emit_nominated<S: FieldSink>(
+        &self,
+        headers: &[httparse::Header<'_>],
+        input: &[u8],
+        sink: &mut S,
+    ) {
+        for (header, &known) in headers.iter().zip(self.kinds.iter()) {
+            let name = header.name.as_bytes();
+            let nominated = self.facts.nominated.contains(name, input);
+            sink.field(Field {
+                name: Span::locate(name, input),
+                value: Span::locate(header.value, input),
+                known,
+                hop_by_hop: nominated || known.is_hop_by_hop(),
+            });
+        }
     }
 }
 

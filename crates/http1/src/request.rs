@@ -8,7 +8,7 @@ use crate::error::DecodeError;
 use crate::event::{Eof, Event, Framing, RequestHead, Version};
 use crate::facts::Facts;
 use crate::field::{FieldSink, Known};
-use crate::head::{FEW, MANY, emit, gather, line_length};
+use crate::head::{FEW, Gathered, MANY, line_length};
 use crate::limits::Limits;
 use crate::lines::{LineScanner, StartLine, version_of};
 use crate::span::Span;
@@ -244,7 +244,6 @@ impl RequestDecoder {
         }
     }
 
-    /// `NeedMore`: not whole, or not well formed.
     #[inline]
     fn parse_with<const N: usize, S: FieldSink>(
         &mut self,
@@ -252,15 +251,33 @@ impl RequestDecoder {
         start: usize,
         sink: &mut S,
     ) -> Result<(usize, Event<RequestHead>), DecodeError> {
+        let mut slots = [const { MaybeUninit::uninit() }; N];
+        let mut kinds = [Known::Other; N];
+        let mut request = httparse::Request::new(&mut []);
+        let mut gathered = Gathered::new(&mut kinds);
+        let result = self.take_head(input, start, &mut slots, &mut request, &mut gathered);
+        if let Ok((_, Event::Head(_))) = &result {
+            gathered.emit(request.headers, input, sink);
+        }
+        result
+    }
+
+    /// Takes a head that begins at `start`. `NeedMore`: it is not whole, or not well formed.
+    fn take_head<'h, 'b>(
+        &mut self,
+        input: &'b [u8],
+        start: usize,
+        slots: &'h mut [MaybeUninit<httparse::Header<'b>>],
+        request: &mut httparse::Request<'h, 'b>,
+        gathered: &mut Gathered<'_>,
+    ) -> Result<(usize, Event<RequestHead>), DecodeError> {
         const NOT_TAKEN: (usize, Event<RequestHead>) = (0, Event::NeedMore);
         let block = input.get(start..).unwrap_or_default();
         // A head beyond its limit is never whole.
         let block = block.get(..self.limits.head as usize).unwrap_or(block);
-        let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; N];
         let slots = slots
             .get_mut(..usize::from(self.limits.fields_in_force()))
             .unwrap_or_default();
-        let mut request = httparse::Request::new(&mut []);
         let Ok(httparse::Status::Complete(length)) =
             request.parse_with_uninit_headers(block, slots)
         else {
@@ -275,29 +292,16 @@ impl RequestDecoder {
         let target = Span::locate(target.as_bytes(), input);
         let version = version_of(version);
         let look = target_bytes(target.of(input));
-        // `HTTP/1.1` and two blanks; `httparse` takes nothing else.
-        let line = line_length(start, target);
-        if !look.clean || line > self.limits.request_line as usize {
+        if !look.clean || line_length(start, target) > self.limits.request_line as usize {
             return Ok(NOT_TAKEN);
         }
-
         let block = block.get(..length).unwrap_or_default();
-        let allow_bare_lf = self.limits.allow_bare_lf_in_head;
-        let mut facts = Facts::default();
-        let mut kinds = [Known::Other; N];
-        if !gather(
-            request.headers,
-            block,
-            allow_bare_lf,
-            &mut facts,
-            &mut kinds,
-            input,
-        )? {
+        if !gathered.gather(request.headers, block, input, &self.limits)? {
             return Ok(NOT_TAKEN);
         }
-        let head = self.judge(method, target, look.escapes, version, &facts, input)?;
-        self.enter(&head, &facts, input);
-        emit(request.headers, &kinds, &facts, input, sink);
+        let facts = &gathered.facts;
+        let head = self.judge(method, target, look.escapes, version, facts, input)?;
+        self.enter(&head, facts, input);
         Ok((start + length, Event::Head(head)))
     }
 
@@ -369,5 +373,31 @@ impl RequestDecoder {
             }
             _ => self.end_message(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::ResponseDecoder;
+
+    /// Idle connections are many, and each holds a decoder.
+    #[test]
+    fn decoders_are_small() {
+        assert!(
+            size_of::<RequestDecoder>() <= 256,
+            "{}",
+            size_of::<RequestDecoder>()
+        );
+        assert!(
+            size_of::<ResponseDecoder>() <= 256,
+            "{}",
+            size_of::<ResponseDecoder>()
+        );
+        assert!(
+            size_of::<DecodeError>() <= 8,
+            "{}",
+            size_of::<DecodeError>()
+        );
     }
 }

@@ -9,7 +9,7 @@ use crate::error::DecodeError;
 use crate::event::{Eof, Event, Framing, RequestKind, ResponseHead, Version};
 use crate::facts::Facts;
 use crate::field::{FieldSink, Known};
-use crate::head::{FEW, MANY, emit, gather};
+use crate::head::{FEW, Gathered, MANY};
 use crate::limits::Limits;
 use crate::lines::{LineScanner, StartLine, version_of};
 use crate::span::Span;
@@ -182,49 +182,52 @@ impl ResponseDecoder {
         }
     }
 
-    /// `NeedMore`: not whole, or not well formed.
     #[inline]
     fn parse_with<const N: usize, S: FieldSink>(
         &mut self,
         input: &[u8],
         sink: &mut S,
     ) -> Result<(usize, Event<ResponseHead>), DecodeError> {
+        let mut slots = [const { MaybeUninit::uninit() }; N];
+        let mut kinds = [Known::Other; N];
+        let mut response = httparse::Response::new(&mut []);
+        let mut gathered = Gathered::new(&mut kinds);
+        let result = self.take_head(input, &mut slots, &mut response, &mut gathered);
+        if let Ok((_, Event::Head(_) | Event::Interim(_))) = &result {
+            gathered.emit(response.headers, input, sink);
+        }
+        result
+    }
+
+    /// Takes a head. `NeedMore`: it is not whole, or not well formed.
+    fn take_head<'h, 'b>(
+        &mut self,
+        input: &'b [u8],
+        slots: &'h mut [MaybeUninit<httparse::Header<'b>>],
+        response: &mut httparse::Response<'h, 'b>,
+        gathered: &mut Gathered<'_>,
+    ) -> Result<(usize, Event<ResponseHead>), DecodeError> {
         const NOT_TAKEN: (usize, Event<ResponseHead>) = (0, Event::NeedMore);
         // A head beyond its limit is never whole.
         let block = input.get(..self.limits.head as usize).unwrap_or(input);
-        let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; N];
         let slots = slots
             .get_mut(..usize::from(self.limits.fields_in_force()))
             .unwrap_or_default();
-        let mut response = httparse::Response::new(&mut []);
         let Ok(httparse::Status::Complete(length)) = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut response, block, slots)
+            .parse_response_with_uninit_headers(response, block, slots)
         else {
             return Ok(NOT_TAKEN);
         };
         let (Some(version), Some(status)) = (response.version, response.code) else {
             return Ok(NOT_TAKEN);
         };
-        if status < 100 {
-            return Ok(NOT_TAKEN);
-        }
         let block = block.get(..length).unwrap_or_default();
-        let allow_bare_lf = self.limits.allow_bare_lf_in_head;
-        let mut facts = Facts::default();
-        let mut kinds = [Known::Other; N];
-        if !gather(
-            response.headers,
-            block,
-            allow_bare_lf,
-            &mut facts,
-            &mut kinds,
-            input,
-        )? {
+        if status < 100 || !gathered.gather(response.headers, block, input, &self.limits)? {
             return Ok(NOT_TAKEN);
         }
-        let head = self.judge(status, reason(input), version_of(version), &facts)?;
-        self.enter(&head, &facts, input);
-        emit(response.headers, &kinds, &facts, input, sink);
+        let facts = &gathered.facts;
+        let head = self.judge(status, reason(input), version_of(version), facts)?;
+        self.enter(&head, facts, input);
         let event = if head.status < 200 && !head.tunnel {
             Event::Interim(head)
         } else {
