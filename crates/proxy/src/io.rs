@@ -255,7 +255,7 @@ impl WriteBuffer {
     ) -> io::Result<()> {
         // Small data costs less to copy than to write apart.
         const WORTH_A_WRITE: usize = 4 << 10;
-        let mut skip = 0;
+        let mut skip: usize = 0;
         if data.len() >= WORTH_A_WRITE {
             loop {
                 let pending = self.bytes.get(self.written..).unwrap_or_default();

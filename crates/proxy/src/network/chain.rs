@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Connection, Direction, Event, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
+    Connection, Direction, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
     NetworkVerdict,
 };
 
@@ -234,10 +234,12 @@ impl FilteredIo {
         if !std::mem::replace(&mut self.begun, true) {
             let places = Rc::clone(&self.core.places);
             for (index, place) in places.iter().enumerate() {
-                let mut context = ConnectionContext::new(&mut self.core, index);
-                let mut context = Connection::new(&mut context);
-                let made = catch_unwind(AssertUnwindSafe(|| place.worker.connection(&mut context)))
-                    .unwrap_or_else(|_| Err(FilterError::broken("it panicked")));
+                let made = {
+                    let mut context = ConnectionContext::new(&mut self.core, index);
+                    let mut context = Connection::new(&mut context);
+                    catch_unwind(AssertUnwindSafe(|| place.worker.connection(&mut context)))
+                        .unwrap_or_else(|_| Err(FilterError::broken("it panicked")))
+                };
                 let filter = match made {
                     Ok(filter) => Some(filter),
                     Err(error) => {
@@ -386,9 +388,12 @@ impl FilteredIo {
     ) -> Option<R> {
         let Self { filters, core, .. } = self;
         let filter = filters.get_mut(index)?.filter.as_deref_mut()?;
-        let mut context = ConnectionContext::new(core, index);
-        let mut context = Connection::new(&mut context);
-        match catch_unwind(AssertUnwindSafe(|| callback(filter, &mut context))) {
+        let outcome = {
+            let mut context = ConnectionContext::new(core, index);
+            let mut context = Connection::new(&mut context);
+            catch_unwind(AssertUnwindSafe(|| callback(filter, &mut context)))
+        };
+        match outcome {
             Ok(answer) => Some(answer),
             Err(_) => {
                 core.wishes.fail = Some(FilterError::broken("it panicked"));

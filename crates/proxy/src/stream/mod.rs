@@ -323,7 +323,7 @@ impl Stream {
         self.core.info.end = Some(Instant::now());
         for filter in 0..self.slots.len() {
             if self.wants(filter, Wants::COMPLETE) {
-                self.call(filter, StreamFilter::on_stream_complete);
+                self.call(filter, |filter, context| filter.on_stream_complete(context));
             }
         }
         self.write_access_log();
@@ -426,20 +426,22 @@ impl Stream {
         if slot.failed {
             return None;
         }
-        let mut context = Context::new(core, filter, generation.wants);
-        let mut context = FilterContext::new(&mut context);
-        let outcome = match &mut slot.instance {
-            StreamInstance::Own(instance) => {
-                catch_unwind(AssertUnwindSafe(|| callback(&mut **instance, &mut context)))
+        let outcome = {
+            let mut context = Context::new(core, filter, generation.wants);
+            let mut context = FilterContext::new(&mut context);
+            match &mut slot.instance {
+                StreamInstance::Own(instance) => {
+                    catch_unwind(AssertUnwindSafe(|| callback(&mut **instance, &mut context)))
+                }
+                StreamInstance::Shared(instance) => {
+                    // Callbacks never nest, so nobody else has it; if that were broken, skipping is better than a panic.
+                    let Ok(mut instance) = instance.try_borrow_mut() else {
+                        return None;
+                    };
+                    catch_unwind(AssertUnwindSafe(|| callback(&mut *instance, &mut context)))
+                }
+                StreamInstance::Skip => return None,
             }
-            StreamInstance::Shared(instance) => {
-                // Callbacks never nest, so nobody else has it; if that were broken, skipping is better than a panic.
-                let Ok(mut instance) = instance.try_borrow_mut() else {
-                    return None;
-                };
-                catch_unwind(AssertUnwindSafe(|| callback(&mut *instance, &mut context)))
-            }
-            StreamInstance::Skip => return None,
         };
         match outcome {
             Ok(answer) => Some(answer),

@@ -21,7 +21,7 @@ use transom_api::{CalloutError, CalloutId, Counter, Event, HttpCall, Resumer, Sh
 
 pub(crate) use self::activate::build_filter;
 pub(crate) use self::part::PartContext;
-pub(crate) use self::run::{WorkerHandle, spawn};
+pub(crate) use self::run::{WorkerHandle, WorkerSettings, spawn};
 
 use crate::cluster::{ClusterId, WorkerCluster};
 use crate::http::{HttpListener, HttpOptions};
