@@ -31,6 +31,7 @@ pub mod callout;
 pub mod control;
 pub mod event;
 pub mod factory;
+pub mod field;
 pub mod headers;
 pub mod host;
 pub mod kind;
