@@ -1,5 +1,6 @@
 //! The easy way to a built-in stream filter: a configuration type that makes filters, or just a function.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -102,13 +103,42 @@ pub trait Builtin: Clone + Send + Sync + Sized + 'static {
         Phase::BeforeRoute
     }
 
-    /// Makes the filter of a stream. Runs for every stream: what is dear to copy goes behind an `Rc`, made once for
-    /// each worker in [`Builtin::for_worker`].
+    /// Makes the filter of a stream. Runs for every stream: what is dear to copy goes behind an `Arc`, made anew for
+    /// each worker in [`Builtin::for_worker`], so that workers do not share its count.
     fn filter(&self) -> Self::Filter;
 
     /// The copy that one worker uses.
     fn for_worker(&self) -> Self {
         self.clone()
+    }
+
+    /// Builds the part that one worker has. The default makes a filter for each stream by [`Builtin::filter`]; a filter
+    /// that keeps nothing of a stream answers with [`SharedFilter::on_worker`], and one that keeps something on its
+    /// worker (a count, a connection) with a part of its own.
+    fn on_worker(
+        &self,
+        _worker: &mut Worker<'_>,
+    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        Ok(Rc::new(BuiltinWorker(self.for_worker())))
+    }
+}
+
+/// A worker's part with one filter for all streams: no stream costs an allocation.
+pub struct SharedFilter(Rc<RefCell<dyn StreamFilter>>);
+
+impl SharedFilter {
+    /// The part, as [`Builtin::on_worker`] and [`StreamFilterConfig::on_worker`] return it.
+    #[must_use]
+    pub fn on_worker(filter: impl StreamFilter + 'static) -> Rc<dyn StreamFilterWorker> {
+        Rc::new(Self(Rc::new(RefCell::new(filter))))
+    }
+}
+
+impl WorkerPart for SharedFilter {}
+
+impl StreamFilterWorker for SharedFilter {
+    fn stream(&self, _stream: &mut Stream<'_>) -> Result<StreamInstance, FilterError> {
+        Ok(StreamInstance::Shared(Rc::clone(&self.0)))
     }
 }
 
@@ -181,11 +211,8 @@ impl<B: Builtin> StreamFilterConfig for BuiltinConfig<B> {
         self.0.phase()
     }
 
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(Rc::new(BuiltinWorker(self.0.for_worker())))
+    fn on_worker(&self, worker: &mut Worker<'_>) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        self.0.on_worker(worker)
     }
 }
 

@@ -18,7 +18,7 @@
 //! Callbacks get a context ([`Stream`], [`Connection`], [`Worker`]), look at [views](headers) and answer a
 //! [verdict] at once. What takes time goes by [`Resumer`], timers and callouts and comes back as an
 //! [`Event`]. The [host traits](host) are the other side of the contexts: what a proxy, or an SDK standing in for it,
-//! implements.
+//! implements; [`testing`] is one for unit tests.
 //!
 //! [`builtin`] is the easy way to a filter in a few lines; [`async_filter`] lets one be written as an `async fn`.
 
@@ -31,6 +31,7 @@ pub mod callout;
 pub mod control;
 pub mod event;
 pub mod factory;
+pub mod field;
 pub mod headers;
 pub mod host;
 pub mod kind;
@@ -44,6 +45,7 @@ pub mod schema;
 pub mod shared;
 pub mod stream;
 pub mod suggest;
+pub mod testing;
 pub mod units;
 pub mod value;
 pub mod verdict;
