@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::answer::PIECE;
 use crate::routes::Routes;
@@ -30,11 +31,11 @@ const LINGER_BYTES: usize = 1 << 20;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// Serves the one request of `io`.
+/// Serves the one request of `io`; when `stopped` comes before the request, there is none.
 ///
 /// There is no keep-alive: a scrape every few seconds gains nothing by it, and so no idle connection holds one of the
 /// few slots, and one clock covers the whole exchange.
-pub(crate) async fn serve<Io>(io: Io, routes: Routes, mut stopped: watch::Receiver<bool>)
+pub(crate) async fn serve<Io>(io: Io, routes: Routes, stopped: impl Future<Output = ()> + Send)
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -59,24 +60,25 @@ where
         .max_buf_size(PIECE)
         .serve_connection(TokioIo::new(io), service);
 
-    let mut overdue = pin!(async {
-        arrived.notified().await;
-        tokio::time::sleep(REQUEST).await;
-    });
-    let mut stopping = pin!(stopped.wait_for(|stopped| *stopped));
-    let mut told = false;
-    let ended = loop {
+    let ended = {
+        let mut exchange = poll_fn(|cx| connection.poll_without_shutdown(cx));
         tokio::select! {
-            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
-            () = &mut overdue => return,
-            _ = &mut stopping, if !told => {
-                told = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+            // In this order a request that is there already is served, even if the end was asked for meanwhile.
+            biased;
+            ended = &mut exchange => ended,
+            () = arrived.notified() => match timeout(REQUEST, exchange).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            },
+            () = stopped => return,
         }
     };
-    // A client that went away or spoke no HTTP is no fault of ours and is not worth a line in the log.
-    if ended.is_ok() {
+    // A client that went away or spoke no HTTP is no fault of ours and is not worth a line in the log; the latter was told.
+    let was_answered = match &ended {
+        Ok(()) => true,
+        Err(error) => error.is_parse(),
+    };
+    if was_answered {
         linger(connection.into_parts().io.into_inner()).await;
     }
 }
@@ -97,5 +99,5 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
             }
         }
     };
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    let _ = timeout(LINGER, drained).await;
 }

@@ -95,23 +95,21 @@ fn host(request: &Request) -> Result<Option<&str>, Refusal> {
 /// Whether an authority, `name` or `name:port`, means this machine. The port does not matter: it may be forwarded, and a
 /// stranger's page cannot choose the name by it.
 fn names_this_machine(authority: &str, bound: &ListenAddress) -> bool {
-    // Without brackets the first colon ends the name, so a name that goes on with another is no name.
-    let (name, port) = match authority.split_once(']') {
-        Some((name, port)) => (name, port),
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    if !is_port(port) {
-        return false;
-    }
-    if name.eq_ignore_ascii_case("localhost") {
-        return true;
-    }
-    let ip = match name.strip_prefix('[') {
-        Some(name) => name.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    let bracketed = authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'));
+    let (ip, port) = if let Some((name, port)) = bracketed {
+        (name.parse::<Ipv6Addr>().ok().map(IpAddr::V6), port)
+    } else {
+        let end = authority.find(':').unwrap_or(authority.len());
+        let (name, port) = authority.split_at(end);
+        if name.eq_ignore_ascii_case("localhost") {
+            return is_port(port);
+        }
+        (name.parse::<Ipv4Addr>().ok().map(IpAddr::V4), port)
     };
     let is_bound = |ip| matches!(bound, ListenAddress::Tcp(bound) if bound.ip() == ip);
-    ip.is_some_and(|ip| ip.is_loopback() || is_bound(ip))
+    ip.is_some_and(|ip| ip.is_loopback() || is_bound(ip)) && is_port(port)
 }
 
 /// Nothing, or a colon and a number; RFC 3986, section 3.2.3, lets the number be left out.

@@ -101,8 +101,12 @@ async fn accept<L: Listener>(
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => note_fault(ended),
             (slot, io) = next => {
-                let (routes, stopped) = (routes.clone(), stopped.clone());
+                let (routes, mut stopped) = (routes.clone(), stopped.clone());
                 connections.spawn(async move {
+                    let stopped = async move {
+                        // An error says that the sender is gone, which means the same.
+                        let _ = stopped.wait_for(|stopped| *stopped).await;
+                    };
                     connection::serve(io, routes, stopped).await;
                     drop(slot);
                 });
