@@ -1,0 +1,139 @@
+//! A proxy that only pretends, and the admin interface that shows it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use transom_admin::{Admin, AdminError};
+use transom_api::Node;
+use transom_api::control::{Control, MetricFamily, Ordered, Readiness};
+use transom_config::ListenAddress;
+
+type Reload = Box<dyn FnMut() -> Ordered + Send>;
+
+/// What the pretended proxy says.
+pub(crate) struct Pretended {
+    pub(crate) readiness: Mutex<Readiness>,
+    pub(crate) metrics: Vec<MetricFamily>,
+    pub(crate) config: Node,
+    pub(crate) reload: Mutex<Reload>,
+}
+
+/// A served admin interface.
+pub(crate) struct Served {
+    pub(crate) address: ListenAddress,
+    pub(crate) proxy: Arc<Pretended>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), AdminError>>,
+}
+
+/// A temporary folder that goes with the value.
+pub(crate) struct Folder(PathBuf);
+
+impl Default for Pretended {
+    fn default() -> Self {
+        Self {
+            readiness: Mutex::new(Readiness::Ready),
+            metrics: Vec::new(),
+            config: Node::null(),
+            reload: Mutex::new(Box::new(|| Box::pin(async { Ok(()) }))),
+        }
+    }
+}
+
+impl Pretended {
+    /// A proxy whose reload does what `reload` makes.
+    pub(crate) fn with_reload<F>(mut reload: impl FnMut() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self {
+            reload: Mutex::new(Box::new(move || Box::pin(reload()))),
+            ..Self::default()
+        }
+    }
+
+    /// Serves it on a loopback port of the system's choice.
+    pub(crate) fn serve(self) -> Served {
+        self.serve_on(&"127.0.0.1:0".parse().unwrap())
+    }
+
+    pub(crate) fn serve_on(self, address: &ListenAddress) -> Served {
+        let admin = bind(address).unwrap();
+        let address = admin.local_address().clone();
+        let proxy = Arc::new(self);
+        let (stop, stopped) = oneshot::channel();
+        let control: Arc<dyn Control> = Arc::<Self>::clone(&proxy);
+        let serving = tokio::spawn(admin.serve(control, async {
+            let _ = stopped.await;
+        }));
+        Served {
+            address,
+            proxy,
+            stop,
+            serving,
+        }
+    }
+}
+
+impl Served {
+    /// Asks for the shutdown and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap().unwrap();
+    }
+}
+
+pub(crate) fn bind(address: &ListenAddress) -> Result<Admin, AdminError> {
+    Admin::bind(&transom_config::Admin {
+        address: address.clone(),
+    })
+}
+
+impl Control for Pretended {
+    fn readiness(&self) -> Readiness {
+        *self.readiness.lock().unwrap()
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        self.metrics.clone()
+    }
+
+    fn config_dump(&self) -> Node {
+        self.config.clone()
+    }
+
+    fn reload(&self) -> Ordered {
+        (self.reload.lock().unwrap())()
+    }
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("transom-admin-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The address of a Unix socket in the folder.
+    pub(crate) fn socket(&self) -> (PathBuf, ListenAddress) {
+        let path = self.0.join("admin.sock");
+        (path.clone(), ListenAddress::Unix(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
