@@ -103,8 +103,14 @@ impl Fault {
             Self::BodyTimeout => (408, Cow::Borrowed("request_body_timeout")),
             Self::RequestTooLarge => (413, Cow::Borrowed("request_payload_too_large")),
             Self::NoRoute => (404, Cow::Borrowed("route_not_found")),
-            Self::NoCluster => (options.upstream_unavailable, Cow::Borrowed("cluster_not_found")),
-            Self::NoHealthyHost => (options.upstream_unavailable, Cow::Borrowed("no_healthy_upstream")),
+            Self::NoCluster => (
+                options.upstream_unavailable,
+                Cow::Borrowed("cluster_not_found"),
+            ),
+            Self::NoHealthyHost => (
+                options.upstream_unavailable,
+                Cow::Borrowed("no_healthy_upstream"),
+            ),
             Self::ConnectFailed => (
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_failure}"),
@@ -117,13 +123,20 @@ impl Fault {
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_termination}"),
             ),
-            Self::UpstreamProtocol => (502, Cow::Borrowed("upstream_reset_before_response_started{protocol_error}")),
+            Self::UpstreamProtocol => (
+                502,
+                Cow::Borrowed("upstream_reset_before_response_started{protocol_error}"),
+            ),
             Self::ResponseTooLarge => (502, Cow::Borrowed("response_payload_too_large")),
             Self::Timeout => (504, Cow::Borrowed("response_timeout")),
-            Self::FilterFailed { name, status } => (*status, Cow::Owned(format!("filter_failed{{{name}}}"))),
+            Self::FilterFailed { name, status } => {
+                (*status, Cow::Owned(format!("filter_failed{{{name}}}")))
+            }
             Self::TooManyRematches => (500, Cow::Borrowed("too_many_rematches")),
         };
-        LocalReply::new(status).body(format!("{}\n", reason(status))).details(detail)
+        LocalReply::new(status)
+            .body(format!("{}\n", reason(status)))
+            .details(detail)
     }
 
     pub(crate) fn flags(&self) -> Flags {
@@ -137,9 +150,10 @@ impl Fault {
             Self::UpstreamReset => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Self::UpstreamProtocol => Flags::UPSTREAM_PROTOCOL_ERROR,
             Self::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
-            Self::RequestTooLarge | Self::ResponseTooLarge | Self::FilterFailed { .. } | Self::TooManyRematches => {
-                Flags::default()
-            }
+            Self::RequestTooLarge
+            | Self::ResponseTooLarge
+            | Self::FilterFailed { .. }
+            | Self::TooManyRematches => Flags::default(),
         }
     }
 }
@@ -201,7 +215,11 @@ mod tests {
             upstream_unavailable: 503,
             ..mosn
         };
-        for fault in [Fault::NoHealthyHost, Fault::ConnectFailed, Fault::UpstreamReset] {
+        for fault in [
+            Fault::NoHealthyHost,
+            Fault::ConnectFailed,
+            Fault::UpstreamReset,
+        ] {
             assert_eq!(fault.reply(mosn).status, 502);
             assert_eq!(fault.reply(envoy).status, 503);
         }
@@ -216,6 +234,9 @@ mod tests {
             status: 503,
         };
         let reply = fault.reply(LocalReplyOptions::default());
-        assert_eq!((reply.status, &*reply.details), (503, "filter_failed{auth}"));
+        assert_eq!(
+            (reply.status, &*reply.details),
+            (503, "filter_failed{auth}")
+        );
     }
 }

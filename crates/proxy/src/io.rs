@@ -20,12 +20,18 @@ pub(crate) enum Io {
 
 impl Io {
     /// Reads into `buffer`; 0 is the end of the stream.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         match self {
             Self::Tcp(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?,
             Self::Unix(unix) => ready!(Pin::new(unix).poll_read(cx, &mut buffer))?,
-            Self::Filtered(filtered) => return filtered.poll_read(cx, buffer.initialize_unfilled()),
+            Self::Filtered(filtered) => {
+                return filtered.poll_read(cx, buffer.initialize_unfilled());
+            }
         }
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -39,7 +45,11 @@ impl Io {
         }
     }
 
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
@@ -47,7 +57,11 @@ impl Io {
         }
     }
 
-    pub(crate) fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
@@ -179,7 +193,10 @@ impl BufferPool {
 
     /// An initialised read buffer.
     fn take(&self) -> Vec<u8> {
-        self.free.borrow_mut().pop().unwrap_or_else(|| vec![0; Self::SIZE])
+        self.free
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| vec![0; Self::SIZE])
     }
 
     fn give(&self, buffer: Vec<u8>) {
@@ -191,12 +208,18 @@ impl BufferPool {
 
     /// An empty write buffer.
     pub(crate) fn take_write(&self) -> Vec<u8> {
-        self.write.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2 << 10))
+        self.write
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(2 << 10))
     }
 
     pub(crate) fn give_write(&self, mut buffer: Vec<u8>) {
         let mut write = self.write.borrow_mut();
-        if buffer.capacity() > 0 && buffer.capacity() <= Self::LARGEST_WRITE && write.len() < Self::MOST {
+        if buffer.capacity() > 0
+            && buffer.capacity() <= Self::LARGEST_WRITE
+            && write.len() < Self::MOST
+        {
             buffer.clear();
             write.push(buffer);
         }
@@ -228,8 +251,17 @@ impl WriteBuffer {
     }
 
     /// Writes as much as the peer takes.
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, io: &mut Io, pool: &BufferPool) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.bytes.get(self.written..).filter(|rest| !rest.is_empty()) {
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        pool: &BufferPool,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = self
+            .bytes
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             let count = ready!(io.poll_write(cx, rest))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -260,7 +292,11 @@ impl WriteBuffer {
             loop {
                 let pending = self.bytes.get(self.written..).unwrap_or_default();
                 let total = pending.len() + data.len() + tail.len();
-                let rest = |slice: &'_ [u8], before: usize| slice.get(skip.saturating_sub(before).min(slice.len())..).map_or(0, <[u8]>::len);
+                let rest = |slice: &'_ [u8], before: usize| {
+                    slice
+                        .get(skip.saturating_sub(before).min(slice.len())..)
+                        .map_or(0, <[u8]>::len)
+                };
                 let (first, second, third) = (
                     rest(pending, 0),
                     rest(data, pending.len()),

@@ -114,7 +114,14 @@ impl WorkerListener {
             return;
         }
         self.stop.notify_one();
-        let slots: Vec<Rc<SlotState>> = self.connections.borrow().slots.iter().flatten().map(Rc::clone).collect();
+        let slots: Vec<Rc<SlotState>> = self
+            .connections
+            .borrow()
+            .slots
+            .iter()
+            .flatten()
+            .map(Rc::clone)
+            .collect();
         for slot in slots {
             slot.draining.set(true);
             slot.news.set(true);
@@ -148,17 +155,28 @@ impl WorkerListener {
         let network = self.network();
         let mut io = Io::Tcp(stream);
         if !network.filters.is_empty() {
-            let filtered = FilteredIo::new(io, Rc::clone(worker), Rc::clone(&info), Rc::clone(&network.filters));
+            let filtered = FilteredIo::new(
+                io,
+                Rc::clone(worker),
+                Rc::clone(&info),
+                Rc::clone(&network.filters),
+            );
             io = Io::Filtered(Box::new(filtered));
         }
         match &network.terminal {
             Terminal::Http(http) => {
                 let http = Rc::clone(http);
-                let connection = HttpConnection::new(io, Rc::clone(worker), Rc::clone(self), http, info, slot);
+                let connection =
+                    HttpConnection::new(io, Rc::clone(worker), Rc::clone(self), http, info, slot);
                 tokio::task::spawn_local(connection);
             }
             Terminal::TcpProxy(proxy) => {
-                tokio::task::spawn_local(tcp_proxy::serve(io, Rc::clone(worker), Rc::clone(proxy), slot));
+                tokio::task::spawn_local(tcp_proxy::serve(
+                    io,
+                    Rc::clone(worker),
+                    Rc::clone(proxy),
+                    slot,
+                ));
             }
         }
     }

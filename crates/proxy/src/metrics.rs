@@ -18,8 +18,8 @@ const BLOCKS: usize = 256;
 /// Upper bounds of a histogram's buckets in microseconds. Powers of two from 0.5 ms would be too coarse around the
 /// usual timeouts, so they follow the 1-2.5-5 habit of the field.
 const BUCKETS_US: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000, 10_000_000,
-    60_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000, 10_000_000, 60_000_000,
 ];
 /// One cell per bucket, one for what is beyond the last, one for the sum in microseconds.
 const HISTOGRAM_CELLS: usize = BUCKETS_US.len() + 2;
@@ -83,7 +83,10 @@ impl MetricStore {
                 labels: metric.labels.clone(),
                 value: self.value(metric),
             };
-            match families.last_mut().filter(|family| family.name == metric.name) {
+            match families
+                .last_mut()
+                .filter(|family| family.name == metric.name)
+            {
                 Some(family) => family.samples.push(sample),
                 None => families.push(MetricFamily {
                     name: metric.name.clone(),
@@ -97,14 +100,23 @@ impl MetricStore {
     }
 
     fn value(&self, metric: &Metric) -> MetricValue {
-        let sum = |cell: u32| self.shards.iter().map(|shard| shard.read(cell)).sum::<i64>();
+        let sum = |cell: u32| {
+            self.shards
+                .iter()
+                .map(|shard| shard.read(cell))
+                .sum::<i64>()
+        };
         if metric.kind != MetricKind::Histogram {
             return MetricValue::Number(sum(metric.cell));
         }
         let mut count = 0;
         let mut cell = metric.cell;
         let mut buckets = Vec::with_capacity(BUCKETS_US.len() + 1);
-        for bound in BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]) {
+        for bound in BUCKETS_US
+            .iter()
+            .map(|us| *us as f64 / 1e6)
+            .chain([f64::INFINITY])
+        {
             count += sum(cell).unsigned_abs();
             buckets.push((bound, count));
             cell += 1;
@@ -124,7 +136,9 @@ impl MetricsHost for MetricStore {
         };
         let word = |text: &str| {
             !text.is_empty()
-                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
                 && !text.starts_with(|first: char| first.is_ascii_digit())
         };
         if !word(definition.name) || !definition.labels.iter().all(|(name, _)| word(name)) {
@@ -139,11 +153,22 @@ impl MetricsHost for MetricStore {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut defined = self.defined.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = defined.metrics.iter().find(|metric| metric.name == name && metric.kind != definition.kind) {
-            return Err(refused(&format!("it is defined already, as a {:?}", other.kind)));
+        if let Some(other) = defined
+            .metrics
+            .iter()
+            .find(|metric| metric.name == name && metric.kind != definition.kind)
+        {
+            return Err(refused(&format!(
+                "it is defined already, as a {:?}",
+                other.kind
+            )));
         }
         let key = (name, labels);
-        if let Some(metric) = defined.known.get(&key).and_then(|at| defined.metrics.get(*at)) {
+        if let Some(metric) = defined
+            .known
+            .get(&key)
+            .and_then(|at| defined.metrics.get(*at))
+        {
             return Ok(MetricId(metric.cell));
         }
         let cells = match definition.kind {
@@ -183,14 +208,20 @@ impl Shard {
     /// Adds to a counter or gauge. Only the shard's own thread may call this.
     pub(crate) fn add(&self, metric: MetricId, amount: i64) {
         if let Some(cell) = self.cell(metric.0) {
-            cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+            cell.store(
+                cell.load(Ordering::Relaxed).wrapping_add(amount),
+                Ordering::Relaxed,
+            );
         }
     }
 
     /// Records a duration in a histogram. Only the shard's own thread may call this.
     pub(crate) fn observe(&self, metric: MetricId, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(BUCKETS_US.len());
+        let bucket = BUCKETS_US
+            .iter()
+            .position(|bound| us <= *bound)
+            .unwrap_or(BUCKETS_US.len());
         let first = metric.0;
         self.add(MetricId(first.saturating_add(bucket as u32)), 1);
         let sum = MetricId(first.saturating_add(HISTOGRAM_CELLS as u32 - 1));
@@ -222,7 +253,10 @@ mod tests {
     #[test]
     fn shards_are_summed() {
         let store = MetricStore::new(2);
-        let counter = store.metrics().counter("requests_total", "Requests.", &[("listener", "a")]).unwrap();
+        let counter = store
+            .metrics()
+            .counter("requests_total", "Requests.", &[("listener", "a")])
+            .unwrap();
         store.shard(0).add(counter.0, 2);
         store.shard(1).add(counter.0, 3);
         let families = store.read();
@@ -236,7 +270,10 @@ mod tests {
         let store = MetricStore::new(1);
         let first = store.metrics().counter("x_total", "X.", &[]).unwrap();
         let second = store.metrics().counter("x_total", "X.", &[]).unwrap();
-        let other = store.metrics().counter("x_total", "X.", &[("a", "b")]).unwrap();
+        let other = store
+            .metrics()
+            .counter("x_total", "X.", &[("a", "b")])
+            .unwrap();
         assert_eq!(first, second);
         assert_ne!(first, other);
         assert!(store.metrics().gauge("x_total", "X.", &[]).is_err());
@@ -250,7 +287,10 @@ mod tests {
             // Fill most of a block, so that the histogram below must begin a new one.
             for name in 0..17 {
                 let name = format!("c{name}_total");
-                store.metrics().counter(&name, "C.", &[("n", &name)]).unwrap();
+                store
+                    .metrics()
+                    .counter(&name, "C.", &[("n", &name)])
+                    .unwrap();
             }
         }
         let histogram = store.metrics().histogram("d_seconds", "D.", &[]).unwrap();
@@ -258,8 +298,17 @@ mod tests {
         shard.observe(histogram.0, Duration::from_micros(400));
         shard.observe(histogram.0, Duration::from_millis(3));
         shard.observe(histogram.0, Duration::from_secs(100));
-        let family = store.read().into_iter().find(|family| family.name == "transom_d_seconds").unwrap();
-        let MetricValue::Histogram { buckets, sum, count } = &family.samples[0].value else {
+        let family = store
+            .read()
+            .into_iter()
+            .find(|family| family.name == "transom_d_seconds")
+            .unwrap();
+        let MetricValue::Histogram {
+            buckets,
+            sum,
+            count,
+        } = &family.samples[0].value
+        else {
             panic!("a histogram");
         };
         assert_eq!(*count, 3);

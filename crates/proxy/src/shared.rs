@@ -44,11 +44,19 @@ impl SharedHost for SharedStore {
         self.part(key)?.load().get(key).cloned()
     }
 
-    fn set(&self, key: &str, value: Option<&[u8]>, expected: Option<u32>) -> Result<(), SharedError> {
+    fn set(
+        &self,
+        key: &str,
+        value: Option<&[u8]>,
+        expected: Option<u32>,
+    ) -> Result<(), SharedError> {
         if key.len() > LONGEST_KEY || value.is_some_and(|value| value.len() > LARGEST_VALUE) {
             return Err(SharedError::TooLarge);
         }
-        if value.is_some() && self.values.load(Ordering::Relaxed) >= MOST_VALUES && self.get(key).is_none() {
+        if value.is_some()
+            && self.values.load(Ordering::Relaxed) >= MOST_VALUES
+            && self.get(key).is_none()
+        {
             return Err(SharedError::TooLarge);
         }
         let Some(part) = self.part(key) else {
@@ -56,12 +64,17 @@ impl SharedHost for SharedStore {
         };
         let value = value.map(|bytes| SharedValue {
             bytes: Arc::from(bytes),
-            version: self.next_version.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1),
+            version: self
+                .next_version
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1)
+                .max(1),
         });
         let mut outcome = Ok(0_isize);
         part.rcu(|map| {
             let before = map.get(key);
-            if expected.is_some_and(|expected| expected != before.map_or(0, |value| value.version)) {
+            if expected.is_some_and(|expected| expected != before.map_or(0, |value| value.version))
+            {
                 outcome = Err(SharedError::Changed);
                 return Arc::clone(map);
             }
@@ -101,10 +114,16 @@ mod tests {
     fn compare_and_set_loses_when_the_value_changed() {
         let store = SharedStore::new();
         store.set("a", Some(b"1"), Some(0)).unwrap();
-        assert_eq!(store.set("a", Some(b"2"), Some(0)), Err(SharedError::Changed));
+        assert_eq!(
+            store.set("a", Some(b"2"), Some(0)),
+            Err(SharedError::Changed)
+        );
         let version = store.get("a").unwrap().version;
         store.set("a", Some(b"2"), Some(version)).unwrap();
-        assert_eq!(store.set("a", Some(b"3"), Some(version)), Err(SharedError::Changed));
+        assert_eq!(
+            store.set("a", Some(b"3"), Some(version)),
+            Err(SharedError::Changed)
+        );
     }
 
     #[test]
@@ -117,9 +136,15 @@ mod tests {
                     for _ in 0..500 {
                         loop {
                             let (count, version) = store.get("n").map_or((0, 0), |value| {
-                                (u32::from_le_bytes((*value.bytes).try_into().unwrap()), value.version)
+                                (
+                                    u32::from_le_bytes((*value.bytes).try_into().unwrap()),
+                                    value.version,
+                                )
                             });
-                            if store.set("n", Some(&(count + 1).to_le_bytes()), Some(version)).is_ok() {
+                            if store
+                                .set("n", Some(&(count + 1).to_le_bytes()), Some(version))
+                                .is_ok()
+                            {
                                 break;
                             }
                         }
@@ -136,12 +161,21 @@ mod tests {
     #[test]
     fn bounds_are_kept() {
         let store = SharedStore::new();
-        assert_eq!(store.set(&"k".repeat(1025), Some(b""), None), Err(SharedError::TooLarge));
-        assert_eq!(store.set("k", Some(&vec![0; (1 << 20) + 1]), None), Err(SharedError::TooLarge));
+        assert_eq!(
+            store.set(&"k".repeat(1025), Some(b""), None),
+            Err(SharedError::TooLarge)
+        );
+        assert_eq!(
+            store.set("k", Some(&vec![0; (1 << 20) + 1]), None),
+            Err(SharedError::TooLarge)
+        );
         for key in 0..MOST_VALUES {
             store.set(&key.to_string(), Some(b"x"), None).unwrap();
         }
-        assert_eq!(store.set("more", Some(b"x"), None), Err(SharedError::TooLarge));
+        assert_eq!(
+            store.set("more", Some(b"x"), None),
+            Err(SharedError::TooLarge)
+        );
         assert_eq!(store.set("1", Some(b"y"), None), Ok(()));
     }
 }

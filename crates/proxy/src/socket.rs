@@ -57,7 +57,11 @@ impl SocketSet {
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // Connections of a process before this one may still linger on the port.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -77,7 +81,10 @@ mod tests {
         let set = SocketSet::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         assert_ne!(set.address().port(), 0);
         for worker in 0..3 {
-            assert_eq!(set.of_worker(worker).unwrap().local_addr().unwrap(), set.address());
+            assert_eq!(
+                set.of_worker(worker).unwrap().local_addr().unwrap(),
+                set.address()
+            );
         }
         assert!(set.of_worker(3).is_err());
     }

@@ -60,16 +60,27 @@ pub(crate) struct WorkerHost {
 impl WorkerCluster {
     /// The view of worker `index`. Hosts that `before` had too keep their pools. Workers begin at different turns, so
     /// that they do not all go to the same host first.
-    pub(crate) fn new(prepared: Arc<PreparedCluster>, index: usize, before: Option<&WorkerCluster>) -> Self {
+    pub(crate) fn new(
+        prepared: Arc<PreparedCluster>,
+        index: usize,
+        before: Option<&WorkerCluster>,
+    ) -> Self {
         let hosts = prepared.hosts.iter().map(|host| {
             before
                 .and_then(|before| {
-                    before
-                        .hosts
-                        .iter()
-                        .find(|known| Arc::ptr_eq(&known.host, host) && known.cluster == prepared.config)
+                    before.hosts.iter().find(|known| {
+                        Arc::ptr_eq(&known.host, host) && known.cluster == prepared.config
+                    })
                 })
-                .map_or_else(|| Rc::new(WorkerHost::new(Arc::clone(host), Arc::clone(&prepared.config))), Rc::clone)
+                .map_or_else(
+                    || {
+                        Rc::new(WorkerHost::new(
+                            Arc::clone(host),
+                            Arc::clone(&prepared.config),
+                        ))
+                    },
+                    Rc::clone,
+                )
         });
         Self {
             name: Rc::from(prepared.config.name.as_str()),
@@ -85,7 +96,9 @@ impl WorkerCluster {
         for _ in 0..turns.len() {
             let turn = self.next.get();
             self.next.set(turn.wrapping_add(1));
-            let host = turns.get(turn % turns.len()).and_then(|index| self.hosts.get(usize::from(*index)))?;
+            let host = turns
+                .get(turn % turns.len())
+                .and_then(|index| self.hosts.get(usize::from(*index)))?;
             if host.host.healthy.load(Ordering::Relaxed) {
                 return Some(Rc::clone(host));
             }
@@ -122,7 +135,10 @@ impl Host {
 /// come in a row.
 pub(crate) fn turns(weights: &[u32]) -> Vec<u16> {
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
+    let weights: Vec<i64> = weights
+        .iter()
+        .map(|weight| i64::from(weight / divisor))
+        .collect();
     let total: i64 = weights.iter().sum();
     let mut current = vec![0_i64; weights.len()];
     (0..total)
@@ -131,7 +147,11 @@ pub(crate) fn turns(weights: &[u32]) -> Vec<u16> {
                 *value += weight;
             }
             // The first of the largest, so that equal weights go in configuration order.
-            let (chosen, value) = current.iter_mut().enumerate().rev().max_by_key(|(_, value)| **value)?;
+            let (chosen, value) = current
+                .iter_mut()
+                .enumerate()
+                .rev()
+                .max_by_key(|(_, value)| **value)?;
             *value -= total;
             u16::try_from(chosen).ok()
         })
@@ -167,7 +187,11 @@ mod tests {
             },
         });
         let hosts: Vec<Arc<Host>> = (0..hosts)
-            .map(|port| Arc::new(Host::new(format!("127.0.0.1:{}", port + 1).parse().unwrap())))
+            .map(|port| {
+                Arc::new(Host::new(
+                    format!("127.0.0.1:{}", port + 1).parse().unwrap(),
+                ))
+            })
             .collect();
         let prepared = PreparedCluster {
             id: ClusterId(0),
@@ -180,16 +204,28 @@ mod tests {
 
     fn picks(cluster: &WorkerCluster, count: usize) -> Vec<String> {
         (0..count)
-            .map(|_| cluster.pick().map_or_else(|| "-".to_owned(), |host| host.host.text.clone()))
+            .map(|_| {
+                cluster
+                    .pick()
+                    .map_or_else(|| "-".to_owned(), |host| host.host.text.clone())
+            })
             .collect()
     }
 
     #[test]
     fn round_robin_passes_over_unhealthy_hosts() {
         let cluster = cluster(3);
-        assert_eq!(picks(&cluster, 4), ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:1"]);
-        cluster.prepared.hosts[1].healthy.store(false, Ordering::Relaxed);
-        assert_eq!(picks(&cluster, 3), ["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:3"]);
+        assert_eq!(
+            picks(&cluster, 4),
+            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:1"]
+        );
+        cluster.prepared.hosts[1]
+            .healthy
+            .store(false, Ordering::Relaxed);
+        assert_eq!(
+            picks(&cluster, 3),
+            ["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:3"]
+        );
         for host in &cluster.prepared.hosts {
             host.healthy.store(false, Ordering::Relaxed);
         }

@@ -33,7 +33,9 @@ impl Pool {
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Http1Client>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
-            if now.saturating_duration_since(candidate.since) < self.idle_timeout && is_quiet(&mut candidate.client) {
+            if now.saturating_duration_since(candidate.since) < self.idle_timeout
+                && is_quiet(&mut candidate.client)
+            {
                 return Some(candidate.client);
             }
         }
@@ -55,8 +57,12 @@ impl Pool {
         let looked_at = idle.len().min(most);
         let mut index = 0;
         for _ in 0..looked_at {
-            let Some(candidate) = idle.get_mut(index) else { return };
-            if now.saturating_duration_since(candidate.since) < self.idle_timeout && is_quiet(&mut candidate.client) {
+            let Some(candidate) = idle.get_mut(index) else {
+                return;
+            };
+            if now.saturating_duration_since(candidate.since) < self.idle_timeout
+                && is_quiet(&mut candidate.client)
+            {
                 index += 1;
             } else {
                 idle.remove(index);

@@ -73,7 +73,10 @@ impl Change {
                 Some(vec![Rc::clone(current), newer])
             }
             (Step::Start { .. }, _) => {
-                return Err("a newer generation is there already: promote it or roll it back first".to_owned());
+                return Err(
+                    "a newer generation is there already: promote it or roll it back first"
+                        .to_owned(),
+                );
             }
             (Step::Share(share), [older, newer]) => {
                 set_shares(older, newer, *share);
@@ -106,12 +109,15 @@ fn set_shares(older: &Generation, newer: &Generation, share: u8) {
 
 impl PlaceStatus {
     fn of(place: &Place) -> Self {
-        let generations = place.generations().into_iter().map(|generation| GenerationStatus {
-            id: generation.id,
-            share: generation.share.get(),
-            streams: generation.streams.get(),
-            failures: generation.failures.get(),
-        });
+        let generations = place
+            .generations()
+            .into_iter()
+            .map(|generation| GenerationStatus {
+                id: generation.id,
+                share: generation.share.get(),
+                streams: generation.streams.get(),
+                failures: generation.failures.get(),
+            });
         Self {
             generations: generations.collect(),
         }
@@ -120,7 +126,11 @@ impl PlaceStatus {
     /// Adds another worker's counts.
     pub(crate) fn add(&mut self, other: &PlaceStatus) {
         for generation in &other.generations {
-            match self.generations.iter_mut().find(|known| known.id == generation.id) {
+            match self
+                .generations
+                .iter_mut()
+                .find(|known| known.id == generation.id)
+            {
                 Some(known) => {
                     known.streams += generation.streams;
                     known.failures += generation.failures;

@@ -39,7 +39,6 @@ pub struct Proxy {
     active: Mutex<Active>,
     /// What others read while an activation is under way.
     seen: StdMutex<Seen>,
-
 }
 
 struct Active {
@@ -82,10 +81,18 @@ impl Proxy {
         let shared = SharedData::new(Arc::new(SharedStore::new()));
         let define = metrics.metrics();
         let filter_failures = define
-            .counter("filter_failures_total", "Streams and connections in which an extension failed.", &[])
+            .counter(
+                "filter_failures_total",
+                "Streams and connections in which an extension failed.",
+                &[],
+            )
             .map_err(io::Error::other)?;
         let turns = define
-            .histogram("worker_turn_seconds", "How long a turn of a worker's event loop took.", &[])
+            .histogram(
+                "worker_turn_seconds",
+                "How long a turn of a worker's event loop took.",
+                &[],
+            )
             .map_err(io::Error::other)?;
         let mut handles = Vec::with_capacity(workers);
         for index in 0..workers {
@@ -99,7 +106,10 @@ impl Proxy {
             })?);
         }
         Ok(Self {
-            inboxes: handles.iter().map(|worker| Arc::clone(&worker.inbox)).collect(),
+            inboxes: handles
+                .iter()
+                .map(|worker| Arc::clone(&worker.inbox))
+                .collect(),
             workers: StdMutex::new(handles),
             active: Mutex::new(Active {
                 preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, workers),
@@ -108,7 +118,6 @@ impl Proxy {
             }),
             metrics,
             seen: StdMutex::default(),
-
         })
     }
 
@@ -118,7 +127,10 @@ impl Proxy {
         active.version += 1;
         let version = active.version;
         let before = active.snapshot.clone();
-        let snapshot = active.preparer.prepare(version, resources, before.as_deref()).await?;
+        let snapshot = active
+            .preparer
+            .prepare(version, resources, before.as_deref())
+            .await?;
         let snapshot = Arc::new(snapshot);
         if let Err(message) = self.build(&snapshot).await {
             for inbox in &self.inboxes {
@@ -162,7 +174,10 @@ impl Proxy {
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.addresses.iter().find(|(name, _)| name == listener).map(|(_, address)| *address)
+        seen.addresses
+            .iter()
+            .find(|(name, _)| name == listener)
+            .map(|(_, address)| *address)
     }
 
     /// Whether traffic is served.
@@ -181,7 +196,10 @@ impl Proxy {
     /// Takes no more connections, lets those that are there finish, and waits for that up to `limit`. True when none was
     /// left.
     pub async fn drain(&self, limit: Duration) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).readiness = Some(Readiness::Draining);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .readiness = Some(Readiness::Draining);
         // The control side's hold on the sockets goes first, so that a worker's close is the socket's end.
         self.active.lock().await.snapshot = None;
         let drained: Vec<_> = self
@@ -234,22 +252,39 @@ impl Proxy {
     }
 
     /// Gives the newer generation another share of new streams.
-    pub async fn share_generation(&self, listener: &str, filter: &str, share: u8) -> Result<PlaceStatus, ApplyError> {
+    pub async fn share_generation(
+        &self,
+        listener: &str,
+        filter: &str,
+        share: u8,
+    ) -> Result<PlaceStatus, ApplyError> {
         self.change(listener, filter, Step::Share(share)).await
     }
 
     /// Gives all new streams to the newer generation; the older one ends with its streams.
-    pub async fn promote_generation(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+    pub async fn promote_generation(
+        &self,
+        listener: &str,
+        filter: &str,
+    ) -> Result<PlaceStatus, ApplyError> {
         self.change(listener, filter, Step::Promote).await
     }
 
     /// Gives all new streams to the older generation again; the newer one ends with its streams.
-    pub async fn roll_back_generation(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+    pub async fn roll_back_generation(
+        &self,
+        listener: &str,
+        filter: &str,
+    ) -> Result<PlaceStatus, ApplyError> {
         self.change(listener, filter, Step::Rollback).await
     }
 
     /// How the generations of a place stand, summed over all workers.
-    pub async fn generations(&self, listener: &str, filter: &str) -> Result<PlaceStatus, ApplyError> {
+    pub async fn generations(
+        &self,
+        listener: &str,
+        filter: &str,
+    ) -> Result<PlaceStatus, ApplyError> {
         self.change(listener, filter, Step::Look).await
     }
 
@@ -258,7 +293,12 @@ impl Proxy {
         for inbox in &self.inboxes {
             inbox.send(Command::Stop);
         }
-        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+        for worker in self
+            .workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter_mut()
+        {
             worker.join();
         }
     }
@@ -279,17 +319,29 @@ impl Proxy {
         let all = async {
             let mut outcome = Ok(());
             for built in answers {
-                let built = built.await.unwrap_or_else(|_| Err("a worker has ended".to_owned()));
+                let built = built
+                    .await
+                    .unwrap_or_else(|_| Err("a worker has ended".to_owned()));
                 outcome = outcome.and(built);
             }
             outcome
         };
         tokio::time::timeout(BUILD_LIMIT, all)
             .await
-            .unwrap_or_else(|_| Err(format!("the workers took longer than {} s to build it", BUILD_LIMIT.as_secs())))
+            .unwrap_or_else(|_| {
+                Err(format!(
+                    "the workers took longer than {} s to build it",
+                    BUILD_LIMIT.as_secs()
+                ))
+            })
     }
 
-    async fn change(&self, listener: &str, filter: &str, step: Step) -> Result<PlaceStatus, ApplyError> {
+    async fn change(
+        &self,
+        listener: &str,
+        filter: &str,
+        step: Step,
+    ) -> Result<PlaceStatus, ApplyError> {
         let answers: Vec<_> = self
             .inboxes
             .iter()
@@ -383,6 +435,8 @@ impl std::error::Error for ApplyError {}
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("workers", &self.inboxes.len()).finish_non_exhaustive()
+        f.debug_struct("Proxy")
+            .field("workers", &self.inboxes.len())
+            .finish_non_exhaustive()
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use transom_api::kind::ExtensionKind;
 use transom_api::{
-    AccessLogs, FailurePolicy, NetworkFilters, Node, ParseError, Phase, PrepareContext, Registry, SharedData,
-    StreamFilters,
+    AccessLogs, FailurePolicy, NetworkFilters, Node, ParseError, Phase, PrepareContext, Registry,
+    SharedData, StreamFilters,
 };
 use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy, Use,
+    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy,
+    Use,
 };
 
 use super::ApplyError;
@@ -66,7 +67,9 @@ impl Preparer {
         let mut listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
             let known = before.and_then(|before| before.listeners.get(name));
-            let prepared = self.prepare_listener(listener, resources, before, known).await?;
+            let prepared = self
+                .prepare_listener(listener, resources, before, known)
+                .await?;
             listeners.insert(name.clone(), prepared);
         }
         Ok(Snapshot {
@@ -86,9 +89,14 @@ impl Preparer {
         for (name, cluster) in &resources.clusters {
             let known = before.and_then(|before| before.clusters.get(name));
             let hosts = resources.host_sets.get(&cluster.host_set).ok_or_else(|| {
-                ApplyError::new(format!("the cluster `{name}` names the host set `{}`, which is not there", cluster.host_set))
+                ApplyError::new(format!(
+                    "the cluster `{name}` names the host set `{}`, which is not there",
+                    cluster.host_set
+                ))
             })?;
-            let same_hosts = before.and_then(|before| before.resources.host_sets.get(&cluster.host_set)) == Some(hosts);
+            let same_hosts = before
+                .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
+                == Some(hosts);
             if let Some(known) = known
                 && same_hosts
                 && known.config == *cluster
@@ -102,7 +110,12 @@ impl Preparer {
             let shared = hosts.hosts.iter().map(|host| {
                 // A host is one in the process for its cluster and address: its health outlives the change.
                 known
-                    .and_then(|known| known.hosts.iter().find(|known| known.address == host.address))
+                    .and_then(|known| {
+                        known
+                            .hosts
+                            .iter()
+                            .find(|known| known.address == host.address)
+                    })
                     .map_or_else(|| Arc::new(Host::new(host.address.clone())), Arc::clone)
             });
             let prepared = PreparedCluster {
@@ -129,7 +142,10 @@ impl Preparer {
         let ListenAddress::Tcp(address) = &listener.address.value else {
             return Err(ApplyError::at(
                 listener.address.span,
-                format!("the listener `{}` cannot listen on a Unix socket yet", listener.name),
+                format!(
+                    "the listener `{}` cannot listen on a Unix socket yet",
+                    listener.name
+                ),
                 "write an address and a port, such as 127.0.0.1:8080",
             ));
         };
@@ -139,18 +155,31 @@ impl Preparer {
         for filter in &listener.network_filters {
             match filter {
                 NetworkFilter::Http(http) => {
-                    terminal = Some(self.prepare_http(http, listener, resources, before, known).await?);
+                    terminal = Some(
+                        self.prepare_http(http, listener, resources, before, known)
+                            .await?,
+                    );
                 }
-                NetworkFilter::TcpProxy(proxy) => terminal = Some(self.prepare_tcp_proxy(proxy, listener)?),
+                NetworkFilter::TcpProxy(proxy) => {
+                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?)
+                }
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
-                    let known = known.and_then(|known| known.network_filters.iter().find(|known| known.name == used.id));
+                    let known = known.and_then(|known| {
+                        known
+                            .network_filters
+                            .iter()
+                            .find(|known| known.name == used.id)
+                    });
                     network_filters.push(self.prepare_use::<NetworkFilters>(used, known).await?);
                 }
             }
         }
         let terminal = terminal.ok_or_else(|| {
-            ApplyError::new(format!("the listener `{}` has neither `http` nor `tcp_proxy`", listener.name))
+            ApplyError::new(format!(
+                "the listener `{}` has neither `http` nor `tcp_proxy`",
+                listener.name
+            ))
         })?;
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
@@ -171,7 +200,8 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
     ) -> Result<(Arc<SocketSet>, bool), ApplyError> {
         let has = |prepared: &PreparedListener| {
-            prepared.config.address.value == listener.address.value || prepared.sockets.address() == address
+            prepared.config.address.value == listener.address.value
+                || prepared.sockets.address() == address
         };
         if let Some(known) = known.filter(|known| has(known)) {
             return Ok((Arc::clone(&known.sockets), false));
@@ -203,7 +233,11 @@ impl Preparer {
         Ok((Arc::new(sockets), true))
     }
 
-    fn prepare_tcp_proxy(&self, proxy: &TcpProxy, listener: &Listener) -> Result<PreparedTerminal, ApplyError> {
+    fn prepare_tcp_proxy(
+        &self,
+        proxy: &TcpProxy,
+        listener: &Listener,
+    ) -> Result<PreparedTerminal, ApplyError> {
         let labels = [("listener", listener.name.as_str())];
         let unavailable = self.metrics.metrics().counter(
             "tcp_proxy_unavailable_total",
@@ -232,27 +266,38 @@ impl Preparer {
         };
         let mut uses = Vec::new();
         for used in http.stream_filters.iter().filter(|used| !used.disabled) {
-            let known = known.and_then(|known| known.uses.iter().find(|known| known.name == used.id));
+            let known =
+                known.and_then(|known| known.uses.iter().find(|known| known.name == used.id));
             let mut prepared = self.prepare_use::<StreamFilters>(used, known).await?;
             prepared.phase = used.phase.unwrap_or_else(|| prepared.config.phase());
             uses.push(prepared);
         }
         let mut access_logs = Vec::new();
         for used in http.access_logs.iter().filter(|used| !used.disabled) {
-            let known = known.and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
+            let known = known
+                .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
             access_logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
         }
-        let table = resources.route_tables.get(&http.route_table.value).ok_or_else(|| {
-            ApplyError::at(
-                http.route_table.span,
-                format!("there is no route table `{}`", http.route_table.value),
-                "name one of `route_tables`, or write `virtual_hosts` here",
-            )
-        })?;
-        let same_table = before.and_then(|before| before.resources.route_tables.get(&http.route_table.value)) == Some(table);
+        let table = resources
+            .route_tables
+            .get(&http.route_table.value)
+            .ok_or_else(|| {
+                ApplyError::at(
+                    http.route_table.span,
+                    format!("there is no route table `{}`", http.route_table.value),
+                    "name one of `route_tables`, or write `virtual_hosts` here",
+                )
+            })?;
+        let same_table = before
+            .and_then(|before| before.resources.route_tables.get(&http.route_table.value))
+            == Some(table);
         let same_filters = known.is_some_and(|known| {
             known.uses.len() == uses.len()
-                && known.uses.iter().zip(&uses).all(|(a, b)| a.name == b.name && a.extension == b.extension)
+                && known
+                    .uses
+                    .iter()
+                    .zip(&uses)
+                    .all(|(a, b)| a.name == b.name && a.extension == b.extension)
         });
         let table = match known.filter(|_| same_table && same_filters) {
             Some(known) if known.table.name == table.name => Arc::clone(&known.table),
@@ -272,7 +317,11 @@ impl Preparer {
         })))
     }
 
-    fn prepare_routes(&self, table: &transom_config::RouteTable, http: &Http) -> Result<RouteTable, ApplyError> {
+    fn prepare_routes(
+        &self,
+        table: &transom_config::RouteTable,
+        http: &Http,
+    ) -> Result<RouteTable, ApplyError> {
         let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
         for host in &table.virtual_hosts {
             let mut routes = Vec::with_capacity(host.routes.len());
@@ -313,8 +362,12 @@ impl Preparer {
                     let factory = self
                         .registry
                         .find::<StreamFilters>(used.extension.as_str())
-                        .map_err(|error| ApplyError::from(ParseError::from(error).or_at(used.span)))?;
-                    let config = factory.parse_route(node).map_err(|error| error.or_at(node.span))?;
+                        .map_err(|error| {
+                            ApplyError::from(ParseError::from(error).or_at(used.span))
+                        })?;
+                    let config = factory
+                        .parse_route(node)
+                        .map_err(|error| error.or_at(node.span))?;
                     FilterOverride::Config(config)
                 }
             };
@@ -330,7 +383,9 @@ impl Preparer {
         known: Option<&PreparedUse<K::Config>>,
     ) -> Result<PreparedUse<K::Config>, ApplyError> {
         let extension = used.extension.as_str();
-        if let Some(known) = known.filter(|known| known.extension == extension && known.node == used.config) {
+        if let Some(known) =
+            known.filter(|known| known.extension == extension && known.node == used.config)
+        {
             let mut same = known.clone();
             same.policy = used.on_failure;
             return Ok(same);
@@ -352,13 +407,22 @@ impl Preparer {
         let failed = |message: String, help: &str| {
             ApplyError::at(
                 used.span,
-                format!("the {} `{}` could not be prepared: {message}", K::KIND, used.id),
+                format!(
+                    "the {} `{}` could not be prepared: {message}",
+                    K::KIND,
+                    used.id
+                ),
                 help,
             )
         };
         let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
             Ok(Ok(config)) => config,
-            Ok(Err(error)) => return Err(failed(error.message, "the configuration that was active stays active")),
+            Ok(Err(error)) => {
+                return Err(failed(
+                    error.message,
+                    "the configuration that was active stays active",
+                ));
+            }
             Err(_) => {
                 return Err(failed(
                     format!("it took longer than {} s", PREPARE_LIMIT.as_secs()),
@@ -401,14 +465,20 @@ impl Preparer {
         self.generations.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn cluster_id(&self, cluster: &transom_config::Located<String>) -> Result<ClusterId, ApplyError> {
-        self.cluster_ids.get(&cluster.value).copied().ok_or_else(|| {
-            ApplyError::at(
-                cluster.span,
-                format!("there is no cluster `{}`", cluster.value),
-                "name one of `clusters`",
-            )
-        })
+    fn cluster_id(
+        &self,
+        cluster: &transom_config::Located<String>,
+    ) -> Result<ClusterId, ApplyError> {
+        self.cluster_ids
+            .get(&cluster.value)
+            .copied()
+            .ok_or_else(|| {
+                ApplyError::at(
+                    cluster.span,
+                    format!("there is no cluster `{}`", cluster.value),
+                    "name one of `clusters`",
+                )
+            })
     }
 
     fn listener_limits(
@@ -419,9 +489,16 @@ impl Preparer {
         let metrics = self.metrics.metrics();
         let labels = [("listener", listener.name.as_str())];
         Ok(ListenerLimits {
-            open: known.map_or_else(|| Arc::new(AtomicU32::new(0)), |known| Arc::clone(&known.limits.open)),
+            open: known.map_or_else(
+                || Arc::new(AtomicU32::new(0)),
+                |known| Arc::clone(&known.limits.open),
+            ),
             most: listener.max_connections,
-            accepted: metrics.counter("connections_total", "Connections that were accepted.", &labels)?,
+            accepted: metrics.counter(
+                "connections_total",
+                "Connections that were accepted.",
+                &labels,
+            )?,
             refused: metrics.counter(
                 "connections_refused_total",
                 "Connections that were closed at once because the listener had its most.",
@@ -449,7 +526,11 @@ impl Preparer {
                 by_class("4xx")?,
                 by_class("5xx")?,
             ],
-            active: metrics.gauge("requests_active", "Requests that are being served.", &[("listener", listener)])?,
+            active: metrics.gauge(
+                "requests_active",
+                "Requests that are being served.",
+                &[("listener", listener)],
+            )?,
             duration: metrics.histogram(
                 "request_duration_seconds",
                 "From a request's head to the end of its answer.",

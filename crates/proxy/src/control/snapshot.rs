@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use transom_api::{AccessLogConfig, FailurePolicy, NetworkFilterConfig, Node, Phase, StreamFilterConfig};
+use transom_api::{
+    AccessLogConfig, FailurePolicy, NetworkFilterConfig, Node, Phase, StreamFilterConfig,
+};
 use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
 use transom_http1::Limits;
 

@@ -76,7 +76,9 @@ impl BodyBuffer {
 /// Hands the first `count` bytes of `from` to `each`, in pieces.
 fn take_to(from: &mut VecDeque<Bytes>, mut count: usize, mut each: impl FnMut(Bytes)) {
     while count > 0 {
-        let Some(mut chunk) = from.pop_front() else { return };
+        let Some(mut chunk) = from.pop_front() else {
+            return;
+        };
         if chunk.len() > count {
             let taken = chunk.split_to(count);
             from.push_front(chunk);
@@ -101,7 +103,10 @@ mod tests {
     }
 
     fn text(buffer: &BodyBuffer) -> String {
-        (0..).map_while(|index| buffer.chunk(index)).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect()
+        (0..)
+            .map_while(|index| buffer.chunk(index))
+            .map(|chunk| String::from_utf8_lossy(chunk).into_owned())
+            .collect()
     }
 
     #[test]
@@ -134,7 +139,10 @@ mod tests {
         let mut first = buffer(&["a"]);
         let mut second = buffer(&["b", "c"]);
         first.append(&mut second);
-        assert_eq!((text(&first), first.len(), second.len()), ("abc".to_owned(), 3, 0));
+        assert_eq!(
+            (text(&first), first.len(), second.len()),
+            ("abc".to_owned(), 3, 0)
+        );
         assert_eq!(first.pop().as_deref(), Some(&b"a"[..]));
     }
 }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use transom_http1::encode::{self, BodyEncoder, Connection, Request};
-use transom_http1::{DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Span, Version};
+use transom_http1::{
+    DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Span, Version,
+};
 
 use super::head::{Head, Presence, Pseudo};
 use super::peer::{Peer, PeerError, PeerEvent};
@@ -88,9 +90,14 @@ impl Http1Client {
             framing,
             connection: Connection::Default,
         };
-        let host: [(&[u8], &[u8]); 1] = [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
+        let host: [(&[u8], &[u8]); 1] =
+            [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
         let tail = self.write.tail(&self.worker.buffers);
-        self.body = Some(encode::request_head(tail, &request, host.into_iter().chain(head.wire_fields()))?);
+        self.body = Some(encode::request_head(
+            tail,
+            &request,
+            host.into_iter().chain(head.wire_fields()),
+        )?);
         self.decoder.begin(RequestKind::of(method, false));
         self.requests += 1;
         self.answered = false;
@@ -136,7 +143,11 @@ impl Http1Client {
         loop {
             // Until the head is there fields belong to it, afterwards to the trailers.
             let in_head = message.head.presence() == Presence::Absent;
-            let target = if in_head { &mut message.head } else { &mut message.trailers };
+            let target = if in_head {
+                &mut message.head
+            } else {
+                &mut message.trailers
+            };
             let mut filler = target.filler();
             let (consumed, event) = self.decoder.decode(self.read.bytes(), &mut filler)?;
             let bytes = self.read.bytes().get(..consumed).unwrap_or_default();
@@ -147,9 +158,12 @@ impl Http1Client {
                 }
                 Event::Head(head) => {
                     message.head.adopt(bytes);
-                    message.head.set_pseudo(Pseudo::Status, &digits(head.status));
+                    message
+                        .head
+                        .set_pseudo(Pseudo::Status, &digits(head.status));
                     message.content_length = head.content_length;
-                    self.keep_alive = head.keep_alive && head.framing != Framing::UntilClose && !head.tunnel;
+                    self.keep_alive =
+                        head.keep_alive && head.framing != Framing::UntilClose && !head.tunnel;
                     self.read.consume(consumed);
                     return Ok(Some(PeerEvent::Head { end: head.end }));
                 }
@@ -158,7 +172,9 @@ impl Http1Client {
                     self.interim.clear();
                     std::mem::swap(&mut self.interim, &mut message.head);
                     self.read.consume(consumed);
-                    return Ok(Some(PeerEvent::Interim { status: head.status }));
+                    return Ok(Some(PeerEvent::Interim {
+                        status: head.status,
+                    }));
                 }
                 Event::Data(span) => {
                     self.data = span;
@@ -171,8 +187,13 @@ impl Http1Client {
                 }
                 Event::End => {
                     self.read.consume(consumed);
-                    let trailers = message.trailers.presence() == Presence::Here && !message.trailers.has_no_fields();
-                    return Ok(Some(if trailers { PeerEvent::Trailers } else { PeerEvent::End }));
+                    let trailers = message.trailers.presence() == Presence::Here
+                        && !message.trailers.has_no_fields();
+                    return Ok(Some(if trailers {
+                        PeerEvent::Trailers
+                    } else {
+                        PeerEvent::End
+                    }));
                 }
             }
         }
@@ -180,7 +201,11 @@ impl Http1Client {
 }
 
 impl Peer for Http1Client {
-    fn poll_event(&mut self, cx: &mut Context<'_>, message: &mut Message) -> Poll<Result<PeerEvent, PeerError>> {
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Poll<Result<PeerEvent, PeerError>> {
         loop {
             if let Some(event) = self.next_event(message)? {
                 return Poll::Ready(Ok(event));
@@ -194,7 +219,11 @@ impl Peer for Http1Client {
             if self.read.is_full() {
                 self.read.grow(LARGEST_READ);
             }
-            if ready!(self.read.poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ))? == 0 {
+            if ready!(
+                self.read
+                    .poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ)
+            )? == 0
+            {
                 self.eof = true;
             }
         }
@@ -210,11 +239,20 @@ impl Peer for Http1Client {
     }
 
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
-        send_data(&mut self.body, &mut self.write, cx, &mut self.io, &self.worker, data)
+        send_data(
+            &mut self.body,
+            &mut self.write,
+            cx,
+            &mut self.io,
+            &self.worker,
+            data,
+        )
     }
 
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
-        let Some(body) = &mut self.body else { return Ok(()) };
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
         let tail = self.write.tail(&self.worker.buffers);
         body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
         Ok(())
@@ -239,7 +277,9 @@ fn digits(status: u16) -> [u8; 3] {
 
 impl fmt::Debug for Http1Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http1Client").field("requests", &self.requests).finish_non_exhaustive()
+        f.debug_struct("Http1Client")
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
     }
 }
 
@@ -247,6 +287,9 @@ impl fmt::Debug for Http1Client {
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionAborted
     )
 }

@@ -41,11 +41,18 @@ pub(crate) struct HttpConnection {
 
 enum State {
     /// Between requests, since then. Holds the stream that receives the next head once its first bytes are there.
-    Idle { since: Instant, stream: Option<Box<Stream>> },
+    Idle {
+        since: Instant,
+        stream: Option<Box<Stream>>,
+    },
     Serving(Box<Exchange>),
     /// The last answer is being written.
     Flushing,
-    Lingering { until: Instant, left: usize, shut: bool },
+    Lingering {
+        until: Instant,
+        left: usize,
+        shut: bool,
+    },
 }
 
 impl HttpConnection {
@@ -87,7 +94,9 @@ impl HttpConnection {
         let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
-            Poll::Ready(Err(PeerError::Decode(transom_http1::DecodeError::Truncated) | PeerError::Io(_))) => {
+            Poll::Ready(Err(
+                PeerError::Decode(transom_http1::DecodeError::Truncated) | PeerError::Io(_),
+            )) => {
                 return Poll::Ready(None);
             }
             Poll::Ready(Err(PeerError::Decode(error))) => {
@@ -131,7 +140,12 @@ impl HttpConnection {
         } else {
             stream.request_head(head.end);
         }
-        let exchange = Exchange::new(stream, Rc::clone(&self.worker), Rc::clone(&self.http.options), now);
+        let exchange = Exchange::new(
+            stream,
+            Rc::clone(&self.worker),
+            Rc::clone(&self.http.options),
+            now,
+        );
         State::Serving(Box::new(exchange))
     }
 
@@ -218,7 +232,9 @@ impl Future for HttpConnection {
                         Poll::Pending
                     }
                     Poll::Ready(outcome) => {
-                        let State::Serving(exchange) = std::mem::replace(&mut this.state, State::Flushing) else {
+                        let State::Serving(exchange) =
+                            std::mem::replace(&mut this.state, State::Flushing)
+                        else {
                             return Poll::Ready(());
                         };
                         Poll::Ready(this.end(*exchange, outcome))
@@ -229,7 +245,9 @@ impl Future for HttpConnection {
                     Poll::Ready(Ok(())) => Poll::Ready(Some(linger(&this.worker))),
                     Poll::Ready(Err(_)) => Poll::Ready(None),
                 },
-                State::Lingering { left, shut, .. } => poll_linger(cx, &mut this.server, left, shut).map(|()| None),
+                State::Lingering { left, shut, .. } => {
+                    poll_linger(cx, &mut this.server, left, shut).map(|()| None)
+                }
             };
             match next {
                 Poll::Ready(Some(state)) => {
@@ -239,7 +257,9 @@ impl Future for HttpConnection {
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
-            let Some(deadline) = this.deadline() else { return Poll::Pending };
+            let Some(deadline) = this.deadline() else {
+                return Poll::Pending;
+            };
             let now = ready!(this.timer.poll(cx, deadline));
             match this.on_deadline(now) {
                 Some(Some(state)) => this.state = state,
@@ -266,7 +286,12 @@ fn linger(worker: &Worker) -> State {
 }
 
 /// Says that nothing more comes and reads until the client has closed too.
-fn poll_linger(cx: &mut Context<'_>, server: &mut Http1Server, left: &mut usize, shut: &mut bool) -> Poll<()> {
+fn poll_linger(
+    cx: &mut Context<'_>,
+    server: &mut Http1Server,
+    left: &mut usize,
+    shut: &mut bool,
+) -> Poll<()> {
     if !*shut {
         // A client that has gone already needs no word.
         if ready!(server.poll_shutdown(cx)).is_err() {

@@ -66,14 +66,27 @@ pub(crate) enum Outcome {
 
 impl Exchange {
     /// An exchange for a request whose head was given to the stream.
-    pub(crate) fn new(stream: Box<Stream>, worker: Rc<Worker>, options: Rc<HttpOptions>, now: Instant) -> Self {
-        let timeout = stream.core().route_timeout().map_or_else(|| limit(options.timeouts.stream), limit);
+    pub(crate) fn new(
+        stream: Box<Stream>,
+        worker: Rc<Worker>,
+        options: Rc<HttpOptions>,
+        now: Instant,
+    ) -> Self {
+        let timeout = stream
+            .core()
+            .route_timeout()
+            .map_or_else(|| limit(options.timeouts.stream), limit);
         let may_retry = stream
             .core()
             .request
             .head
             .pseudo(Pseudo::Method)
-            .is_some_and(|method| matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"));
+            .is_some_and(|method| {
+                matches!(
+                    method,
+                    b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+                )
+            });
         Self {
             stream,
             worker,
@@ -115,7 +128,9 @@ impl Exchange {
 
     /// When the exchange must be looked at again, whatever happens.
     pub(crate) fn deadline(&self, client: &Http1Server) -> Option<Instant> {
-        let idle = self.idle_limit(client).and_then(|limit| self.downstream_at.checked_add(limit));
+        let idle = self
+            .idle_limit(client)
+            .and_then(|limit| self.downstream_at.checked_add(limit));
         match (self.deadline, idle) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -123,7 +138,11 @@ impl Exchange {
     }
 
     /// Time is over: for the stream, or for a client that does not get on.
-    pub(crate) fn on_deadline(&mut self, now: Instant, client: &Http1Server) -> Result<(), ResetReason> {
+    pub(crate) fn on_deadline(
+        &mut self,
+        now: Instant,
+        client: &Http1Server,
+    ) -> Result<(), ResetReason> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
             if self.stream.core().response.side.released {
@@ -133,7 +152,9 @@ impl Exchange {
             self.stream.fault(&Fault::Timeout);
             return Ok(());
         }
-        let idle = self.idle_limit(client).and_then(|limit| self.downstream_at.checked_add(limit));
+        let idle = self
+            .idle_limit(client)
+            .and_then(|limit| self.downstream_at.checked_add(limit));
         if idle.is_some_and(|idle| idle <= now) {
             if client.unsent() > 0 || self.stream.core().response.side.released {
                 return Err(ResetReason::Timeout);
@@ -150,15 +171,22 @@ impl Exchange {
             return limit(self.options.timeouts.write_idle);
         }
         let side = &self.stream.core().request.side;
-        let awaits_body = !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
-        if awaits_body { limit(self.options.timeouts.body_idle) } else { None }
+        let awaits_body =
+            !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
+        if awaits_body {
+            limit(self.options.timeouts.body_idle)
+        } else {
+            None
+        }
     }
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
     pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
         match outcome {
             Outcome::Complete => {
-                if let Upstream::Ready(host, mut client) = std::mem::replace(&mut self.upstream, Upstream::None) {
+                if let Upstream::Ready(host, mut client) =
+                    std::mem::replace(&mut self.upstream, Upstream::None)
+                {
                     client.rest();
                     let fresh_enough = host
                         .cluster
@@ -177,7 +205,9 @@ impl Exchange {
     }
 
     fn deliver_mail(&mut self, cx: &Context<'_>) {
-        let Some(slot) = self.stream.mailbox() else { return };
+        let Some(slot) = self.stream.mailbox() else {
+            return;
+        };
         self.worker.mailboxes.set_waker(slot, cx.waker());
         while let Some((filter, event)) = self.worker.mailboxes.take(slot) {
             self.stream.event(filter as usize, event);
@@ -185,7 +215,11 @@ impl Exchange {
     }
 
     /// Takes what the client sends.
-    fn read_request(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Result<(), ResetReason> {
+    fn read_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Http1Server,
+    ) -> Result<(), ResetReason> {
         if client.request_ended() {
             // Nothing more is awaited; a client that goes away ends the stream, whoever it waits for.
             return match client.poll_gone(cx) {
@@ -216,7 +250,9 @@ impl Exchange {
                 PeerEvent::Data => {
                     let len = client.data().len();
                     match &mut self.upstream {
-                        Upstream::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
+                        Upstream::Ready(_, host)
+                            if open && self.request_out == Progress::HeadSent =>
+                        {
                             self.body_sent = true;
                             let sent = host.send_data(cx, client.data());
                             self.stream.note_data(Direction::Request, len, false);
@@ -241,12 +277,16 @@ impl Exchange {
     /// The client's body broke off or was malformed.
     fn client_failed(&mut self, error: &PeerError) -> Result<(), ResetReason> {
         let fault = match error {
-            PeerError::Decode(transom_http1::DecodeError::Truncated) => return Err(ResetReason::Downstream),
+            PeerError::Decode(transom_http1::DecodeError::Truncated) => {
+                return Err(ResetReason::Downstream);
+            }
             PeerError::Decode(error) => Fault::BadRequest {
                 status: error.status(),
                 detail: "http1_codec_error",
             },
-            PeerError::Io(error) if error.kind() == std::io::ErrorKind::FileTooLarge => Fault::RequestTooLarge,
+            PeerError::Io(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+                Fault::RequestTooLarge
+            }
             PeerError::Io(_) | PeerError::Encode(_) => return Err(ResetReason::Downstream),
         };
         if self.stream.core().response.side.released {
@@ -267,14 +307,24 @@ impl Exchange {
             }
             return;
         }
-        if !side.released || self.stream.core().response.side.begun && self.request_out == Progress::Ended {
+        if !side.released
+            || self.stream.core().response.side.begun && self.request_out == Progress::Ended
+        {
             return;
         }
         if !self.poll_upstream(cx) {
             return;
         }
-        let Upstream::Ready(_, host) = &mut self.upstream else { return };
-        if let Err(error) = drain_request(cx, &mut self.stream, host, &mut self.request_out, &mut self.body_sent) {
+        let Upstream::Ready(_, host) = &mut self.upstream else {
+            return;
+        };
+        if let Err(error) = drain_request(
+            cx,
+            &mut self.stream,
+            host,
+            &mut self.request_out,
+            &mut self.body_sent,
+        ) {
             return self.host_failed(&error);
         }
         match host.poll_flush(cx) {
@@ -289,7 +339,9 @@ impl Exchange {
             match &mut self.upstream {
                 Upstream::Ready(..) => return true,
                 Upstream::None => {
-                    let Some(host) = self.stream.host().map(Rc::clone) else { return false };
+                    let Some(host) = self.stream.host().map(Rc::clone) else {
+                        return false;
+                    };
                     self.stream.core_mut().info.upstream = Some(host.host.text.clone().into());
                     self.upstream = match host.pool.take(self.worker.now()) {
                         Some(client) => Upstream::Ready(host, client),
@@ -301,7 +353,9 @@ impl Exchange {
                 }
                 Upstream::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return false,
-                    Poll::Ready(Ok(io)) => self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io)),
+                    Poll::Ready(Ok(io)) => {
+                        self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io))
+                    }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
                         let fault = match &error {
@@ -326,14 +380,19 @@ impl Exchange {
     fn read_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) {
         let watermark = self.options_watermark();
         loop {
-            if self.request_out == Progress::Waiting || !self.stream.wants_input(Direction::Response) {
+            if self.request_out == Progress::Waiting
+                || !self.stream.wants_input(Direction::Response)
+            {
                 return;
             }
-            let open = self.stream.is_open(Direction::Response) && self.response_out == Progress::HeadSent;
+            let open =
+                self.stream.is_open(Direction::Response) && self.response_out == Progress::HeadSent;
             if open && client.unsent() >= watermark {
                 return;
             }
-            let Upstream::Ready(_, host) = &mut self.upstream else { return };
+            let Upstream::Ready(_, host) = &mut self.upstream else {
+                return;
+            };
             // An answer of the proxy's own took the place of the host's.
             if self.stream.core().response.side.begun && !host.is_answered() {
                 return;
@@ -363,7 +422,8 @@ impl Exchange {
                 }
                 PeerEvent::Data => {
                     if open && client.send_data(cx, host.data()).is_ok() {
-                        self.stream.note_data(Direction::Response, host.data().len(), false);
+                        self.stream
+                            .note_data(Direction::Response, host.data().len(), false);
                         self.downstream_at = self.worker.now();
                     } else {
                         let bytes = Bytes::copy_from_slice(host.data());
@@ -379,7 +439,10 @@ impl Exchange {
     /// The host broke off or answered nonsense.
     fn host_failed(&mut self, error: &PeerError) {
         let answered = matches!(&self.upstream, Upstream::Ready(_, host) if host.is_answered());
-        let host = self.stream.host().map_or("", |host| host.host.text.as_str());
+        let host = self
+            .stream
+            .host()
+            .map_or("", |host| host.host.text.as_str());
         tracing::debug!(host, %error, answered, "a host failed");
         // A host may answer before it has read the whole request, and close.
         if let (PeerError::Io(error), false) = (error, answered)
@@ -397,7 +460,10 @@ impl Exchange {
             return;
         }
         self.stream.fault(&match error {
-            PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer | transom_http1::DecodeError::Truncated)
+            PeerError::Decode(
+                transom_http1::DecodeError::ClosedBeforeAnswer
+                | transom_http1::DecodeError::Truncated,
+            )
             | PeerError::Io(_) => Fault::UpstreamReset,
             PeerError::Decode(_) => Fault::UpstreamProtocol,
             PeerError::Encode(_) => Fault::FilterFailed {
@@ -410,10 +476,15 @@ impl Exchange {
     /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the
     /// request is sent once more on a fresh one, if its method allows that (RFC 9110 section 9.2.2) and no body went.
     fn retry(&mut self, error: &PeerError) -> bool {
-        let Upstream::Ready(host, client) = &self.upstream else { return false };
-        let gone = matches!(error, PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer))
-            || matches!(error, PeerError::Io(error) if is_gone(error));
-        if !gone || client.is_answered() || client.requests < 2 || !self.may_retry || self.body_sent {
+        let Upstream::Ready(host, client) = &self.upstream else {
+            return false;
+        };
+        let gone = matches!(
+            error,
+            PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer)
+        ) || matches!(error, PeerError::Io(error) if is_gone(error));
+        if !gone || client.is_answered() || client.requests < 2 || !self.may_retry || self.body_sent
+        {
             return false;
         }
         self.may_retry = false;
@@ -431,7 +502,8 @@ impl Exchange {
         }
         let complete = core.response.side.head_end;
         // The rest of a request that nobody reads makes the connection useless.
-        let close = self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
+        let close =
+            self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
         client.send_head(&core.response, complete, close)?;
         self.response_out = Progress::HeadSent;
         self.downstream_at = self.worker.now();
@@ -439,14 +511,25 @@ impl Exchange {
     }
 
     /// Sends what has left the chain to the client. True when all of the answer is sent.
-    fn send_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Result<bool, ResetReason> {
+    fn send_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Http1Server,
+    ) -> Result<bool, ResetReason> {
         if let Err(error) = self.start_response(client) {
             tracing::warn!(%error, "a response could not be sent");
             return Err(ResetReason::Local);
         }
         let watermark = self.options_watermark();
         if self.response_out == Progress::HeadSent {
-            let drained = drain(cx, &mut self.stream, Direction::Response, client, watermark, &mut false);
+            let drained = drain(
+                cx,
+                &mut self.stream,
+                Direction::Response,
+                client,
+                watermark,
+                &mut false,
+            );
             match drained {
                 Ok(true) => self.response_out = Progress::Ended,
                 Ok(false) => {}
@@ -483,8 +566,13 @@ impl Exchange {
         let watermark = self.options_watermark();
         let request = &core.request.side;
         let response = &core.response.side;
-        let mail = self.stream.mailbox().is_some_and(|slot| self.worker.mailboxes.has_mail(slot));
-        let request_waits = request.released && !request.aborted && self.request_out == Progress::Waiting
+        let mail = self
+            .stream
+            .mailbox()
+            .is_some_and(|slot| self.worker.mailboxes.has_mail(slot));
+        let request_waits = request.released
+            && !request.aborted
+            && self.request_out == Progress::Waiting
             && matches!(self.upstream, Upstream::None | Upstream::Ready(..));
         let request_data = self.request_out == Progress::HeadSent
             && (!request.out.is_empty() || request.out_end.is_some())
@@ -545,7 +633,9 @@ fn drain(
     sent: &mut bool,
 ) -> Result<bool, PeerError> {
     while to.unsent() < watermark {
-        let Some(chunk) = stream.outgoing(direction).message.side.out.pop() else { break };
+        let Some(chunk) = stream.outgoing(direction).message.side.out.pop() else {
+            break;
+        };
         *sent = true;
         to.send_data(cx, &chunk)?;
     }
@@ -554,7 +644,9 @@ fn drain(
     if !message.side.out.is_empty() {
         return Ok(false);
     }
-    let Some(end) = message.side.out_end else { return Ok(false) };
+    let Some(end) = message.side.out_end else {
+        return Ok(false);
+    };
     let trailers = (end == End::Trailers).then_some(&message.trailers);
     to.send_end(trailers)?;
     Ok(true)

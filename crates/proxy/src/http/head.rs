@@ -114,7 +114,11 @@ impl Head {
 
     /// The value of a pseudo-header.
     pub(crate) fn pseudo(&self, pseudo: Pseudo) -> Option<&[u8]> {
-        self.pseudo.get(pseudo as usize).copied().flatten().map(|range| self.bytes(range))
+        self.pseudo
+            .get(pseudo as usize)
+            .copied()
+            .flatten()
+            .map(|range| self.bytes(range))
     }
 
     /// Sets a pseudo-header without a check: for what comes from the codec or the proxy itself.
@@ -173,18 +177,28 @@ impl Head {
 
     /// The entry at `index`, pseudo-headers first.
     pub(crate) fn at(&self, index: usize) -> Option<HeaderEntry<'_>> {
-        let mut pseudo = PSEUDO.iter().filter_map(|(pseudo, name)| Some((*name, self.pseudo(*pseudo)?)));
+        let mut pseudo = PSEUDO
+            .iter()
+            .filter_map(|(pseudo, name)| Some((*name, self.pseudo(*pseudo)?)));
         let present = self.pseudo.iter().flatten().count();
         if index < present {
             let (name, value) = pseudo.nth(index)?;
             return Some((Cow::Borrowed(name), Cow::Borrowed(value)));
         }
         let field = self.fields.get(index - present)?;
-        Some((Cow::Borrowed(self.bytes(field.name)), Cow::Borrowed(self.bytes(field.value))))
+        Some((
+            Cow::Borrowed(self.bytes(field.name)),
+            Cow::Borrowed(self.bytes(field.value)),
+        ))
     }
 
     /// Replaces all values of `name` by one, for a filter.
-    pub(crate) fn set(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+    pub(crate) fn set(
+        &mut self,
+        map: HeaderMap,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), HeaderError> {
         let pseudo = self.check(map, name, value)?;
         if let Some(pseudo) = pseudo {
             self.set_pseudo(pseudo, value);
@@ -207,7 +221,12 @@ impl Head {
     }
 
     /// Adds a value of `name` at the end, for a filter.
-    pub(crate) fn add(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeaderError> {
+    pub(crate) fn add(
+        &mut self,
+        map: HeaderMap,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), HeaderError> {
         let pseudo = self.check(map, name, value)?;
         if let Some(pseudo) = pseudo {
             // A message has each pseudo-header once.
@@ -231,7 +250,8 @@ impl Head {
         }
         let before = self.fields.len();
         let arena = &self.arena;
-        self.fields.retain(|field| !slice(arena, field.name).eq_ignore_ascii_case(name));
+        self.fields
+            .retain(|field| !slice(arena, field.name).eq_ignore_ascii_case(name));
         Ok(before - self.fields.len())
     }
 
@@ -250,9 +270,16 @@ impl Head {
         });
     }
 
-    fn check(&self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<Option<Pseudo>, HeaderError> {
+    fn check(
+        &self,
+        map: HeaderMap,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<Option<Pseudo>, HeaderError> {
         self.check_presence()?;
-        if self.arena.len() + name.len() + value.len() > LARGEST_MAP || self.fields.len() >= MOST_FIELDS {
+        if self.arena.len() + name.len() + value.len() > LARGEST_MAP
+            || self.fields.len() >= MOST_FIELDS
+        {
             return Err(HeaderError::TooLarge);
         }
         if !value.iter().all(|byte| is_value_byte(*byte)) {
@@ -273,14 +300,16 @@ impl Head {
                 Err(HeaderError::InvalidValue)
             };
         }
-        if name.is_empty() || name.len() > 1 << 10 || !name.iter().all(|byte| is_token_byte(*byte)) {
+        if name.is_empty() || name.len() > 1 << 10 || !name.iter().all(|byte| is_token_byte(*byte))
+        {
             return Err(HeaderError::InvalidName);
         }
         if is_reserved(name) {
             return Err(HeaderError::Reserved);
         }
         // RFC 9110 section 5.5: a value neither begins nor ends with white space.
-        if matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t')) {
+        if matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t'))
+        {
             return Err(HeaderError::InvalidValue);
         }
         Ok(None)
@@ -341,15 +370,22 @@ impl FieldSink for HeadFiller<'_> {
 
 fn slice(arena: &[u8], range: Range) -> &[u8] {
     let start = range.start as usize;
-    arena.get(start..start + range.len as usize).unwrap_or_default()
+    arena
+        .get(start..start + range.len as usize)
+        .unwrap_or_default()
 }
 
 /// The pseudo-header of a name; `host` is an alias of `:authority`.
 fn pseudo_of(name: &[u8]) -> Option<Pseudo> {
     if name.first() != Some(&b':') {
-        return name.eq_ignore_ascii_case(b"host").then_some(Pseudo::Authority);
+        return name
+            .eq_ignore_ascii_case(b"host")
+            .then_some(Pseudo::Authority);
     }
-    PSEUDO.iter().find(|(_, known)| *known == name).map(|(pseudo, _)| *pseudo)
+    PSEUDO
+        .iter()
+        .find(|(_, known)| *known == name)
+        .map(|(pseudo, _)| *pseudo)
 }
 
 /// Fields that belong to the codec: what frames a message (RFC 9112 section 6) or concerns one hop (RFC 9110 section
@@ -365,7 +401,9 @@ fn is_reserved(name: &[u8]) -> bool {
         b"te",
         b"trailer",
     ];
-    RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved))
+    RESERVED
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
 fn is_pseudo_value(pseudo: Pseudo, value: &[u8]) -> bool {
@@ -374,13 +412,24 @@ fn is_pseudo_value(pseudo: Pseudo, value: &[u8]) -> bool {
         // RFC 3986: no white space, no control characters, ASCII; a proxy routes on origin-form or `*`.
         Pseudo::Path => {
             (value.first() == Some(&b'/') || value == b"*")
-                && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#')
+                && value
+                    .iter()
+                    .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
         }
-        Pseudo::Scheme => !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)),
+        Pseudo::Scheme => {
+            !value.is_empty()
+                && value
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+        }
         Pseudo::Authority => value
             .iter()
             .all(|byte| byte.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(byte)),
-        Pseudo::Status => value.len() == 3 && matches!(value.first(), Some(b'2'..=b'5')) && value.iter().all(u8::is_ascii_digit),
+        Pseudo::Status => {
+            value.len() == 3
+                && matches!(value.first(), Some(b'2'..=b'5'))
+                && value.iter().all(u8::is_ascii_digit)
+        }
     }
 }
 
@@ -415,7 +464,13 @@ mod tests {
     fn shown(head: &Head) -> Vec<String> {
         (0..)
             .map_while(|index| head.at(index))
-            .map(|(name, value)| format!("{}={}", String::from_utf8_lossy(&name), String::from_utf8_lossy(&value)))
+            .map(|(name, value)| {
+                format!(
+                    "{}={}",
+                    String::from_utf8_lossy(&name),
+                    String::from_utf8_lossy(&value)
+                )
+            })
             .collect()
     }
 
@@ -428,7 +483,14 @@ mod tests {
         assert_eq!(head.get(b"host", 0), Some(&b"example.org"[..]));
         assert_eq!(
             shown(&head),
-            [":method=GET", ":path=/a?b", ":authority=example.org", "User=admin", "Accept=*/*", "user=other"]
+            [
+                ":method=GET",
+                ":path=/a?b",
+                ":authority=example.org",
+                "User=admin",
+                "Accept=*/*",
+                "user=other"
+            ]
         );
     }
 
@@ -442,7 +504,13 @@ mod tests {
         assert_eq!(head.remove(b"accept"), Ok(1));
         assert_eq!(
             shown(&head),
-            [":method=GET", ":path=/new", ":authority=other", "User=x", "X-New=1"]
+            [
+                ":method=GET",
+                ":path=/new",
+                ":authority=other",
+                "User=x",
+                "X-New=1"
+            ]
         );
     }
 
@@ -465,8 +533,18 @@ mod tests {
             (b"transfer-encoding", b"chunked", HeaderError::Reserved),
             (b"connection", b"close", HeaderError::Reserved),
         ] {
-            assert_eq!(head.set(MAP, name, value), Err(error), "{}", String::from_utf8_lossy(name));
-            assert_eq!(head.add(MAP, name, value), Err(error), "{}", String::from_utf8_lossy(name));
+            assert_eq!(
+                head.set(MAP, name, value),
+                Err(error),
+                "{}",
+                String::from_utf8_lossy(name)
+            );
+            assert_eq!(
+                head.add(MAP, name, value),
+                Err(error),
+                "{}",
+                String::from_utf8_lossy(name)
+            );
         }
         assert_eq!(head.remove(b":path"), Err(HeaderError::Reserved));
         assert_eq!(shown(&head), shown(&request()));
@@ -484,7 +562,9 @@ mod tests {
     fn a_filter_cannot_grow_a_map_without_end() {
         let mut head = request();
         let value = vec![b'x'; 60 << 10];
-        let refused = (0..10).map(|_| head.set(MAP, b"x", &value)).find(Result::is_err);
+        let refused = (0..10)
+            .map(|_| head.set(MAP, b"x", &value))
+            .find(Result::is_err);
         assert_eq!(refused, Some(Err(HeaderError::TooLarge)));
     }
 }

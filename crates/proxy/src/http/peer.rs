@@ -13,7 +13,11 @@ use crate::stream::Message;
 pub(crate) trait Peer {
     /// The next event of the message that this end sends. Heads and trailers are put into `message`; data is in
     /// [`Peer::data`] until the next call.
-    fn poll_event(&mut self, cx: &mut Context<'_>, message: &mut Message) -> Poll<Result<PeerEvent, PeerError>>;
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Poll<Result<PeerEvent, PeerError>>;
 
     /// The data of the last [`PeerEvent::Data`].
     fn data(&self) -> &[u8];

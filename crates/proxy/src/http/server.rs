@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use transom_http1::encode::{self, BodyEncoder, Connection, Response};
-use transom_http1::{DecodeError, Event, Framing, RequestDecoder, RequestHead, RequestKind, Span, Version};
+use transom_http1::{
+    DecodeError, Event, Framing, RequestDecoder, RequestHead, RequestKind, Span, Version,
+};
 
 use super::head::{Head, Pseudo};
 use super::peer::{Peer, PeerError, PeerEvent};
@@ -100,7 +102,10 @@ impl Http1Server {
                 self.read.release(&self.worker.buffers);
             }
             let most = self.options.limits.head as usize + 4;
-            match self.read.poll_fill(cx, &mut self.io, &self.worker.buffers, most) {
+            match self
+                .read
+                .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
+            {
                 Poll::Ready(Ok(0)) => self.eof = true,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
@@ -152,18 +157,27 @@ impl Http1Server {
             connection: Connection::Close,
         };
         // The head is made of constants; if it were refused there would be nothing to send.
-        if let Ok(mut body) = encode::response_head(self.write.tail(&self.worker.buffers), &response, []) {
+        if let Ok(mut body) =
+            encode::response_head(self.write.tail(&self.worker.buffers), &response, [])
+        {
             let _ = body.finish(&mut Vec::new(), []);
         }
     }
 
     /// Sends the response's head. `close`: the connection will not be used again. `complete`: no body follows.
-    pub(crate) fn send_head(&mut self, message: &Message, complete: bool, close: bool) -> Result<(), PeerError> {
+    pub(crate) fn send_head(
+        &mut self,
+        message: &Message,
+        complete: bool,
+        close: bool,
+    ) -> Result<(), PeerError> {
         let status = message.head.status();
         let framing = if complete {
             match (self.request.kind, status) {
                 // What the body would have been may be told (RFC 9110 section 8.6).
-                (RequestKind::Head, _) | (_, 304) => message.content_length.map_or(Framing::None, Framing::Length),
+                (RequestKind::Head, _) | (_, 304) => message
+                    .content_length
+                    .map_or(Framing::None, Framing::Length),
                 _ => Framing::None,
             }
         } else {
@@ -187,7 +201,11 @@ impl Http1Server {
             connection,
         };
         let tail = self.write.tail(&self.worker.buffers);
-        self.body = Some(encode::response_head(tail, &response, message.head.wire_fields())?);
+        self.body = Some(encode::response_head(
+            tail,
+            &response,
+            message.head.wire_fields(),
+        )?);
         Ok(())
     }
 
@@ -204,7 +222,10 @@ impl Http1Server {
 
     /// The body is wanted now: tells a client that waits for this word (RFC 9110 section 10.1.1).
     pub(crate) fn invite_body(&mut self) -> Result<(), PeerError> {
-        if std::mem::take(&mut self.request.expects_continue) && self.read.is_empty() && self.body.is_none() {
+        if std::mem::take(&mut self.request.expects_continue)
+            && self.read.is_empty()
+            && self.body.is_none()
+        {
             let tail = self.write.tail(&self.worker.buffers);
             encode::interim_head(tail, 100, b"Continue", [])?;
         }
@@ -234,7 +255,11 @@ impl Http1Server {
     /// Reads and drops, so that closing does not reset the connection under the answer (RFC 9112 section 9.6).
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.read.consume(usize::MAX);
-        let count = ready!(self.read.poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ))?;
+        let count =
+            ready!(
+                self.read
+                    .poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ)
+            )?;
         self.read.consume(usize::MAX);
         Poll::Ready(Ok(count))
     }
@@ -245,7 +270,9 @@ impl Http1Server {
         message.head.adopt_pseudo(base, Pseudo::Method, head.method);
         match head.path.of(bytes) {
             // In absolute form the path may be missing (RFC 9112 section 3.2.2); `*` and authority form have none.
-            path if path.first() == Some(&b'/') => message.head.adopt_pseudo(base, Pseudo::Path, head.path),
+            path if path.first() == Some(&b'/') => {
+                message.head.adopt_pseudo(base, Pseudo::Path, head.path)
+            }
             b"" if head.target.of(bytes) == b"*" => message.head.set_pseudo(Pseudo::Path, b"*"),
             b"" if head.connect => {}
             b"" => message.head.set_pseudo(Pseudo::Path, b"/"),
@@ -255,7 +282,9 @@ impl Http1Server {
             }
         }
         if let Some(authority) = head.authority {
-            message.head.adopt_pseudo(base, Pseudo::Authority, authority);
+            message
+                .head
+                .adopt_pseudo(base, Pseudo::Authority, authority);
         }
         message.head.set_pseudo(Pseudo::Scheme, b"http");
         message.content_length = match head.framing {
@@ -286,8 +315,16 @@ impl Http1Server {
                 }
                 Event::Data(span) => {
                     self.received += u64::from(span.len);
-                    if self.options.request_body.is_some_and(|most| self.received > most) {
-                        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the request's body is over the limit").into());
+                    if self
+                        .options
+                        .request_body
+                        .is_some_and(|most| self.received > most)
+                    {
+                        return Err(io::Error::new(
+                            io::ErrorKind::FileTooLarge,
+                            "the request's body is over the limit",
+                        )
+                        .into());
                     }
                     self.data = span;
                     self.consumed = consumed;
@@ -301,8 +338,13 @@ impl Http1Server {
                 Event::End => {
                     self.read.consume(consumed);
                     self.request.ended = true;
-                    let trailers = message.trailers.presence() == super::head::Presence::Here && !message.trailers.has_no_fields();
-                    return Ok(Some(if trailers { PeerEvent::Trailers } else { PeerEvent::End }));
+                    let trailers = message.trailers.presence() == super::head::Presence::Here
+                        && !message.trailers.has_no_fields();
+                    return Ok(Some(if trailers {
+                        PeerEvent::Trailers
+                    } else {
+                        PeerEvent::End
+                    }));
                 }
                 // The decoder gives a head only after the end.
                 Event::Head(_) | Event::Interim(_) => return Ok(None),
@@ -312,7 +354,11 @@ impl Http1Server {
 }
 
 impl Peer for Http1Server {
-    fn poll_event(&mut self, cx: &mut Context<'_>, message: &mut Message) -> Poll<Result<PeerEvent, PeerError>> {
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Poll<Result<PeerEvent, PeerError>> {
         loop {
             if let Some(event) = self.next_event(message)? {
                 return Poll::Ready(Ok(event));
@@ -327,7 +373,11 @@ impl Peer for Http1Server {
                 self.read.grow(LARGEST_READ);
             }
             let most = (self.options.limits.head as usize).max(LARGEST_READ);
-            if ready!(self.read.poll_fill(cx, &mut self.io, &self.worker.buffers, most))? == 0 {
+            if ready!(
+                self.read
+                    .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
+            )? == 0
+            {
                 self.eof = true;
             }
         }
@@ -341,20 +391,36 @@ impl Peer for Http1Server {
         // Requests sent ahead are read up to this and then left to the kernel; so is the news of the client's end.
         const READ_AHEAD: usize = 4 << 10;
         while !self.eof && self.read.has_room(READ_AHEAD) {
-            match ready!(self.read.poll_fill(cx, &mut self.io, &self.worker.buffers, READ_AHEAD)) {
+            match ready!(
+                self.read
+                    .poll_fill(cx, &mut self.io, &self.worker.buffers, READ_AHEAD)
+            ) {
                 Ok(0) | Err(_) => self.eof = true,
                 Ok(_) => {}
             }
         }
-        if self.eof { Poll::Ready(()) } else { Poll::Pending }
+        if self.eof {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
-        send_data(&mut self.body, &mut self.write, cx, &mut self.io, &self.worker, data)
+        send_data(
+            &mut self.body,
+            &mut self.write,
+            cx,
+            &mut self.io,
+            &self.worker,
+            data,
+        )
     }
 
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
-        let Some(body) = &mut self.body else { return Ok(()) };
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
         let tail = self.write.tail(&self.worker.buffers);
         body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
         Ok(())

@@ -84,7 +84,12 @@ pub(super) struct Wishes {
 }
 
 impl FilteredIo {
-    pub(crate) fn new(io: Io, worker: Rc<Worker>, info: Rc<ConnectionInfo>, places: Rc<[NetworkPlace]>) -> Self {
+    pub(crate) fn new(
+        io: Io,
+        worker: Rc<Worker>,
+        info: Rc<ConnectionInfo>,
+        places: Rc<[NetworkPlace]>,
+    ) -> Self {
         Self {
             io,
             filters: Vec::new(),
@@ -112,7 +117,11 @@ impl FilteredIo {
         Poll::Ready(Ok(()))
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_input(cx))?;
         let [input, _] = &mut self.core.sides;
         let Some(mut chunk) = input.out.pop() else {
@@ -156,18 +165,32 @@ impl FilteredIo {
         }
     }
 
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.deliver_mail(cx);
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
         }
         let [_, output] = &self.core.sides;
-        let waiting: usize = output.out.len() + output.holds.iter().map(|hold| hold.bytes.len()).sum::<usize>();
+        let waiting: usize = output.out.len()
+            + output
+                .holds
+                .iter()
+                .map(|hold| hold.bytes.len())
+                .sum::<usize>();
         if waiting >= WATERMARK {
             return self.register(cx);
         }
         let first = self.filters.len();
-        self.pass(Direction::Response, first, Bytes::copy_from_slice(bytes), false);
+        self.pass(
+            Direction::Response,
+            first,
+            Bytes::copy_from_slice(bytes),
+            false,
+        );
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
         }
@@ -226,7 +249,9 @@ impl FilteredIo {
     }
 
     fn is_begun(&self) -> bool {
-        self.begun && self.asked >= self.filters.len() && !self.filters.iter().any(|slot| slot.holds_connection)
+        self.begun
+            && self.asked >= self.filters.len()
+            && !self.filters.iter().any(|slot| slot.holds_connection)
     }
 
     /// Makes the filters and asks them whether the connection may begin.
@@ -259,8 +284,11 @@ impl FilteredIo {
         {
             let index = self.asked;
             self.asked += 1;
-            let verdict = self.call(index, |filter, connection| filter.on_new_connection(connection));
-            let resumed = self.core.wishes.continues == [true, false] || self.core.wishes.continues == [true, true];
+            let verdict = self.call(index, |filter, connection| {
+                filter.on_new_connection(connection)
+            });
+            let resumed = self.core.wishes.continues == [true, false]
+                || self.core.wishes.continues == [true, true];
             if verdict == Some(NetworkVerdict::StopIteration) && !resumed {
                 if let Some(slot) = self.filters.get_mut(index) {
                     slot.holds_connection = true;
@@ -271,11 +299,15 @@ impl FilteredIo {
     }
 
     fn deliver_mail(&mut self, cx: &Context<'_>) {
-        let Some((slot, _)) = self.core.slot else { return };
+        let Some((slot, _)) = self.core.slot else {
+            return;
+        };
         self.core.worker.mailboxes.set_waker(slot, cx.waker());
         while let Some((filter, event)) = self.core.worker.mailboxes.take(slot) {
             let filter = filter as usize;
-            self.call(filter, |filter, connection| filter.on_event(connection, event));
+            self.call(filter, |filter, connection| {
+                filter.on_event(connection, event)
+            });
             self.settle(filter);
         }
     }
@@ -311,14 +343,25 @@ impl FilteredIo {
                 Direction::Request => filter.on_data(connection, end_here),
                 Direction::Response => filter.on_write(connection, end_here),
             });
-            let resumed = self.core.wishes.continues.get(direction as usize).copied().unwrap_or_default();
+            let resumed = self
+                .core
+                .wishes
+                .continues
+                .get(direction as usize)
+                .copied()
+                .unwrap_or_default();
             let stop = verdict == Some(NetworkVerdict::StopIteration) && !resumed;
             let hold = self.core.hold(direction, index);
             hold.stopped = stop;
             if !stop {
                 frame = std::mem::take(&mut hold.bytes);
                 end = std::mem::take(&mut hold.end);
-                for (to, bytes, ends) in self.core.wishes.injected.extract_if(.., |(to, ..)| *to == direction) {
+                for (to, bytes, ends) in self
+                    .core
+                    .wishes
+                    .injected
+                    .extract_if(.., |(to, ..)| *to == direction)
+                {
                     debug_assert_eq!(to, direction);
                     frame.push(bytes);
                     end |= ends;
@@ -343,7 +386,10 @@ impl FilteredIo {
             self.resume(Direction::Request, index);
             self.resume(Direction::Response, index);
         }
-        for (direction, continues) in [Direction::Request, Direction::Response].into_iter().zip(wishes.continues) {
+        for (direction, continues) in [Direction::Request, Direction::Response]
+            .into_iter()
+            .zip(wishes.continues)
+        {
             if continues {
                 self.resume(direction, index);
             }
@@ -439,7 +485,9 @@ impl ConnectionCore {
     }
 
     pub(super) fn address(&mut self, filter: usize) -> Address {
-        let (slot, generation) = *self.slot.get_or_insert_with(|| self.worker.mailboxes.claim());
+        let (slot, generation) = *self
+            .slot
+            .get_or_insert_with(|| self.worker.mailboxes.claim());
         Address {
             slot,
             generation,
@@ -449,7 +497,9 @@ impl ConnectionCore {
 
     /// Counts a failure; under the policy `closed` the connection ends.
     fn failed(&mut self, index: usize, error: &FilterError) {
-        let Some(place) = self.places.get(index) else { return };
+        let Some(place) = self.places.get(index) else {
+            return;
+        };
         tracing::warn!(filter = &*place.name, %error, "a network filter failed");
         self.worker.count_filter_failure();
         if place.policy == FailurePolicy::Closed {

@@ -9,8 +9,8 @@ use transom_api::headers::BodyHost;
 use transom_api::host::{AsyncHost, ConnectionFlowHost, ConnectionHost, InfoHost, RecordHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall, HttpCall, Level,
-    MetadataValue, Resumer, SharedData, TimerId,
+    Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall,
+    HttpCall, Level, MetadataValue, Resumer, SharedData, TimerId,
 };
 
 use super::chain::ConnectionCore;
@@ -51,18 +51,36 @@ impl Drop for ConnectionContext<'_> {
 
 impl BodyHost for ConnectionContext<'_> {
     fn body_chunk(&self, direction: Direction, index: usize) -> Option<Cow<'_, [u8]>> {
-        let hold = self.core.sides.get(direction as usize)?.holds.get(self.filter)?;
+        let hold = self
+            .core
+            .sides
+            .get(direction as usize)?
+            .holds
+            .get(self.filter)?;
         hold.bytes.chunk(index).map(Cow::Borrowed)
     }
 
     fn body_len(&self, direction: Direction) -> usize {
         let side = self.core.sides.get(direction as usize);
-        side.and_then(|side| side.holds.get(self.filter)).map_or(0, |hold| hold.bytes.len())
+        side.and_then(|side| side.holds.get(self.filter))
+            .map_or(0, |hold| hold.bytes.len())
     }
 
-    fn splice_body(&mut self, direction: Direction, range: Range<usize>, insert: &[u8]) -> Result<(), BodyError> {
-        let hold = self.core.side(direction).holds.get_mut(self.filter).ok_or(BodyError::Absent)?;
-        hold.bytes.splice(range, insert).ok_or(BodyError::OutOfRange)
+    fn splice_body(
+        &mut self,
+        direction: Direction,
+        range: Range<usize>,
+        insert: &[u8],
+    ) -> Result<(), BodyError> {
+        let hold = self
+            .core
+            .side(direction)
+            .holds
+            .get_mut(self.filter)
+            .ok_or(BodyError::Absent)?;
+        hold.bytes
+            .splice(range, insert)
+            .ok_or(BodyError::OutOfRange)
     }
 }
 
@@ -74,7 +92,10 @@ impl ConnectionFlowHost for ConnectionContext<'_> {
     }
 
     fn inject_bytes(&mut self, direction: Direction, bytes: &[u8], end: bool) {
-        self.core.wishes.injected.push((direction, Bytes::copy_from_slice(bytes), end));
+        self.core
+            .wishes
+            .injected
+            .push((direction, Bytes::copy_from_slice(bytes), end));
     }
 
     fn close(&mut self) {
@@ -144,7 +165,8 @@ impl InfoHost for ConnectionContext<'_> {
 
     fn connection_state(&mut self) -> &mut FilterState {
         let info = &self.core.info;
-        self.connection_state.get_or_insert_with(|| info.state.take())
+        self.connection_state
+            .get_or_insert_with(|| info.state.take())
     }
 }
 
@@ -154,7 +176,11 @@ impl RecordHost for ConnectionContext<'_> {
     }
 
     fn log(&self, level: Level, message: &str) {
-        let name = self.core.places.get(self.filter).map_or("", |place| &*place.name);
+        let name = self
+            .core
+            .places
+            .get(self.filter)
+            .map_or("", |place| &*place.name);
         crate::log::extension(level, name, message);
     }
 

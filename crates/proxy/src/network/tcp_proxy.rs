@@ -28,7 +28,12 @@ pub(crate) struct TcpProxyListener {
 }
 
 /// Serves a connection until both directions have ended, or it idles too long.
-pub(crate) async fn serve(mut client: Io, worker: Rc<Worker>, listener: Rc<TcpProxyListener>, slot: ConnectionSlot) {
+pub(crate) async fn serve(
+    mut client: Io,
+    worker: Rc<Worker>,
+    listener: Rc<TcpProxyListener>,
+    slot: ConnectionSlot,
+) {
     let mut from_client = ReadBuffer::default();
     let Some(mut host) = connect_host(&worker, &listener).await else {
         worker.shard.add(listener.unavailable.0, 1);
@@ -41,19 +46,29 @@ pub(crate) async fn serve(mut client: Io, worker: Rc<Worker>, listener: Rc<TcpPr
     let mut active = worker.now();
     let relayed = std::future::poll_fn(|cx| {
         slot.watch(cx.waker());
-        let moved_up = up.poll(cx, &mut client, &mut from_client, &mut host, &worker.buffers);
+        let moved_up = up.poll(
+            cx,
+            &mut client,
+            &mut from_client,
+            &mut host,
+            &worker.buffers,
+        );
         let moved_down = down.poll(cx, &mut host, &mut from_host, &mut client, &worker.buffers);
         if std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved) {
             active = worker.now();
         }
         match (moved_up, moved_down) {
-            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
+                return Poll::Ready(Err(error));
+            }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
             _ => {}
         }
         loop {
             let deadline = limit(listener.idle_timeout).and_then(|idle| active.checked_add(idle));
-            let Some(deadline) = deadline else { return Poll::Pending };
+            let Some(deadline) = deadline else {
+                return Poll::Pending;
+            };
             let now = ready!(timer.poll(cx, deadline));
             if is_over(now, active, listener.idle_timeout) {
                 return Poll::Ready(Ok(()));
@@ -77,7 +92,11 @@ async fn connect_host(worker: &Worker, listener: &TcpProxyListener) -> Option<Io
         let host = cluster.pick()?;
         match connect(&host).await {
             Ok(io) => return Some(io),
-            Err(error) => tracing::debug!(host = host.host.text, ?error, "a host could not be connected"),
+            Err(error) => tracing::debug!(
+                host = host.host.text,
+                ?error,
+                "a host could not be connected"
+            ),
         }
     }
     None

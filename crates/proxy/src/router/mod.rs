@@ -84,8 +84,12 @@ impl RouteTable {
             }
             table.virtual_hosts.push(virtual_host);
         }
-        table.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        table.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        table
+            .suffixes
+            .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        table
+            .prefixes
+            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         table
     }
 
@@ -94,7 +98,9 @@ impl RouteTable {
         let virtual_host = self.find_virtual_host(authority)?;
         let path = crate::stream::split_query(path).0;
         let routes = &self.virtual_hosts.get(virtual_host as usize)?.routes;
-        let route = routes.iter().position(|route| matches(&route.matcher, path))?;
+        let route = routes
+            .iter()
+            .position(|route| matches(&route.matcher, path))?;
         Some(RouteIndex {
             virtual_host,
             route: route as u32,
@@ -109,14 +115,17 @@ impl RouteTable {
     /// What the most specific place says of a filter: the route, then its virtual host.
     pub(crate) fn override_of(&self, index: RouteIndex, filter: &str) -> Option<&FilterOverride> {
         let (virtual_host, route) = self.route(index)?;
-        route.filters.get(filter).or_else(|| virtual_host.filters.get(filter))
+        route
+            .filters
+            .get(filter)
+            .or_else(|| virtual_host.filters.get(filter))
     }
 
     /// Whether any place of the table says something of filters at all.
     pub(crate) fn has_overrides(&self) -> bool {
-        self.virtual_hosts
-            .iter()
-            .any(|host| !host.filters.is_empty() || host.routes.iter().any(|route| !route.filters.is_empty()))
+        self.virtual_hosts.iter().any(|host| {
+            !host.filters.is_empty() || host.routes.iter().any(|route| !route.filters.is_empty())
+        })
     }
 
     /// The virtual host of an authority: exact with port, exact without, longest suffix, longest prefix, any.
@@ -131,11 +140,17 @@ impl RouteTable {
             .or_else(|| self.exact.get(host))
             .copied()
             .or_else(|| {
-                let found = self.suffixes.iter().find(|(suffix, _)| ends(&authority, suffix) || ends(host, suffix));
+                let found = self
+                    .suffixes
+                    .iter()
+                    .find(|(suffix, _)| ends(&authority, suffix) || ends(host, suffix));
                 found.map(|(_, index)| *index)
             })
             .or_else(|| {
-                let found = self.prefixes.iter().find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
+                let found = self
+                    .prefixes
+                    .iter()
+                    .find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
                 found.map(|(_, index)| *index)
             })
             .or(self.any)
@@ -150,9 +165,15 @@ fn ends(host: &str, suffix: &str) -> bool {
 /// The host of an authority; brackets of an IPv6 address stay.
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+        Some((host, port))
+            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
             // In `[::1]` the last colon stands inside the brackets.
-            if host.starts_with('[') && !host.ends_with(']') { authority } else { host }
+            if host.starts_with('[') && !host.ends_with(']') {
+                authority
+            } else {
+                host
+            }
         }
         _ => authority,
     }
@@ -198,7 +219,10 @@ mod tests {
                     .collect(),
                 filters: FilterOverrides::new(),
             };
-            (host, domains.iter().map(|domain| (*domain).to_owned()).collect())
+            (
+                host,
+                domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            )
         });
         RouteTable::new("t".to_owned(), hosts.collect())
     }
@@ -242,7 +266,15 @@ mod tests {
 
     #[test]
     fn the_first_matching_route_wins_and_the_query_does_not_count() {
-        let table = table(&[("any", &["*"], &[RouteMatch::Path("/a".to_owned()), prefix("/b"), prefix("/a")])]);
+        let table = table(&[(
+            "any",
+            &["*"],
+            &[
+                RouteMatch::Path("/a".to_owned()),
+                prefix("/b"),
+                prefix("/a"),
+            ],
+        )]);
         let route = |path: &str| table.find(b"h", path.as_bytes()).map(|index| index.route);
         assert_eq!(route("/a"), Some(0));
         assert_eq!(route("/a?x=/b"), Some(0));

@@ -57,7 +57,8 @@ impl Chain {
     ) -> Self {
         let mut request_order: Vec<u16> = (0..places.len() as u16).collect();
         // Stable: within a phase the order of the configuration holds.
-        request_order.sort_by_key(|filter| places.get(usize::from(*filter)).map(|place| place.phase));
+        request_order
+            .sort_by_key(|filter| places.get(usize::from(*filter)).map(|place| place.phase));
         let mut response_order: Vec<u16> = if reverse_responses {
             // A response goes back the way that its request came.
             request_order.clone()
@@ -68,7 +69,12 @@ impl Chain {
             response_order.reverse();
         }
         let end_of = |phase: Phase| places.iter().filter(|place| place.phase <= phase).count();
-        let bounds = [Phase::BeforeRoute, Phase::AfterRoute, Phase::AfterChooseHost].map(end_of);
+        let bounds = [
+            Phase::BeforeRoute,
+            Phase::AfterRoute,
+            Phase::AfterChooseHost,
+        ]
+        .map(end_of);
         Self {
             request_position: invert(&request_order),
             response_position: invert(&response_order),
@@ -99,7 +105,9 @@ impl Chain {
             Direction::Request => &self.request_position,
             Direction::Response => &self.response_position,
         };
-        positions.get(filter).map_or(usize::MAX, |position| usize::from(*position))
+        positions
+            .get(filter)
+            .map_or(usize::MAX, |position| usize::from(*position))
     }
 
     /// Where the request phase ends in the request order.
@@ -172,7 +180,11 @@ impl Place {
 }
 
 impl Generation {
-    pub(crate) fn new(id: u64, config: Arc<dyn StreamFilterConfig>, worker: Rc<dyn StreamFilterWorker>) -> Self {
+    pub(crate) fn new(
+        id: u64,
+        config: Arc<dyn StreamFilterConfig>,
+        worker: Rc<dyn StreamFilterWorker>,
+    ) -> Self {
         Self {
             id,
             share: Cell::new(100),
@@ -190,7 +202,10 @@ impl Generation {
         self.worker.borrow().clone()
     }
 
-    pub(crate) fn set_worker(&self, worker: Option<Rc<dyn StreamFilterWorker>>) -> Option<Rc<dyn StreamFilterWorker>> {
+    pub(crate) fn set_worker(
+        &self,
+        worker: Option<Rc<dyn StreamFilterWorker>>,
+    ) -> Option<Rc<dyn StreamFilterWorker>> {
         self.worker.replace(worker)
     }
 

@@ -12,8 +12,9 @@ use transom_api::headers::{BodyHost, HeaderEntry, HeaderHost};
 use transom_api::host::{AsyncHost, FlowHost, InfoHost, RecordHost, StreamHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall, HeaderError,
-    HeaderMap, HttpCall, Level, LocalReply, MetadataValue, Phase, Released, Resumer, SharedData, TimerId, Wants,
+    Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall,
+    HeaderError, HeaderMap, HttpCall, Level, LocalReply, MetadataValue, Phase, Released, Resumer,
+    SharedData, TimerId, Wants,
 };
 
 use super::actions::Injected;
@@ -137,7 +138,11 @@ impl Context<'_> {
         };
         let position = self.core.chain.position_of(direction, self.filter);
         let message = self.core.message_mut(direction);
-        let shows_end = message.side.holds.get(position).is_some_and(|hold| hold.end.is_some());
+        let shows_end = message
+            .side
+            .holds
+            .get(position)
+            .is_some_and(|hold| hold.end.is_some());
         if shows_end && message.trailers.presence() == Presence::Absent {
             message.trailers.set_presence(Presence::Here);
         }
@@ -161,7 +166,12 @@ impl BodyHost for Context<'_> {
             .map_or(0, |hold| hold.body.len())
     }
 
-    fn splice_body(&mut self, direction: Direction, range: Range<usize>, insert: &[u8]) -> Result<(), BodyError> {
+    fn splice_body(
+        &mut self,
+        direction: Direction,
+        range: Range<usize>,
+        insert: &[u8],
+    ) -> Result<(), BodyError> {
         if range.len() != insert.len() && self.length_is_fixed(direction) {
             self.refuse_length_change();
             return Err(BodyError::LengthAnnounced);
@@ -189,7 +199,10 @@ impl FlowHost for Context<'_> {
         }
         self.core.actions.any = true;
         // The first reply of a callback counts.
-        self.core.actions.local_reply.get_or_insert_with(|| Box::new(reply));
+        self.core
+            .actions
+            .local_reply
+            .get_or_insert_with(|| Box::new(reply));
         Ok(())
     }
 
@@ -214,7 +227,10 @@ impl FlowHost for Context<'_> {
             self.core.actions.any = true;
             self.core.actions.rematch_route = true;
         } else {
-            self.log(Level::Warn, "rematch_route does nothing outside of the phase after_route");
+            self.log(
+                Level::Warn,
+                "rematch_route does nothing outside of the phase after_route",
+            );
         }
         Ok(())
     }
@@ -227,7 +243,10 @@ impl FlowHost for Context<'_> {
             self.core.actions.any = true;
             self.core.actions.rechoose_host = true;
         } else {
-            self.log(Level::Warn, "rechoose_host does nothing outside of the phase after_choose_host");
+            self.log(
+                Level::Warn,
+                "rechoose_host does nothing outside of the phase after_choose_host",
+            );
         }
         Ok(())
     }
@@ -296,7 +315,12 @@ impl AsyncHost for Context<'_> {
     }
 
     fn http_call(&mut self, call: HttpCall) -> Result<CalloutId, CalloutError> {
-        let allowed = self.core.chain.places.get(self.filter).is_some_and(|place| place.clusters.contains(&call.cluster));
+        let allowed = self
+            .core
+            .chain
+            .places
+            .get(self.filter)
+            .is_some_and(|place| place.clusters.contains(&call.cluster));
         if !allowed {
             return Err(CalloutError::NotAllowed);
         }
@@ -305,7 +329,12 @@ impl AsyncHost for Context<'_> {
     }
 
     fn grpc_call(&mut self, call: GrpcCall) -> Result<CalloutId, CalloutError> {
-        let allowed = self.core.chain.places.get(self.filter).is_some_and(|place| place.clusters.contains(&call.cluster));
+        let allowed = self
+            .core
+            .chain
+            .places
+            .get(self.filter)
+            .is_some_and(|place| place.clusters.contains(&call.cluster));
         if !allowed {
             return Err(CalloutError::NotAllowed);
         }
@@ -329,7 +358,12 @@ impl InfoHost for Context<'_> {
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {
-        let space = self.core.info.metadata.entry(namespace.to_owned()).or_default();
+        let space = self
+            .core
+            .info
+            .metadata
+            .entry(namespace.to_owned())
+            .or_default();
         space.insert(key.to_owned(), value);
     }
 
@@ -339,7 +373,8 @@ impl InfoHost for Context<'_> {
 
     fn connection_state(&mut self) -> &mut FilterState {
         let connection = &self.core.connection;
-        self.connection_state.get_or_insert_with(|| connection.state.take())
+        self.connection_state
+            .get_or_insert_with(|| connection.state.take())
     }
 }
 
@@ -349,7 +384,12 @@ impl RecordHost for Context<'_> {
     }
 
     fn log(&self, level: Level, message: &str) {
-        let name = self.core.chain.places.get(self.filter).map_or("", |place| &*place.name);
+        let name = self
+            .core
+            .chain
+            .places
+            .get(self.filter)
+            .map_or("", |place| &*place.name);
         crate::log::extension(level, name, message);
     }
 

@@ -107,7 +107,9 @@ impl<'a> Attributes<'a> {
                 .map(Attribute::Time),
             attribute::REQUEST_DURATION => {
                 let end = self.info.end.unwrap_or_else(Instant::now);
-                Some(Attribute::Duration(end.saturating_duration_since(self.info.start)))
+                Some(Attribute::Duration(
+                    end.saturating_duration_since(self.info.start),
+                ))
             }
             attribute::REQUEST_SIZE => Some(count(self.info.request_bytes)),
             attribute::RESPONSE_SIZE => Some(count(self.info.response_bytes)),
@@ -118,9 +120,19 @@ impl<'a> Attributes<'a> {
             attribute::RESPONSE_CODE_DETAILS if !self.info.details.is_empty() => {
                 Some(borrowed(self.info.details.as_bytes()))
             }
-            attribute::RESPONSE_FLAGS => Some(Attribute::Bytes(Cow::Owned(self.info.flags.to_string().into_bytes()))),
-            attribute::UPSTREAM_ADDRESS => self.info.upstream.as_ref().map(|address| borrowed(address.as_bytes())),
-            attribute::CLUSTER_NAME => self.info.cluster.as_ref().map(|name| borrowed(name.as_bytes())),
+            attribute::RESPONSE_FLAGS => Some(Attribute::Bytes(Cow::Owned(
+                self.info.flags.to_string().into_bytes(),
+            ))),
+            attribute::UPSTREAM_ADDRESS => self
+                .info
+                .upstream
+                .as_ref()
+                .map(|address| borrowed(address.as_bytes())),
+            attribute::CLUSTER_NAME => self
+                .info
+                .cluster
+                .as_ref()
+                .map(|name| borrowed(name.as_bytes())),
             attribute::ROUTE_NAME => self.route_name.map(|name| borrowed(name.as_bytes())),
             attribute::VIRTUAL_HOST_NAME => self.virtual_host.map(|name| borrowed(name.as_bytes())),
             _ => None,
@@ -129,18 +141,26 @@ impl<'a> Attributes<'a> {
 }
 
 /// The attributes that a connection has before it has streams.
-pub(crate) fn connection_attribute<'a>(connection: &'a ConnectionInfo, name: &str) -> Option<Attribute<'a>> {
+pub(crate) fn connection_attribute<'a>(
+    connection: &'a ConnectionInfo,
+    name: &str,
+) -> Option<Attribute<'a>> {
     let address = |address: Option<SocketAddr>| {
         address.map(|address| Attribute::Bytes(Cow::Owned(address.to_string().into_bytes())))
     };
-    let port = |address: Option<SocketAddr>| address.map(|address| Attribute::Int(address.port().into()));
+    let port =
+        |address: Option<SocketAddr>| address.map(|address| Attribute::Int(address.port().into()));
     match name {
         attribute::SOURCE_ADDRESS => address(connection.source),
         attribute::SOURCE_PORT => port(connection.source),
         attribute::DESTINATION_ADDRESS => address(connection.destination),
         attribute::DESTINATION_PORT => port(connection.destination),
-        attribute::CONNECTION_ID => Some(Attribute::Int(i64::try_from(connection.id).unwrap_or(i64::MAX))),
-        attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(connection.listener.as_bytes()))),
+        attribute::CONNECTION_ID => Some(Attribute::Int(
+            i64::try_from(connection.id).unwrap_or(i64::MAX),
+        )),
+        attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(
+            connection.listener.as_bytes(),
+        ))),
         _ => None,
     }
 }
@@ -148,7 +168,10 @@ pub(crate) fn connection_attribute<'a>(connection: &'a ConnectionInfo, name: &st
 /// A path's part before its first question mark, and what stands behind it.
 pub(crate) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().position(|byte| *byte == b'?') {
-        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        Some(at) => (
+            path.get(..at).unwrap_or_default(),
+            path.get(at + 1..).unwrap_or_default(),
+        ),
         None => (path, &[]),
     }
 }

@@ -29,8 +29,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Direction, Event, FailurePolicy, FilterError, Phase, Record, ResetReason, Stream as FilterContext, StreamFilter,
-    StreamInstance, Wants,
+    Direction, Event, FailurePolicy, FilterError, Phase, Record, ResetReason,
+    Stream as FilterContext, StreamFilter, StreamInstance, Wants,
 };
 
 use self::actions::Actions;
@@ -119,7 +119,11 @@ enum Flow {
 
 impl Stream {
     /// A stream that [`Stream::begin`] makes ready. Streams are used again: their memory stays.
-    pub(crate) fn new(worker: Rc<Worker>, connection: Rc<ConnectionInfo>, listener: Rc<HttpListener>) -> Self {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        connection: Rc<ConnectionInfo>,
+        listener: Rc<HttpListener>,
+    ) -> Self {
         Self {
             slots: Vec::new(),
             core: Core {
@@ -143,7 +147,12 @@ impl Stream {
     }
 
     /// Makes the stream new, for a request of this connection. It takes the listener's current chain and routes.
-    pub(crate) fn reset(&mut self, connection: &Rc<ConnectionInfo>, listener: &Rc<HttpListener>, start: Instant) {
+    pub(crate) fn reset(
+        &mut self,
+        connection: &Rc<ConnectionInfo>,
+        listener: &Rc<HttpListener>,
+        start: Instant,
+    ) {
         let core = &mut self.core;
         core.info.reset(start);
         for message in [&mut core.request, &mut core.response] {
@@ -252,7 +261,12 @@ impl Stream {
     /// Whether data of this direction may go by the chain: the head has left, nothing waits, and no filter looks.
     pub(crate) fn is_open(&self, direction: Direction) -> bool {
         let side = &self.core.message(direction).side;
-        side.released && !side.data_filters && side.cut_at.is_none() && !side.aborted && side.out.is_empty() && side.out_end.is_none()
+        side.released
+            && !side.data_filters
+            && side.cut_at.is_none()
+            && !side.aborted
+            && side.out.is_empty()
+            && side.out_end.is_none()
     }
 
     /// Whether more input of this direction is welcome. No, while what waits in the chain is over the watermark and
@@ -336,7 +350,9 @@ impl Stream {
         self.core.host = None;
         for slot in self.slots.drain(..) {
             if let Some(generation) = &slot.generation {
-                generation.streams.set(generation.streams.get().saturating_sub(1));
+                generation
+                    .streams
+                    .set(generation.streams.get().saturating_sub(1));
             }
             // A filter that panics while it is dropped must not take the worker along.
             if catch_unwind(AssertUnwindSafe(|| drop(slot))).is_err() {
@@ -372,7 +388,9 @@ impl Stream {
         let chain = Rc::clone(&self.core.chain);
         let mut failed = None;
         for (filter, place) in chain.places.iter().enumerate() {
-            let Some(generation) = place.pick() else { continue };
+            let Some(generation) = place.pick() else {
+                continue;
+            };
             let mut slot = Slot {
                 instance: StreamInstance::Skip,
                 generation: None,
@@ -386,7 +404,9 @@ impl Stream {
                     catch_unwind(AssertUnwindSafe(|| worker.stream(&mut context)))
                         .unwrap_or_else(|panic| Err(panicked(&*panic)))
                 }
-                None => Err(FilterError::unavailable("the worker's part is being rebuilt")),
+                None => Err(FilterError::unavailable(
+                    "the worker's part is being rebuilt",
+                )),
             };
             generation.streams.set(generation.streams.get() + 1);
             match made {
@@ -459,14 +479,18 @@ impl Stream {
         self.slots.get(filter).is_some_and(|slot| {
             !slot.failed
                 && !matches!(slot.instance, StreamInstance::Skip)
-                && slot.generation.as_ref().is_some_and(|generation| generation.wants.contains(callback))
+                && slot
+                    .generation
+                    .as_ref()
+                    .is_some_and(|generation| generation.wants.contains(callback))
         })
     }
 
     /// Whether a filter is to be called for `callback` now, by its wants, by the route and by what was skipped.
     fn is_called(&self, direction: Direction, filter: usize, callback: Wants) -> bool {
         self.wants(filter, callback)
-            && !(direction == Direction::Request && self.slots.get(filter).is_some_and(|slot| slot.skipped))
+            && !(direction == Direction::Request
+                && self.slots.get(filter).is_some_and(|slot| slot.skipped))
             && !self.core.is_disabled(filter)
     }
 
@@ -494,7 +518,9 @@ impl Stream {
 
     fn tell_all(&mut self, event: impl Fn() -> Event) {
         for filter in 0..self.slots.len() {
-            if self.call(filter, |filter, context| filter.on_event(context, event())).is_some()
+            if self
+                .call(filter, |filter, context| filter.on_event(context, event()))
+                .is_some()
                 || self.core.actions.any
             {
                 self.settle(filter);
@@ -520,7 +546,9 @@ impl Stream {
 impl Core {
     /// The filter's address in the worker's mailboxes.
     fn address(&mut self, filter: usize) -> Address {
-        let (slot, generation) = *self.slot.get_or_insert_with(|| self.worker.mailboxes.claim());
+        let (slot, generation) = *self
+            .slot
+            .get_or_insert_with(|| self.worker.mailboxes.claim());
         Address {
             slot,
             generation,
@@ -567,7 +595,11 @@ impl Core {
 
     /// The route that the request's headers ask for now.
     fn look_up_route(&self) -> Option<RouteIndex> {
-        let authority = self.request.head.pseudo(Pseudo::Authority).unwrap_or_default();
+        let authority = self
+            .request
+            .head
+            .pseudo(Pseudo::Authority)
+            .unwrap_or_default();
         let path = self.request.head.pseudo(Pseudo::Path).unwrap_or_default();
         self.table.find(authority, path)
     }
@@ -596,11 +628,12 @@ impl Core {
 
     fn is_disabled(&self, filter: usize) -> bool {
         self.table.has_overrides()
-            && self
-                .chain
-                .places
-                .get(filter)
-                .is_some_and(|place| matches!(self.override_of(&place.name), Some(FilterOverride::Disabled)))
+            && self.chain.places.get(filter).is_some_and(|place| {
+                matches!(
+                    self.override_of(&place.name),
+                    Some(FilterOverride::Disabled)
+                )
+            })
     }
 
     /// Chooses a host of the route's cluster.

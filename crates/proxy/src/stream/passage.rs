@@ -61,7 +61,9 @@ impl Stream {
                     side.at = at + 1;
                 }
                 HeadersVerdict::StopIteration if !resumed => side.stop = Some(HeadStop::Iteration),
-                HeadersVerdict::StopAllIterationAndBuffer if !resumed => side.stop = Some(HeadStop::AllAndBuffer),
+                HeadersVerdict::StopAllIterationAndBuffer if !resumed => {
+                    side.stop = Some(HeadStop::AllAndBuffer)
+                }
                 HeadersVerdict::StopAllIterationAndWatermark if !resumed => {
                     side.stop = Some(HeadStop::AllAndWatermark);
                 }
@@ -106,14 +108,26 @@ impl Stream {
     }
 
     /// Lets data go on from a position.
-    pub(super) fn pass_data(&mut self, direction: Direction, position: usize, bytes: Bytes, end: Option<End>) {
+    pub(super) fn pass_data(
+        &mut self,
+        direction: Direction,
+        position: usize,
+        bytes: Bytes,
+        end: Option<End>,
+    ) {
         let mut frame = BodyBuffer::default();
         frame.push(bytes);
         self.pass_frame(direction, position, frame, end);
     }
 
     /// Lets a frame go on from a position: until a filter stops it or it has left the chain.
-    fn pass_frame(&mut self, direction: Direction, mut position: usize, mut frame: BodyBuffer, mut end: Option<End>) {
+    fn pass_frame(
+        &mut self,
+        direction: Direction,
+        mut position: usize,
+        mut frame: BodyBuffer,
+        mut end: Option<End>,
+    ) {
         loop {
             if frame.is_empty() && end.is_none() {
                 return;
@@ -139,7 +153,13 @@ impl Stream {
                 return self.keep(direction, position, filter, &mut frame, end);
             }
             if !called {
-                let hold_waits = self.core.message(direction).side.holds.get(position).is_some_and(|hold| hold.stop.is_some());
+                let hold_waits = self
+                    .core
+                    .message(direction)
+                    .side
+                    .holds
+                    .get(position)
+                    .is_some_and(|hold| hold.stop.is_some());
                 if hold_waits {
                     return self.keep(direction, position, filter, &mut frame, end);
                 }
@@ -175,7 +195,11 @@ impl Stream {
             let verdict = match verdict.unwrap_or_default() {
                 DataVerdict::StopIterationNoBuffer => {
                     hold.body.clear();
-                    if resumed { DataVerdict::Continue } else { DataVerdict::StopIterationNoBuffer }
+                    if resumed {
+                        DataVerdict::Continue
+                    } else {
+                        DataVerdict::StopIterationNoBuffer
+                    }
                 }
                 _ if resumed => DataVerdict::Continue,
                 verdict => verdict,
@@ -196,7 +220,9 @@ impl Stream {
             frame = std::mem::take(&mut hold.body);
             end = hold.end.take();
             // Added trailers change how the message ends.
-            if end == Some(End::Plain) && self.core.message(direction).trailers.presence() == Presence::Here {
+            if end == Some(End::Plain)
+                && self.core.message(direction).trailers.presence() == Presence::Here
+            {
                 end = Some(End::Trailers);
             }
             self.let_head_go(direction, position);
@@ -224,7 +250,10 @@ impl Stream {
             }
             if position >= len && side.released {
                 side.out_end = Some(End::Trailers);
-                self.core.message_mut(direction).trailers.set_presence(Presence::Released);
+                self.core
+                    .message_mut(direction)
+                    .trailers
+                    .set_presence(Presence::Released);
                 return;
             }
             let Some(filter) = self.core.chain.filter_at(direction, position) else {
@@ -236,15 +265,31 @@ impl Stream {
             if self.whole_body_limit(direction, filter).is_some()
                 && self.is_called(direction, filter, body_of(direction))
                 && !(at_head && stops_all)
-                && self.core.message(direction).side.holds.get(position).is_some_and(|hold| {
-                    hold.stop == Some(DataStop::Buffer) && hold.end.is_none() && !hold.body.is_empty()
-                })
+                && self
+                    .core
+                    .message(direction)
+                    .side
+                    .holds
+                    .get(position)
+                    .is_some_and(|hold| {
+                        hold.stop == Some(DataStop::Buffer)
+                            && hold.end.is_none()
+                            && !hold.body.is_empty()
+                    })
             {
-                return self.pass_frame(direction, position, BodyBuffer::default(), Some(End::Trailers));
+                return self.pass_frame(
+                    direction,
+                    position,
+                    BodyBuffer::default(),
+                    Some(End::Trailers),
+                );
             }
             let called = self.is_called(direction, filter, trailers_of(direction));
             let side = &mut self.core.message_mut(direction).side;
-            let data_waits = side.holds.get(position).is_some_and(|hold| hold.stop.is_some());
+            let data_waits = side
+                .holds
+                .get(position)
+                .is_some_and(|hold| hold.stop.is_some());
             if at_head && (stops_all || !called) || data_waits && !called {
                 side.hold(position).end = Some(End::Trailers);
                 return;
@@ -287,7 +332,12 @@ impl Stream {
         }
         let unseen = side.at == position && side.stops_all();
         let head_waits = side.at == position && side.stop.is_some();
-        if !head_waits && side.holds.get(position).is_none_or(|hold| hold.stop.is_none()) {
+        if !head_waits
+            && side
+                .holds
+                .get(position)
+                .is_none_or(|hold| hold.stop.is_none())
+        {
             // It waits for nothing: a second continue, or one too many.
             return;
         }
@@ -308,13 +358,19 @@ impl Stream {
             return self.pass_frame(direction, position, frame, end);
         }
         let mut end = end;
-        if end == Some(End::Plain) && self.core.message(direction).trailers.presence() == Presence::Here {
+        if end == Some(End::Plain)
+            && self.core.message(direction).trailers.presence() == Presence::Here
+        {
             end = Some(End::Trailers);
         }
         self.append_injected(direction, &mut frame, &mut end);
         if end == Some(End::Trailers) {
             self.pass_frame(direction, position + 1, frame, None);
-            let from = if trailers_seen { position + 1 } else { position };
+            let from = if trailers_seen {
+                position + 1
+            } else {
+                position
+            };
             return self.pass_trailers(direction, from);
         }
         self.pass_frame(direction, position + 1, frame, end);
@@ -365,7 +421,11 @@ impl Stream {
         if actions.continue_response && !self.is_running(Direction::Response, filter) {
             self.resume(Direction::Response, filter);
         }
-        if self.core.over { Flow::Diverted } else { Flow::On }
+        if self.core.over {
+            Flow::Diverted
+        } else {
+            Flow::On
+        }
     }
 
     /// After a callback that has no verdict.
@@ -400,7 +460,10 @@ impl Stream {
         let position = self.core.chain.position_of(direction, filter);
         let side = &self.core.message(direction).side;
         !(side.at == position && side.stop.is_some()
-            || side.holds.get(position).is_some_and(|hold| hold.stop.is_some()))
+            || side
+                .holds
+                .get(position)
+                .is_some_and(|hold| hold.stop.is_some()))
     }
 
     fn skip_phase(&mut self, filter: usize) {
@@ -444,7 +507,14 @@ impl Stream {
     }
 
     /// Keeps a frame at a position whose filter is not called.
-    fn keep(&mut self, direction: Direction, position: usize, filter: usize, frame: &mut BodyBuffer, end: Option<End>) {
+    fn keep(
+        &mut self,
+        direction: Direction,
+        position: usize,
+        filter: usize,
+        frame: &mut BodyBuffer,
+        end: Option<End>,
+    ) {
         let limit = self.buffer_limit(filter);
         let side = &mut self.core.message_mut(direction).side;
         let limited = side.stop == Some(HeadStop::AllAndBuffer);
@@ -469,7 +539,12 @@ impl Stream {
         while !self.core.actions.injected.is_empty() {
             let injected = self.core.actions.injected.remove(0);
             let position = self.core.chain.position_of(injected.direction, filter) + 1;
-            self.pass_data(injected.direction, position, injected.bytes, injected.end.then_some(End::Plain));
+            self.pass_data(
+                injected.direction,
+                position,
+                injected.bytes,
+                injected.end.then_some(End::Plain),
+            );
         }
         if !has_wishes(&self.core.actions) {
             self.core.actions.any = false;
@@ -477,7 +552,12 @@ impl Stream {
     }
 
     /// Adds what a filter injected to the frame that goes on from it.
-    fn append_injected(&mut self, direction: Direction, frame: &mut BodyBuffer, end: &mut Option<End>) {
+    fn append_injected(
+        &mut self,
+        direction: Direction,
+        frame: &mut BodyBuffer,
+        end: &mut Option<End>,
+    ) {
         let injected = &mut self.core.actions.injected;
         for piece in injected.extract_if(.., |piece| piece.direction == direction) {
             frame.push(piece.bytes);

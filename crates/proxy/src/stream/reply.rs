@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use transom_api::{Direction, LocalReply};
 
+use super::side::End;
 use super::{Core, Message, Stream};
 use crate::http::head::{Head, Presence, Pseudo};
-use super::side::End;
 
 impl Stream {
     /// Answers the request here. The answer passes the response callbacks: of the whole chain, or, when it takes the
@@ -23,7 +23,9 @@ impl Stream {
         self.core.request.side.abort();
         let from = if self.core.response.side.begun {
             let at = self.core.response.side.at;
-            by.map_or(at, |filter| at.max(self.core.chain.position_of(Direction::Response, filter))) + 1
+            by.map_or(at, |filter| {
+                at.max(self.core.chain.position_of(Direction::Response, filter))
+            }) + 1
         } else {
             0
         };
@@ -69,7 +71,11 @@ impl Core {
         }
         for (name, value) in &headers {
             // A value that could split the answer is left out; a filter's other fields still go.
-            if let Err(error) = head.add(transom_api::HeaderMap::ResponseHeaders, name.as_bytes(), value) {
+            if let Err(error) = head.add(
+                transom_api::HeaderMap::ResponseHeaders,
+                name.as_bytes(),
+                value,
+            ) {
                 tracing::warn!(header = &**name, %error, "a local reply's header was left out");
             }
         }
@@ -85,7 +91,11 @@ impl Core {
             self.response.content_length = None;
             return Bytes::new();
         }
-        let status = if (200..=599).contains(&status) { status } else { 500 };
+        let status = if (200..=599).contains(&status) {
+            status
+        } else {
+            500
+        };
         head.set_pseudo(Pseudo::Status, status.to_string().as_bytes());
         if !body.is_empty() && head.get(b"content-type", 0).is_none() {
             head.push_own(b"content-type", b"text/plain");

@@ -85,13 +85,20 @@ impl Side {
     pub(crate) fn clear(&mut self) {
         let holds = std::mem::take(&mut self.holds);
         let out = std::mem::take(&mut self.out);
-        *self = Self { holds, out, ..Self::default() };
+        *self = Self {
+            holds,
+            out,
+            ..Self::default()
+        };
         self.holds.clear();
         self.out.clear();
     }
 
     pub(crate) fn stops_all(&self) -> bool {
-        matches!(self.stop, Some(HeadStop::AllAndBuffer | HeadStop::AllAndWatermark))
+        matches!(
+            self.stop,
+            Some(HeadStop::AllAndBuffer | HeadStop::AllAndWatermark)
+        )
     }
 
     /// The hold at a position.
@@ -112,7 +119,10 @@ impl Side {
     /// Whether a filter keeps data with a limit of its own, beyond the watermark.
     pub(crate) fn buffers(&self) -> bool {
         self.stop == Some(HeadStop::AllAndBuffer)
-            || self.holds.iter().any(|hold| hold.stop == Some(DataStop::Buffer))
+            || self
+                .holds
+                .iter()
+                .any(|hold| hold.stop == Some(DataStop::Buffer))
     }
 
     /// Ends this direction: what waits is dropped.

@@ -14,7 +14,9 @@ use transom_api::{BuildError, StreamFilterConfig, StreamFilterWorker, WorkerPart
 use super::{PartContext, Worker};
 use crate::cluster::WorkerCluster;
 use crate::control::generations::{Change, PlaceStatus};
-use crate::control::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
+use crate::control::snapshot::{
+    PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
+};
 use crate::http::HttpListener;
 use crate::listener::WorkerListener;
 use crate::network::tcp_proxy::TcpProxyListener;
@@ -42,11 +44,21 @@ impl Worker {
             let before = known.as_ref().map(|known| known.network());
             let network = self.build_network(listener, before.as_deref()).await?;
             let same_socket = known.is_some() && !listener.rebound;
-            let socket = if same_socket { None } else { Some(self.open_socket(listener)?) };
+            let socket = if same_socket {
+                None
+            } else {
+                Some(self.open_socket(listener)?)
+            };
             listeners.insert(name.clone(), BuiltListener { network, socket });
             tokio::task::yield_now().await;
         }
-        self.pending.borrow_mut().insert(snapshot.version, Built { snapshot, listeners });
+        self.pending.borrow_mut().insert(
+            snapshot.version,
+            Built {
+                snapshot,
+                listeners,
+            },
+        );
         Ok(())
     }
 
@@ -69,7 +81,9 @@ impl Worker {
             }
         }
         for (name, BuiltListener { network, socket }) in built.listeners {
-            let Some(prepared) = built.snapshot.listeners.get(&name) else { continue };
+            let Some(prepared) = built.snapshot.listeners.get(&name) else {
+                continue;
+            };
             match (socket, listeners.get(&name)) {
                 (None, Some(listener)) => old.push(Box::new(listener.replace(network))),
                 (None, None) => {}
@@ -78,7 +92,8 @@ impl Worker {
                     if let Some(known) = known {
                         known.drain();
                     }
-                    let listener = Rc::new(WorkerListener::new(&name, network, prepared.limits.clone()));
+                    let listener =
+                        Rc::new(WorkerListener::new(&name, network, prepared.limits.clone()));
                     tokio::task::spawn_local(Rc::clone(&listener).accept(Rc::clone(self), socket));
                     listeners.insert(name, listener);
                 }
@@ -146,7 +161,8 @@ impl Worker {
         for prepared in &listener.network_filters {
             let refused = |error: BuildError| self.refused(&prepared.name, &error);
             let context = PartContext::new(self, prepared.clusters.clone());
-            let worker = build_part(context, |view| prepared.config.on_worker(view)).map_err(refused)?;
+            let worker =
+                build_part(context, |view| prepared.config.on_worker(view)).map_err(refused)?;
             filters.push(NetworkPlace {
                 name: Rc::from(prepared.name.as_str()),
                 policy: prepared.policy,
@@ -163,7 +179,9 @@ impl Worker {
                 };
                 Terminal::Http(Rc::new(self.build_http(http, before).await?))
             }
-            PreparedTerminal::TcpProxy(proxy) => Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy))),
+            PreparedTerminal::TcpProxy(proxy) => {
+                Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy)))
+            }
         };
         Ok(Rc::new(Network {
             filters: filters.into(),
@@ -179,7 +197,11 @@ impl Worker {
         let mut places = Vec::with_capacity(http.uses.len());
         for prepared in &http.uses {
             let known = before.and_then(|before| {
-                before.chain.places.iter().find(|place| *place.name == *prepared.name)
+                before
+                    .chain
+                    .places
+                    .iter()
+                    .find(|place| *place.name == *prepared.name)
             });
             places.push(self.build_place(prepared, known)?);
             tokio::task::yield_now().await;
@@ -201,7 +223,11 @@ impl Worker {
     }
 
     /// The place of a use: the known one, with all its generations, when nothing of the use has changed.
-    fn build_place(self: &Rc<Self>, prepared: &PreparedUse<dyn StreamFilterConfig>, known: Option<&Rc<Place>>) -> Result<Rc<Place>, String> {
+    fn build_place(
+        self: &Rc<Self>,
+        prepared: &PreparedUse<dyn StreamFilterConfig>,
+        known: Option<&Rc<Place>>,
+    ) -> Result<Rc<Place>, String> {
         let known_generation = known.and_then(|place| {
             let generations = place.generations();
             generations
@@ -217,7 +243,11 @@ impl Worker {
         }
         let generation = match known_generation {
             Some(generation) => generation,
-            None => Rc::new(self.build_generation(prepared.generation, &prepared.name, &prepared.config)?),
+            None => Rc::new(self.build_generation(
+                prepared.generation,
+                &prepared.name,
+                &prepared.config,
+            )?),
         };
         Ok(Rc::new(Place::new(
             &prepared.name,
@@ -239,17 +269,36 @@ impl Worker {
     }
 
     fn refused(&self, name: &str, error: &BuildError) -> String {
-        format!("worker {}: the filter `{name}` could not be built: {error}", self.index)
+        format!(
+            "worker {}: the filter `{name}` could not be built: {error}",
+            self.index
+        )
     }
 
     /// Changes the generations of a place; answers how it stands then.
-    pub(super) async fn change_generations(self: &Rc<Self>, change: Change) -> Result<PlaceStatus, String> {
+    pub(super) async fn change_generations(
+        self: &Rc<Self>,
+        change: Change,
+    ) -> Result<PlaceStatus, String> {
         let listener = self.listeners.borrow().get(&change.listener).map(Rc::clone);
         let place = listener
             .and_then(|listener| listener.http())
-            .and_then(|http| http.chain.places.iter().find(|place| *place.name == *change.filter).map(Rc::clone))
-            .ok_or_else(|| format!("listener `{}` has no stream filter `{}`", change.listener, change.filter))?;
-        change.carry_out(&place, |id, config| self.build_generation(id, &change.filter, config))
+            .and_then(|http| {
+                http.chain
+                    .places
+                    .iter()
+                    .find(|place| *place.name == *change.filter)
+                    .map(Rc::clone)
+            })
+            .ok_or_else(|| {
+                format!(
+                    "listener `{}` has no stream filter `{}`",
+                    change.listener, change.filter
+                )
+            })?;
+        change.carry_out(&place, |id, config| {
+            self.build_generation(id, &change.filter, config)
+        })
     }
 }
 
@@ -258,7 +307,9 @@ pub(crate) fn build_filter(
     worker: &Rc<Worker>,
     config: &dyn StreamFilterConfig,
 ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-    build_part(PartContext::new(worker, Vec::new()), |view| config.on_worker(view))
+    build_part(PartContext::new(worker, Vec::new()), |view| {
+        config.on_worker(view)
+    })
 }
 
 /// Builds a part and ties it to its context. A panic is an error like any other.

@@ -98,7 +98,10 @@ async fn exchange(
     }
     let entries = |head: &crate::http::head::Head| {
         (0..)
-            .map_while(|index| head.at(index).map(|(name, value)| (name.into_owned(), value.into_owned())))
+            .map_while(|index| {
+                head.at(index)
+                    .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            })
             .collect()
     };
     Ok(CalloutResponse {
@@ -108,14 +111,23 @@ async fn exchange(
     })
 }
 
-async fn fresh(worker: &Rc<Worker>, host: &crate::cluster::WorkerHost) -> Result<Box<Http1Client>, CalloutError> {
+async fn fresh(
+    worker: &Rc<Worker>,
+    host: &crate::cluster::WorkerHost,
+) -> Result<Box<Http1Client>, CalloutError> {
     let io = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
     Ok(Box::new(Http1Client::new(io, Rc::clone(worker))))
 }
 
 enum AttemptError {
     TooLarge,
-    Peer(#[expect(dead_code, reason = "for debuggers: every fault of the host is a reset to the filter")] PeerError),
+    Peer(
+        #[expect(
+            dead_code,
+            reason = "for debuggers: every fault of the host is a reset to the filter"
+        )]
+        PeerError,
+    ),
 }
 
 impl From<PeerError> for AttemptError {
@@ -145,7 +157,9 @@ async fn attempt(
             client.poll_event(cx, response)
         });
         match event.await? {
-            PeerEvent::Head { end: true } | PeerEvent::End | PeerEvent::Trailers => return Ok(body),
+            PeerEvent::Head { end: true } | PeerEvent::End | PeerEvent::Trailers => {
+                return Ok(body);
+            }
             PeerEvent::Head { end: false } | PeerEvent::Interim { .. } => {}
             PeerEvent::Data => {
                 if body.len() + client.data().len() > LARGEST_ANSWER {

@@ -23,7 +23,10 @@ pub(crate) enum Command {
         done: oneshot::Sender<Result<(), String>>,
     },
     /// Make the snapshot of this version the active one.
-    Commit { version: u64, done: oneshot::Sender<()> },
+    Commit {
+        version: u64,
+        done: oneshot::Sender<()>,
+    },
     /// Forget what was built for this version.
     Discard { version: u64 },
     /// Change the generations of a place.

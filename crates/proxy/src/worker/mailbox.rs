@@ -38,14 +38,19 @@ impl Mailboxes {
         if slot as usize == inner.boxes.len() {
             inner.boxes.push(Mailbox::default());
         }
-        let generation = inner.boxes.get(slot as usize).map_or(0, |mailbox| mailbox.generation);
+        let generation = inner
+            .boxes
+            .get(slot as usize)
+            .map_or(0, |mailbox| mailbox.generation);
         (slot, generation)
     }
 
     /// Ends an owner: what lies there is dropped, what it started is ended.
     pub(crate) fn release(&self, slot: u32) {
         let mut inner = self.inner.borrow_mut();
-        let Some(mailbox) = inner.boxes.get_mut(slot as usize) else { return };
+        let Some(mailbox) = inner.boxes.get_mut(slot as usize) else {
+            return;
+        };
         mailbox.generation = mailbox.generation.wrapping_add(1);
         mailbox.waker = None;
         let queue = std::mem::take(&mut mailbox.queue);
@@ -62,7 +67,9 @@ impl Mailboxes {
     /// Puts an event into the owner's mailbox and wakes it. Dropped when that owner is gone.
     pub(crate) fn deliver(&self, to: Address, event: Event) {
         let mut inner = self.inner.borrow_mut();
-        let Some(mailbox) = inner.boxes.get_mut(to.slot as usize) else { return };
+        let Some(mailbox) = inner.boxes.get_mut(to.slot as usize) else {
+            return;
+        };
         if mailbox.generation != to.generation {
             drop(inner);
             drop(event);
@@ -76,17 +83,29 @@ impl Mailboxes {
 
     /// The next event in a mailbox, with the filter it is for.
     pub(crate) fn take(&self, slot: u32) -> Option<(u32, Event)> {
-        self.inner.borrow_mut().boxes.get_mut(slot as usize)?.queue.pop_front()
+        self.inner
+            .borrow_mut()
+            .boxes
+            .get_mut(slot as usize)?
+            .queue
+            .pop_front()
     }
 
     pub(crate) fn has_mail(&self, slot: u32) -> bool {
-        self.inner.borrow().boxes.get(slot as usize).is_some_and(|mailbox| !mailbox.queue.is_empty())
+        self.inner
+            .borrow()
+            .boxes
+            .get(slot as usize)
+            .is_some_and(|mailbox| !mailbox.queue.is_empty())
     }
 
     /// Who is woken by news.
     pub(crate) fn set_waker(&self, slot: u32, waker: &Waker) {
         if let Some(mailbox) = self.inner.borrow_mut().boxes.get_mut(slot as usize)
-            && !mailbox.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+            && !mailbox
+                .waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(waker))
         {
             mailbox.waker = Some(waker.clone());
         }

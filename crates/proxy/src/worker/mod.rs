@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use transom_api::event::Address;
-use transom_api::{CalloutError, CalloutId, Counter, Event, HttpCall, Resumer, SharedData, TimerId};
+use transom_api::{
+    CalloutError, CalloutId, Counter, Event, HttpCall, Resumer, SharedData, TimerId,
+};
 
 pub(crate) use self::activate::build_filter;
 pub(crate) use self::part::PartContext;
@@ -101,7 +103,8 @@ impl Worker {
 
     /// A handle by which any thread wakes the filter at `address`.
     pub(crate) fn resumer(&self, address: Address) -> Resumer {
-        let inbox: Arc<dyn transom_api::event::Inbox> = Arc::<inbox::WorkerInbox>::clone(&self.inbox);
+        let inbox: Arc<dyn transom_api::event::Inbox> =
+            Arc::<inbox::WorkerInbox>::clone(&self.inbox);
         Resumer::new(inbox, address)
     }
 
@@ -122,7 +125,11 @@ impl Worker {
     }
 
     /// Makes a call and delivers [`Event::Callout`] to `address` when it has ended.
-    pub(crate) fn http_call(self: &Rc<Self>, address: Address, call: HttpCall) -> Result<CalloutId, CalloutError> {
+    pub(crate) fn http_call(
+        self: &Rc<Self>,
+        address: Address,
+        call: HttpCall,
+    ) -> Result<CalloutId, CalloutError> {
         let cluster = self
             .clusters
             .borrow()
@@ -180,9 +187,19 @@ impl Worker {
     }
 
     /// A stream from the spare ones, or a new one.
-    pub(crate) fn take_stream(self: &Rc<Self>, connection: &Rc<ConnectionInfo>, listener: &Rc<HttpListener>) -> Box<Stream> {
+    pub(crate) fn take_stream(
+        self: &Rc<Self>,
+        connection: &Rc<ConnectionInfo>,
+        listener: &Rc<HttpListener>,
+    ) -> Box<Stream> {
         let spare = self.streams.borrow_mut().pop();
-        spare.unwrap_or_else(|| Box::new(Stream::new(Rc::clone(self), Rc::clone(connection), Rc::clone(listener))))
+        spare.unwrap_or_else(|| {
+            Box::new(Stream::new(
+                Rc::clone(self),
+                Rc::clone(connection),
+                Rc::clone(listener),
+            ))
+        })
     }
 
     /// Keeps a finished stream for reuse.
@@ -214,7 +231,9 @@ impl Worker {
             self.shard.add(counter.0, 1);
         }
         self.shard.add(options.metrics.active.0, -1);
-        let duration = core.info.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(core.info.start));
+        let duration = core.info.end.map_or(Duration::ZERO, |end| {
+            end.saturating_duration_since(core.info.start)
+        });
         self.shard.observe(options.metrics.duration.0, duration);
     }
 
@@ -236,7 +255,8 @@ impl Worker {
     }
 
     pub(crate) fn connection_ended(&self) {
-        self.connections.set(self.connections.get().saturating_sub(1));
+        self.connections
+            .set(self.connections.get().saturating_sub(1));
     }
 
     fn next_task(&self) -> u64 {

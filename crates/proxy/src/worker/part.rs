@@ -73,7 +73,9 @@ impl PartContext {
         let worker = Rc::clone(&self.worker);
         let state = Rc::clone(&self.state);
         tokio::task::spawn_local(async move {
-            let Some((slot, _)) = state.slot.get() else { return };
+            let Some((slot, _)) = state.slot.get() else {
+                return;
+            };
             let weak = state.part.borrow().clone();
             let Some(weak) = weak else { return };
             loop {
@@ -94,7 +96,9 @@ impl PartContext {
                     state: Rc::clone(&state),
                 };
                 let mut view = WorkerView::new(&mut context);
-                let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| part.on_event(&mut view, event)));
+                let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    part.on_event(&mut view, event)
+                }));
                 if called.is_err() {
                     tracing::error!("a filter's worker part panicked on an event");
                 }

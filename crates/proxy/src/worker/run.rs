@@ -74,7 +74,11 @@ pub(crate) fn spawn(settings: WorkerSettings) -> io::Result<WorkerHandle> {
     })
 }
 
-async fn run(settings: WorkerSettings, inbox: Arc<WorkerInbox>, mut receiver: mpsc::UnboundedReceiver<Command>) {
+async fn run(
+    settings: WorkerSettings,
+    inbox: Arc<WorkerInbox>,
+    mut receiver: mpsc::UnboundedReceiver<Command>,
+) {
     let worker = Rc::new(Worker::new(
         settings.index,
         settings.count,
@@ -125,7 +129,13 @@ async fn run(settings: WorkerSettings, inbox: Arc<WorkerInbox>, mut receiver: mp
 
 impl Worker {
     async fn sweep_pools(&self) {
-        let clusters: Vec<_> = self.clusters.borrow().iter().flatten().map(Rc::clone).collect();
+        let clusters: Vec<_> = self
+            .clusters
+            .borrow()
+            .iter()
+            .flatten()
+            .map(Rc::clone)
+            .collect();
         for cluster in clusters {
             for host in cluster.hosts() {
                 if host.pool.len() > 0 {

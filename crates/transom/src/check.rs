@@ -1,0 +1,66 @@
+//! `transom check` and `transom schema`.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::Path;
+
+use transom_api::Registry;
+use transom_config::{Report, check_file};
+
+use crate::command::Output;
+use crate::{BAD_INPUT, FAULT, GOOD};
+
+/// All built-in extensions.
+pub(crate) fn registry() -> anyhow::Result<Registry> {
+    let mut registry = Registry::new();
+    transom_filters::register(&mut registry)?;
+    Ok(registry)
+}
+
+/// Says whether a configuration is good.
+pub(crate) fn check(file: &Path, output: Output) -> u8 {
+    let registry = match registry() {
+        Ok(registry) => registry,
+        Err(error) => {
+            eprintln!("transom: {error}");
+            return FAULT;
+        }
+    };
+    let outcome = check_file(file, &registry);
+    let json = match (&outcome, output) {
+        (Ok(_), Output::Text) => {
+            println!("{}: good", file.display());
+            return GOOD;
+        }
+        (Err(report), Output::Text) => {
+            show(report);
+            return BAD_INPUT;
+        }
+        (Ok(_), Output::Json) => serde_json::json!({ "good": true, "problems": [] }),
+        (Err(report), Output::Json) => {
+            serde_json::json!({ "good": false, "problems": report.to_json() })
+        }
+    };
+    println!("{json:#}");
+    if outcome.is_ok() { GOOD } else { BAD_INPUT }
+}
+
+/// Prints the JSON Schema.
+pub(crate) fn schema() -> u8 {
+    match registry() {
+        Ok(registry) => {
+            let schema = format!("{:#}\n", transom_config::schema(&registry));
+            // A reader that has seen enough (`| head`) closes the pipe.
+            let _ = stdout().write_all(schema.as_bytes());
+            GOOD
+        }
+        Err(error) => {
+            eprintln!("transom: {error}");
+            FAULT
+        }
+    }
+}
+
+/// Shows what is wrong with a configuration, in colour on a terminal.
+pub(crate) fn show(report: &Report) {
+    eprint!("{}", report.render(stderr().is_terminal()));
+}

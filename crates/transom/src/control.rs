@@ -1,0 +1,101 @@
+//! The running program as the admin API sees it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use transom_api::control::{Control, MetricFamily, Ordered, Readiness};
+use transom_api::{Node, Registry};
+use transom_config::{Configuration, Problem, Report, check_file};
+use transom_proxy::Proxy;
+
+/// The data plane and where its configuration comes from.
+pub(crate) struct Running {
+    proxy: Arc<Proxy>,
+    registry: Arc<Registry>,
+    /// The file to read again; `None` for the embedded example.
+    file: Option<PathBuf>,
+    active: Mutex<Configuration>,
+    /// Reloads happen one after another.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl Running {
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        registry: Arc<Registry>,
+        file: Option<PathBuf>,
+        configuration: Configuration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            proxy,
+            registry,
+            file,
+            active: Mutex::new(configuration),
+            reloading: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    /// Reads the file again and makes it active. When that fails, what was active stays.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        let Some(file) = self.file.clone() else {
+            return Err("the embedded example has no file to read again".to_owned());
+        };
+        let _one_at_a_time = self.reloading.lock().await;
+        let registry = Arc::clone(&self.registry);
+        // Reading and parsing may take a while; the control thread stays free.
+        let loaded = tokio::task::spawn_blocking(move || check_file(&file, &registry)).await;
+        let configuration = match loaded {
+            Ok(Ok(configuration)) => configuration,
+            Ok(Err(report)) => return Err(report.to_string()),
+            Err(_) => {
+                return Err("the configuration could not be read: its loader panicked".to_owned());
+            }
+        };
+        self.proxy
+            .apply(&configuration.resources)
+            .await
+            .map_err(|error| report(error, &configuration).to_string())?;
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        if active.process != configuration.process {
+            tracing::warn!(
+                "`workers`, `admin` and `drain_timeout` hold from the start of the process: restart it to change them"
+            );
+        }
+        let process = active.process.clone();
+        *active = configuration;
+        active.process = process;
+        Ok(())
+    }
+}
+
+/// The admin API's hold on the running program.
+pub(crate) struct Handle(pub(crate) Arc<Running>);
+
+impl Control for Handle {
+    fn readiness(&self) -> Readiness {
+        self.0.proxy.readiness()
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        self.0.proxy.metrics()
+    }
+
+    fn config_dump(&self) -> Node {
+        let active = self.0.active.lock().unwrap_or_else(PoisonError::into_inner);
+        crate::node_json::node(active.dump())
+    }
+
+    fn reload(&self) -> Ordered {
+        let running = Arc::clone(&self.0);
+        Box::pin(async move { running.reload().await })
+    }
+}
+
+/// An error of the data plane, shown at its place in the configuration.
+pub(crate) fn report(error: transom_proxy::ApplyError, configuration: &Configuration) -> Report {
+    let mut problem = Problem::new(error.message, error.span);
+    if let Some(help) = error.help {
+        problem = problem.with_help(help);
+    }
+    Report::new(vec![problem], configuration.sources.clone())
+}

@@ -1,0 +1,187 @@
+//! `transom run`: serves until it is told to end.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use transom_admin::Admin;
+use transom_api::Registry;
+use transom_config::{Configuration, check_file, check_str};
+use transom_proxy::{Proxy, Settings};
+
+use crate::control::{Handle, Running, report};
+use crate::example::Example;
+use crate::{BAD_INPUT, FAULT, GOOD, check, log};
+
+/// Serves a configuration until a signal ends it.
+pub(crate) fn run(file: Option<&Path>) -> u8 {
+    let _log = log::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Parsing, compiling and dropping; few at a time, so that they do not crowd the workers out.
+        .max_blocking_threads(4)
+        .build();
+    let outcome = runtime
+        .context("the control thread's event loop could not be made")
+        .and_then(|runtime| {
+            let code = runtime.block_on(serve(file))?;
+            // What still runs on blocking threads is of no interest any more.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            Ok(code)
+        });
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("transom: {error:#}");
+            FAULT
+        }
+    }
+}
+
+async fn serve(file: Option<&Path>) -> anyhow::Result<u8> {
+    let mut signals = Signals::new()?;
+    let registry = Arc::new(check::registry()?);
+    let (configuration, example) = match load(file, &registry)? {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            check::show(&problems);
+            return Ok(BAD_INPUT);
+        }
+    };
+    let process = configuration.process.clone();
+    let workers = process
+        .workers
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let proxy = Proxy::start(Settings {
+        workers,
+        registry: Arc::clone(&registry),
+    });
+    let proxy = Arc::new(proxy.context("the workers could not be started")?);
+    let admin = match process.admin.as_ref().map(Admin::bind).transpose() {
+        Ok(admin) => admin,
+        Err(error) => {
+            eprintln!("transom: {error}");
+            return Ok(BAD_INPUT);
+        }
+    };
+    if let Err(error) = proxy.apply(&configuration.resources).await {
+        check::show(&report(error, &configuration));
+        return Ok(BAD_INPUT);
+    }
+    for name in configuration.resources.listeners.keys() {
+        if let Some(address) = proxy.address(name) {
+            tracing::info!(listener = name, %address, workers, "listening");
+        }
+    }
+    let running = Running::new(
+        Arc::clone(&proxy),
+        registry,
+        file.map(Path::to_owned),
+        configuration,
+    );
+    let (end_admin, admin_ends) = oneshot::channel::<()>();
+    let admin = admin.map(|admin| {
+        tracing::info!(address = %admin.local_address(), "admin API");
+        let control = Arc::new(Handle(Arc::clone(&running)));
+        tokio::spawn(admin.serve(control, async {
+            // Ends as well when the other side is dropped.
+            let _ = admin_ends.await;
+        }))
+    });
+    if let Some(example) = example {
+        example
+            .serve()
+            .context("the example's upstream could not be started")?;
+        announce(&proxy);
+    }
+    until_end(&mut signals, &running).await;
+
+    tracing::info!(limit = ?process.drain_timeout, "draining: no more connections are taken");
+    tokio::select! {
+        drained = proxy.drain(process.drain_timeout) => {
+            if !drained {
+                tracing::warn!("some connections did not end in time and are closed");
+            }
+        }
+        () = signals.end() => tracing::warn!("a second signal: ending at once"),
+    }
+    drop(end_admin);
+    if let Some(admin) = admin {
+        // It has five seconds of its own to finish what it answers.
+        let _ = admin.await;
+    }
+    drop(running);
+    proxy.stop();
+    Ok(GOOD)
+}
+
+type Loaded = Result<(Configuration, Option<Example>), transom_config::Report>;
+
+fn load(file: Option<&Path>, registry: &Registry) -> anyhow::Result<Loaded> {
+    if let Some(file) = file {
+        return Ok(check_file(file, registry).map(|configuration| (configuration, None)));
+    }
+    let example = Example::bind().context("the example's upstream could not be started")?;
+    let configuration = check_str("the embedded example", &example.configuration(), registry);
+    Ok(configuration.map(|configuration| (configuration, Some(example))))
+}
+
+/// The two lines that a person can try.
+fn announce(proxy: &Proxy) {
+    let Some(address) = proxy.address("ingress") else {
+        return;
+    };
+    let lines = format!("curl -i -H 'User: admin' http://{address}/\ncurl -i http://{address}/\n");
+    // Whoever started the program without a terminal does not need them.
+    let _ = std::io::stdout().write_all(lines.as_bytes());
+}
+
+/// Serves, and reloads when told, until it is told to end.
+async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
+    loop {
+        tokio::select! {
+            () = async { signals.hangup.recv().await; } => {}
+            () = wait_for_either(&mut signals.terminate, &mut signals.interrupt) => return,
+        }
+        match running.reload().await {
+            Ok(()) => tracing::info!("the configuration was reloaded"),
+            Err(error) => tracing::error!(
+                "the configuration was not reloaded, the one before stays active:\n{error}"
+            ),
+        }
+    }
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be received");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        wait_for_either(&mut self.terminate, &mut self.interrupt).await;
+    }
+}
+
+async fn wait_for_either(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
