@@ -32,3 +32,8 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<noop::Noop>("noop")?;
     Ok(())
 }
+
+/// The blocks of Rust in the book's chapter on writing filters, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/writing-filters.md")]
+pub struct WritingFilters;
