@@ -38,3 +38,48 @@ impl Builtin for Noop {
 }
 
 impl StreamFilter for Noop {}
+
+#[cfg(test)]
+mod tests {
+    use transom_api::testing::{FakeWorker, placed};
+    use transom_api::{HeadersVerdict, StreamInstance};
+
+    use super::*;
+
+    #[test]
+    fn it_is_called_and_does_nothing() {
+        let mut worker = FakeWorker::new();
+        let mut stream = worker.builtin::<Noop>(&Node::null()).unwrap().stream();
+        assert_eq!(
+            stream.request_headers(false),
+            Some(HeadersVerdict::Continue)
+        );
+        assert_eq!(stream.request_body("a", true), None);
+        assert_eq!(
+            stream.response_headers(200, &[], true),
+            Some(HeadersVerdict::Continue)
+        );
+        assert_eq!(stream.actions(), []);
+    }
+
+    #[test]
+    fn it_takes_no_configuration() {
+        let config = placed(&Node::map([("a", 1.into())]));
+        let error = FakeWorker::new().builtin::<Noop>(&config).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "line 1, column 1: unknown key `a` (no keys are known here)"
+        );
+    }
+
+    #[test]
+    fn a_filter_without_fields_costs_no_allocation() {
+        assert_eq!(size_of::<Noop>(), 0);
+        let mut worker = FakeWorker::new();
+        let used = worker.builtin::<Noop>(&Node::null()).unwrap();
+        let made = used
+            .stream()
+            .with_context(|stream| used.part().stream(stream));
+        assert!(matches!(made, Ok(StreamInstance::Own(_))));
+    }
+}

@@ -5,14 +5,17 @@ use std::time::Duration;
 use super::{Action, Callout, FakeConnection, FakeProcess, FakeStream, FakeWorker};
 use crate::*;
 
+type Callback<V> = Option<Box<dyn FnMut(&mut Stream<'_>) -> V>>;
+type CallbackWith<A, V> = Option<Box<dyn FnMut(&mut Stream<'_>, A) -> V>>;
+
 /// A filter that is made of closures.
 #[derive(Default)]
 struct Script {
-    request_headers: Option<Box<dyn FnMut(&mut Stream<'_>) -> HeadersVerdict>>,
-    request_body: Option<Box<dyn FnMut(&mut Stream<'_>, bool) -> DataVerdict>>,
-    request_trailers: Option<Box<dyn FnMut(&mut Stream<'_>) -> TrailersVerdict>>,
-    response_headers: Option<Box<dyn FnMut(&mut Stream<'_>) -> HeadersVerdict>>,
-    on_event: Option<Box<dyn FnMut(&mut Stream<'_>, Event)>>,
+    request_headers: Callback<HeadersVerdict>,
+    request_body: CallbackWith<bool, DataVerdict>,
+    request_trailers: Callback<TrailersVerdict>,
+    response_headers: Callback<HeadersVerdict>,
+    on_event: CallbackWith<Event, ()>,
 }
 
 impl Script {
@@ -354,6 +357,10 @@ fn a_failure_meets_the_policy() {
 }
 
 #[test]
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method is not general enough over its lifetime"
+)]
 fn posts_arrive_in_their_order_and_not_after_the_end() {
     let mut stream = FakeStream::new(
         Script::headers(|stream| {
