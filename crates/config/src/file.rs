@@ -100,6 +100,7 @@ pub(crate) struct Use {
     pub(crate) phase: Option<Located<Phase>>,
     /// What becomes of a stream or connection when the extension fails: `closed` ends it, `open` lets it go on.
     #[serde(default, deserialize_with = "tried")]
+    #[schemars(extend("default" = "closed"))]
     pub(crate) on_failure: Option<Located<FailurePolicy>>,
     /// Leaves the use in the file and out of the traffic.
     #[serde(default, deserialize_with = "tried")]
@@ -316,6 +317,7 @@ pub(crate) struct Cluster {
     pub(crate) name: Located<Name>,
     /// How a host is chosen: `round_robin`.
     #[serde(default, deserialize_with = "tried")]
+    #[schemars(extend("default" = "round_robin"))]
     pub(crate) load_balancing: Option<Located<String>>,
     /// How long a connection may take to be made. Longer than zero.
     #[serde(default = "connect_timeout", deserialize_with = "tried")]

@@ -16,6 +16,13 @@
 //! mistake in it is shown at its own line. At every level all problems that can be found at once are collected in one
 //! [`Report`], which shows the line with a caret under the fault, and says what to do.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
 mod address;
 mod cluster;
 mod decode;

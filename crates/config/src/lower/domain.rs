@@ -14,9 +14,8 @@ pub(super) fn parse(text: &str) -> Result<String, ParseError> {
     if text.contains("//") || text.contains('/') {
         return refused("a domain has no scheme and no path: write a.org, and paths in `match`");
     }
-    let (host, port) = match split_port(text) {
-        Ok(parts) => parts,
-        Err(()) => return refused("a port is a number from 1 to 65535"),
+    let Some((host, port)) = split_port(text) else {
+        return refused("a port is a number from 1 to 65535");
     };
     if let Some(address) = host.strip_prefix('[') {
         return match address.strip_suffix(']').map(str::parse::<Ipv6Addr>) {
@@ -43,21 +42,21 @@ pub(super) fn parse(text: &str) -> Result<String, ParseError> {
     Ok(with_port(&host.to_ascii_lowercase(), port))
 }
 
-/// The host and its port.
-fn split_port(text: &str) -> Result<(&str, Option<u16>), ()> {
+/// The host and its port; `None` when what should be a port is none.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let after_brackets = text.rfind(']').unwrap_or(0);
     let Some(colon) = text.rfind(':').filter(|at| *at >= after_brackets) else {
-        return Ok((text, None));
+        return Some((text, None));
     };
-    let (host, port) = text.split_at_checked(colon).ok_or(())?;
-    let port = port.trim_start_matches(':');
+    let (host, port) = text.split_at_checked(colon)?;
+    let port = port.strip_prefix(':')?;
     // `parse` would take a sign.
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(());
+        return None;
     }
     match port.parse() {
-        Ok(0) | Err(_) => Err(()),
-        Ok(port) => Ok((host, Some(port))),
+        Ok(0) | Err(_) => None,
+        Ok(port) => Some((host, Some(port))),
     }
 }
 
