@@ -11,8 +11,6 @@ use transom_config::LocalReplyOptions;
 pub(crate) enum Fault {
     /// The request was not understood; status and detail are the codec's.
     BadRequest { status: u16, detail: &'static str },
-    /// The request's head did not come in time.
-    HeaderTimeout,
     /// The request's body stood still.
     BodyTimeout,
     /// The request's body is larger than the listener or a filter allows.
@@ -99,7 +97,6 @@ impl Fault {
     pub(crate) fn reply(&self, options: LocalReplyOptions) -> LocalReply {
         let (status, detail): (u16, Cow<'static, str>) = match self {
             Self::BadRequest { status, detail } => (*status, Cow::Borrowed(detail)),
-            Self::HeaderTimeout => (408, Cow::Borrowed("request_header_timeout")),
             Self::BodyTimeout => (408, Cow::Borrowed("request_body_timeout")),
             Self::RequestTooLarge => (413, Cow::Borrowed("request_payload_too_large")),
             Self::NoRoute => (404, Cow::Borrowed("route_not_found")),
@@ -141,7 +138,7 @@ impl Fault {
 
     pub(crate) fn flags(&self) -> Flags {
         match self {
-            Self::BadRequest { .. } | Self::HeaderTimeout => Flags::DOWNSTREAM_PROTOCOL_ERROR,
+            Self::BadRequest { .. } => Flags::DOWNSTREAM_PROTOCOL_ERROR,
             Self::BodyTimeout => Flags::STREAM_IDLE_TIMEOUT,
             Self::NoRoute => Flags::NO_ROUTE,
             Self::NoCluster => Flags::NO_CLUSTER,
@@ -199,6 +196,11 @@ pub(crate) fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    const OPTIONS: LocalReplyOptions = LocalReplyOptions {
+        upstream_unavailable: 502,
+        echo_request_headers: false,
+    };
+
     #[test]
     fn flags_are_shown_by_envoys_names() {
         let mut flags = Flags::default();
@@ -210,7 +212,7 @@ mod tests {
 
     #[test]
     fn an_option_changes_what_is_said_of_missing_hosts() {
-        let mosn = LocalReplyOptions::default();
+        let mosn = OPTIONS;
         let envoy = LocalReplyOptions {
             upstream_unavailable: 503,
             ..mosn
@@ -233,7 +235,7 @@ mod tests {
             name: "auth".to_owned(),
             status: 503,
         };
-        let reply = fault.reply(LocalReplyOptions::default());
+        let reply = fault.reply(OPTIONS);
         assert_eq!(
             (reply.status, &*reply.details),
             (503, "filter_failed{auth}")

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
+use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 use transom_config::HostAddress;
 
@@ -14,11 +15,13 @@ use crate::io::Io;
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Io, ConnectError>>>>;
 
 /// Why a host could not be connected.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum ConnectError {
     /// Not within the cluster's `connect_timeout`.
+    #[error("it did not answer in time")]
     Timeout,
     /// The kernel's own word: refused, unreachable, no such file.
+    #[error("{0}")]
     Io(io::Error),
 }
 

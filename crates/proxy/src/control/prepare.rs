@@ -161,7 +161,7 @@ impl Preparer {
                     );
                 }
                 NetworkFilter::TcpProxy(proxy) => {
-                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?)
+                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?);
                 }
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {

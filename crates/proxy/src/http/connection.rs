@@ -64,7 +64,12 @@ impl HttpConnection {
         info: Rc<ConnectionInfo>,
         slot: ConnectionSlot,
     ) -> Self {
-        let server = Http1Server::new(io, Rc::clone(&worker), Rc::clone(&http.options));
+        let server = Http1Server::new(
+            io,
+            Rc::clone(&worker),
+            Rc::clone(&http.options),
+            info.scheme,
+        );
         Self {
             state: State::Idle {
                 since: worker.now(),

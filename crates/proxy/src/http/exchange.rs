@@ -354,7 +354,7 @@ impl Exchange {
                 Upstream::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return false,
                     Poll::Ready(Ok(io)) => {
-                        self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io))
+                        self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io));
                     }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
@@ -362,7 +362,7 @@ impl Exchange {
                             ConnectError::Timeout => Fault::ConnectTimeout,
                             ConnectError::Io(_) => Fault::ConnectFailed,
                         };
-                        tracing::debug!(host, ?error, "a host could not be connected");
+                        tracing::debug!(host, %error, "a host could not be connected");
                         self.upstream = Upstream::None;
                         self.stream.fault(&fault);
                         return false;

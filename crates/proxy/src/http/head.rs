@@ -5,31 +5,14 @@
 
 use std::borrow::Cow;
 
+pub(crate) use transom_api::field::Pseudo;
 use transom_api::headers::HeaderEntry;
-use transom_api::{HeaderError, HeaderMap};
+use transom_api::{HeaderError, HeaderMap, field};
 use transom_http1::{Field as DecodedField, FieldSink, Known, Span};
 
 /// Filters may let a map grow to this; the codec's own limit for what comes in is lower.
 const LARGEST_MAP: usize = 256 << 10;
 const MOST_FIELDS: usize = 1_000;
-
-/// The pseudo-headers, in the order in which views show them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pseudo {
-    Method,
-    Path,
-    Scheme,
-    Authority,
-    Status,
-}
-
-const PSEUDO: [(Pseudo, &[u8]); 5] = [
-    (Pseudo::Method, b":method"),
-    (Pseudo::Path, b":path"),
-    (Pseudo::Scheme, b":scheme"),
-    (Pseudo::Authority, b":authority"),
-    (Pseudo::Status, b":status"),
-];
 
 /// Where a map stands in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,12 +112,6 @@ impl Head {
         }
     }
 
-    pub(crate) fn remove_pseudo(&mut self, pseudo: Pseudo) {
-        if let Some(slot) = self.pseudo.get_mut(pseudo as usize) {
-            *slot = None;
-        }
-    }
-
     /// The status of a response; 0 when there is none.
     pub(crate) fn status(&self) -> u16 {
         self.pseudo(Pseudo::Status)
@@ -150,14 +127,6 @@ impl Head {
             .map(|field| (self.bytes(field.name), self.bytes(field.value)))
     }
 
-    /// The first value of a field that the codec knows.
-    pub(crate) fn known(&self, known: Known) -> Option<&[u8]> {
-        self.fields
-            .iter()
-            .find(|field| field.known == known)
-            .map(|field| self.bytes(field.value))
-    }
-
     /// True when there are no fields.
     pub(crate) fn has_no_fields(&self) -> bool {
         self.fields.is_empty()
@@ -165,7 +134,7 @@ impl Head {
 
     /// The `nth` value of `name`.
     pub(crate) fn get(&self, name: &[u8], nth: usize) -> Option<&[u8]> {
-        if let Some(pseudo) = pseudo_of(name) {
+        if let Some(pseudo) = Pseudo::of(name) {
             return if nth == 0 { self.pseudo(pseudo) } else { None };
         }
         self.fields
@@ -177,13 +146,13 @@ impl Head {
 
     /// The entry at `index`, pseudo-headers first.
     pub(crate) fn at(&self, index: usize) -> Option<HeaderEntry<'_>> {
-        let mut pseudo = PSEUDO
-            .iter()
-            .filter_map(|(pseudo, name)| Some((*name, self.pseudo(*pseudo)?)));
         let present = self.pseudo.iter().flatten().count();
         if index < present {
+            let mut pseudo = Pseudo::ALL
+                .into_iter()
+                .filter_map(|pseudo| Some((pseudo.name(), self.pseudo(pseudo)?)));
             let (name, value) = pseudo.nth(index)?;
-            return Some((Cow::Borrowed(name), Cow::Borrowed(value)));
+            return Some((Cow::Borrowed(name.as_bytes()), Cow::Borrowed(value)));
         }
         let field = self.fields.get(index - present)?;
         Some((
@@ -241,13 +210,7 @@ impl Head {
     /// Removes all values of `name`, for a filter.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Result<usize, HeaderError> {
         self.check_presence()?;
-        if pseudo_of(name).is_some() {
-            // A message without its method, path, authority or status could not be sent.
-            return Err(HeaderError::Reserved);
-        }
-        if is_reserved(name) {
-            return Err(HeaderError::Reserved);
-        }
+        field::check_removal(name)?;
         let before = self.fields.len();
         let arena = &self.arena;
         self.fields
@@ -282,37 +245,8 @@ impl Head {
         {
             return Err(HeaderError::TooLarge);
         }
-        if !value.iter().all(|byte| is_value_byte(*byte)) {
-            return Err(HeaderError::InvalidValue);
-        }
-        if let Some(pseudo) = pseudo_of(name) {
-            let allowed = match map {
-                HeaderMap::RequestHeaders => pseudo != Pseudo::Status,
-                HeaderMap::ResponseHeaders => pseudo == Pseudo::Status,
-                HeaderMap::RequestTrailers | HeaderMap::ResponseTrailers => false,
-            };
-            if !allowed {
-                return Err(HeaderError::InvalidName);
-            }
-            return if is_pseudo_value(pseudo, value) {
-                Ok(Some(pseudo))
-            } else {
-                Err(HeaderError::InvalidValue)
-            };
-        }
-        if name.is_empty() || name.len() > 1 << 10 || !name.iter().all(|byte| is_token_byte(*byte))
-        {
-            return Err(HeaderError::InvalidName);
-        }
-        if is_reserved(name) {
-            return Err(HeaderError::Reserved);
-        }
-        // RFC 9110 section 5.5: a value neither begins nor ends with white space.
-        if matches!(value.first(), Some(b' ' | b'\t')) || matches!(value.last(), Some(b' ' | b'\t'))
-        {
-            return Err(HeaderError::InvalidValue);
-        }
-        Ok(None)
+        field::check(map, name, value)?;
+        Ok(Pseudo::of(name))
     }
 
     fn check_presence(&self) -> Result<(), HeaderError> {
@@ -373,74 +307,6 @@ fn slice(arena: &[u8], range: Range) -> &[u8] {
     arena
         .get(start..start + range.len as usize)
         .unwrap_or_default()
-}
-
-/// The pseudo-header of a name; `host` is an alias of `:authority`.
-fn pseudo_of(name: &[u8]) -> Option<Pseudo> {
-    if name.first() != Some(&b':') {
-        return name
-            .eq_ignore_ascii_case(b"host")
-            .then_some(Pseudo::Authority);
-    }
-    PSEUDO
-        .iter()
-        .find(|(_, known)| *known == name)
-        .map(|(pseudo, _)| *pseudo)
-}
-
-/// Fields that belong to the codec: what frames a message (RFC 9112 section 6) or concerns one hop (RFC 9110 section
-/// 7.6.1). A filter could split messages with them.
-fn is_reserved(name: &[u8]) -> bool {
-    const RESERVED: [&[u8]; 8] = [
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"upgrade",
-        b"te",
-        b"trailer",
-    ];
-    RESERVED
-        .iter()
-        .any(|reserved| name.eq_ignore_ascii_case(reserved))
-}
-
-fn is_pseudo_value(pseudo: Pseudo, value: &[u8]) -> bool {
-    match pseudo {
-        Pseudo::Method => !value.is_empty() && value.iter().all(|byte| is_token_byte(*byte)),
-        // RFC 3986: no white space, no control characters, ASCII; a proxy routes on origin-form or `*`.
-        Pseudo::Path => {
-            (value.first() == Some(&b'/') || value == b"*")
-                && value
-                    .iter()
-                    .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
-        }
-        Pseudo::Scheme => {
-            !value.is_empty()
-                && value
-                    .iter()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
-        }
-        Pseudo::Authority => value
-            .iter()
-            .all(|byte| byte.is_ascii_graphic() && !b"/?#@\\\"<>^`{|}".contains(byte)),
-        Pseudo::Status => {
-            value.len() == 3
-                && matches!(value.first(), Some(b'2'..=b'5'))
-                && value.iter().all(u8::is_ascii_digit)
-        }
-    }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// RFC 9110 section 5.5: visible characters, space, tab and obs-text.
-fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]

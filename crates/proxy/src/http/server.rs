@@ -25,6 +25,7 @@ pub(crate) struct Http1Server {
     io: Io,
     worker: Rc<Worker>,
     options: Rc<HttpOptions>,
+    scheme: &'static str,
     decoder: RequestDecoder,
     read: ReadBuffer,
     write: WriteBuffer,
@@ -49,9 +50,15 @@ struct Request {
 }
 
 impl Http1Server {
-    pub(crate) fn new(io: Io, worker: Rc<Worker>, options: Rc<HttpOptions>) -> Self {
+    pub(crate) fn new(
+        io: Io,
+        worker: Rc<Worker>,
+        options: Rc<HttpOptions>,
+        scheme: &'static str,
+    ) -> Self {
         Self {
             io,
+            scheme,
             decoder: RequestDecoder::new(options.limits),
             worker,
             options,
@@ -271,7 +278,7 @@ impl Http1Server {
         match head.path.of(bytes) {
             // In absolute form the path may be missing (RFC 9112 section 3.2.2); `*` and authority form have none.
             path if path.first() == Some(&b'/') => {
-                message.head.adopt_pseudo(base, Pseudo::Path, head.path)
+                message.head.adopt_pseudo(base, Pseudo::Path, head.path);
             }
             b"" if head.target.of(bytes) == b"*" => message.head.set_pseudo(Pseudo::Path, b"*"),
             b"" if head.connect => {}
@@ -286,7 +293,9 @@ impl Http1Server {
                 .head
                 .adopt_pseudo(base, Pseudo::Authority, authority);
         }
-        message.head.set_pseudo(Pseudo::Scheme, b"http");
+        message
+            .head
+            .set_pseudo(Pseudo::Scheme, self.scheme.as_bytes());
         message.content_length = match head.framing {
             Framing::Length(length) => Some(length),
             _ => None,

@@ -289,10 +289,11 @@ impl FilteredIo {
             });
             let resumed = self.core.wishes.continues == [true, false]
                 || self.core.wishes.continues == [true, true];
-            if verdict == Some(NetworkVerdict::StopIteration) && !resumed {
-                if let Some(slot) = self.filters.get_mut(index) {
-                    slot.holds_connection = true;
-                }
+            if verdict == Some(NetworkVerdict::StopIteration)
+                && !resumed
+                && let Some(slot) = self.filters.get_mut(index)
+            {
+                slot.holds_connection = true;
             }
             self.settle(index);
         }
@@ -306,7 +307,7 @@ impl FilteredIo {
         while let Some((filter, event)) = self.core.worker.mailboxes.take(slot) {
             let filter = filter as usize;
             self.call(filter, |filter, connection| {
-                filter.on_event(connection, event)
+                filter.on_event(connection, event);
             });
             self.settle(filter);
         }

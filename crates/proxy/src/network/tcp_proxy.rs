@@ -94,7 +94,7 @@ async fn connect_host(worker: &Worker, listener: &TcpProxyListener) -> Option<Io
             Ok(io) => return Some(io),
             Err(error) => tracing::debug!(
                 host = host.host.text,
-                ?error,
+                %error,
                 "a host could not be connected"
             ),
         }

@@ -49,6 +49,7 @@ pub(crate) struct Worker {
     /// Snapshots that were built and wait for the word to commit.
     pending: RefCell<HashMap<u64, activate::Built>>,
     /// Streams that wait to be used again.
+    #[expect(clippy::vec_box, reason = "a stream moves in and out of its exchange as a pointer")]
     streams: RefCell<Vec<Box<Stream>>>,
     next_task: Cell<u64>,
     next_connection: Cell<u64>,

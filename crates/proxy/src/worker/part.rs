@@ -97,7 +97,7 @@ impl PartContext {
                 };
                 let mut view = WorkerView::new(&mut context);
                 let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    part.on_event(&mut view, event)
+                    part.on_event(&mut view, event);
                 }));
                 if called.is_err() {
                     tracing::error!("a filter's worker part panicked on an event");
