@@ -112,3 +112,32 @@ impl HttpBody for Pieces {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_comes_whole_and_waits_a_turn_between_two_pieces() {
+        let whole: Vec<u8> = (0..2 * PIECE + 1).map(|at| (at % 251) as u8).collect();
+        let mut body = Pieces::cut(&whole);
+        let (mut got, mut sizes, mut waits) = (Vec::new(), Vec::new(), 0);
+        assert_eq!(body.size_hint().exact(), Some(whole.len() as u64));
+        while let Some(frame) = poll_fn(|context| {
+            let frame = Pin::new(&mut body).poll_frame(context);
+            waits += usize::from(frame.is_pending());
+            frame
+        })
+        .await
+        {
+            let piece = frame.unwrap().into_data().unwrap();
+            sizes.push(piece.len());
+            got.extend_from_slice(&piece);
+        }
+        assert_eq!((sizes, waits), (vec![PIECE, PIECE, 1], 2));
+        assert_eq!(got, whole);
+        assert!(body.is_end_stream());
+    }
+}
