@@ -56,7 +56,7 @@ where
         .keep_alive(false)
         // A client may close its half after the request (`nc -N`) and still wants the answer.
         .half_close(true)
-        // Bounds the head too, and with it what 64 connections can make us hold.
+        // The larger part of what a connection can make us hold; it bounds the head, too.
         .max_buf_size(PIECE)
         .serve_connection(TokioIo::new(io), service);
 

@@ -14,7 +14,7 @@
 //!
 //! Everything runs on the control thread, which must never be held for long, because reloads and child processes wait for
 //! it. So what takes time (reading all metrics, rendering, hiding secrets) is done on a thread for blocking work, one
-//! request at a time, and answers are written in pieces of 16 KiB.
+//! request at a time, and of an answer 16 KiB are written per turn.
 
 #![deny(
     clippy::unwrap_used,

@@ -15,7 +15,7 @@ use transom_api::control::{Control, Readiness};
 use transom_api::node::known;
 use transom_config::ListenAddress;
 
-use crate::answer::{answer, text};
+use crate::answer::{Pieces, answer, text};
 use crate::{dump, guard, prometheus};
 
 /// What answers requests; cheap to clone.
@@ -184,7 +184,7 @@ impl Desk {
         let turn = Arc::clone(&self.rendering).acquire_owned().await;
         let control = Arc::clone(&self.control);
         let rendered = tokio::task::spawn_blocking(move || {
-            let rendered = work(&*control);
+            let rendered = Pieces::cut(&work(&*control));
             drop(turn);
             rendered
         });

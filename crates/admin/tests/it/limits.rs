@@ -65,6 +65,20 @@ async fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_head_may_have_16_kib() {
+    let admin = Pretended::default().serve();
+    for (size, status) in [(16_000, 200), (17_000, 431), (500_000, 431)] {
+        let filler = "x".repeat(size);
+        let bytes = format!("GET /ready HTTP/1.1\r\nHost: localhost\r\nX: {filler}\r\n\r\n");
+        assert_eq!(
+            exchange(&admin.address, bytes).await.status,
+            status,
+            "{size}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_body_may_have_64_kib() {
     let admin = Pretended::default().serve();
     for (size, status) in [(0, 200), (65_536, 200), (65_537, 413)] {
