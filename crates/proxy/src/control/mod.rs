@@ -6,6 +6,7 @@
 
 pub mod generations;
 mod prepare;
+mod retire;
 pub(crate) mod snapshot;
 
 use std::fmt;
@@ -18,10 +19,11 @@ use std::time::Duration;
 use tokio::sync::{Mutex, oneshot};
 use transom_api::control::{MetricFamily, Readiness};
 use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span};
-use transom_config::Resources;
+use transom_config::{Changes, Resources};
 
 use self::generations::{Change, PlaceStatus, Step};
 use self::prepare::Preparer;
+use self::retire::retire;
 use self::snapshot::Snapshot;
 use crate::metrics::MetricStore;
 use crate::shared::SharedStore;
@@ -124,6 +126,10 @@ impl Proxy {
     /// Makes `resources` active on all workers, or on none.
     pub async fn apply(&self, resources: &Resources) -> Result<(), ApplyError> {
         let mut active = self.active.lock().await;
+        self.activate(&mut active, resources).await
+    }
+
+    async fn activate(&self, active: &mut Active, resources: &Resources) -> Result<(), ApplyError> {
         active.version += 1;
         let version = active.version;
         let before = active.snapshot.clone();
@@ -161,13 +167,18 @@ impl Proxy {
             seen.readiness.get_or_insert(Readiness::Ready);
         }
         active.snapshot = Some(snapshot);
-        drop(active);
         if let Some(before) = before {
-            // The last hold on what is no longer used is let go here, off the workers and off this thread: dropping may
-            // free much memory or end a child process.
-            tokio::task::spawn_blocking(move || drop(before));
+            retire(retire::parts(before, active.snapshot.as_deref()));
         }
         Ok(())
+    }
+
+    /// Makes a set of changes to the active resources active on all workers, or on none.
+    pub async fn change_resources(&self, changes: &Changes) -> Result<(), ApplyError> {
+        let mut active = self.active.lock().await;
+        let before = active.snapshot.as_ref().map(|snapshot| snapshot.resources.clone());
+        let resources = before.unwrap_or_default().apply(changes);
+        self.activate(&mut active, &resources).await
     }
 
     /// The address that a listener is bound to: of use where the configuration says port 0.
@@ -201,7 +212,10 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner)
             .readiness = Some(Readiness::Draining);
         // The control side's hold on the sockets goes first, so that a worker's close is the socket's end.
-        self.active.lock().await.snapshot = None;
+        let before = self.active.lock().await.snapshot.take();
+        if let Some(before) = before {
+            retire(retire::parts(before, None));
+        }
         let drained: Vec<_> = self
             .inboxes
             .iter()
@@ -237,6 +251,8 @@ impl Proxy {
             .prepare_swap(extension, filter, config)
             .await?;
 
+        // Held until all workers have let go, whenever that will be.
+        retire(vec![Box::new(Arc::clone(&prepared.config))]);
         let step = Step::Start {
             id: prepared.generation,
             config: prepared.config,
