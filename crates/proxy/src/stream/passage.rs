@@ -53,6 +53,8 @@ impl Stream {
                 Flow::Again => continue,
                 Flow::Diverted => return,
             }
+            // A filter that failed open lets go what it has seen, whatever it answered.
+            let verdict = verdict.filter(|_| !self.has_failed(filter));
             let side = &mut self.core.message_mut(direction).side;
             match verdict.unwrap_or_default() {
                 HeadersVerdict::ContinueAndEndStream => {
@@ -62,7 +64,7 @@ impl Stream {
                 }
                 HeadersVerdict::StopIteration if !resumed => side.stop = Some(HeadStop::Iteration),
                 HeadersVerdict::StopAllIterationAndBuffer if !resumed => {
-                    side.stop = Some(HeadStop::AllAndBuffer)
+                    side.stop = Some(HeadStop::AllAndBuffer);
                 }
                 HeadersVerdict::StopAllIterationAndWatermark if !resumed => {
                     side.stop = Some(HeadStop::AllAndWatermark);
@@ -191,6 +193,7 @@ impl Stream {
                 Flow::Diverted => return,
             }
             let limit = self.buffer_limit(filter);
+            let verdict = verdict.filter(|_| !self.has_failed(filter));
             let hold = self.core.message_mut(direction).side.hold(position);
             let verdict = match verdict.unwrap_or_default() {
                 DataVerdict::StopIterationNoBuffer => {
@@ -306,7 +309,10 @@ impl Stream {
                 if self.after_callback(filter) == Flow::Diverted {
                     return;
                 }
-                if verdict == Some(TrailersVerdict::StopIteration) && !resumed {
+                if verdict == Some(TrailersVerdict::StopIteration)
+                    && !resumed
+                    && !self.has_failed(filter)
+                {
                     let hold = self.core.message_mut(direction).side.hold(position);
                     hold.stop.get_or_insert(DataStop::Watermark);
                     return self.run_injected(filter);
@@ -447,7 +453,7 @@ impl Stream {
             Flow::On => {}
         }
         // A filter that failed open lets go what waits at it.
-        if self.slots.get(filter).is_some_and(|slot| slot.failed) {
+        if self.has_failed(filter) {
             self.resume(Direction::Request, filter);
             self.resume(Direction::Response, filter);
         }
@@ -565,6 +571,10 @@ impl Stream {
                 *end = Some(End::Plain);
             }
         }
+    }
+
+    fn has_failed(&self, filter: usize) -> bool {
+        self.slots.get(filter).is_some_and(|slot| slot.failed)
     }
 
     fn whole_body_limit(&self, direction: Direction, filter: usize) -> Option<u64> {
