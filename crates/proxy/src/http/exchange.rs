@@ -104,7 +104,7 @@ impl Exchange {
     /// Gets the exchange on as far as it goes.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Poll<Outcome> {
         loop {
-            self.deliver_mail(cx);
+            self.deliver_mail();
             if let Err(reason) = self.read_request(cx, client) {
                 return Poll::Ready(Outcome::Broken(reason));
             }
@@ -121,6 +121,10 @@ impl Exchange {
                 return Poll::Ready(Outcome::Complete);
             }
             if !self.has_more_to_do(client) {
+                // Last, because a filter may have asked for its address in this very turn.
+                if let Some(slot) = self.stream.mailbox() {
+                    self.worker.mailboxes.set_waker(slot, cx.waker());
+                }
                 return Poll::Pending;
             }
         }
@@ -204,11 +208,10 @@ impl Exchange {
         self.stream
     }
 
-    fn deliver_mail(&mut self, cx: &Context<'_>) {
+    fn deliver_mail(&mut self) {
         let Some(slot) = self.stream.mailbox() else {
             return;
         };
-        self.worker.mailboxes.set_waker(slot, cx.waker());
         while let Some((filter, event)) = self.worker.mailboxes.take(slot) {
             self.stream.event(filter as usize, event);
         }

@@ -139,8 +139,17 @@ impl FilteredIo {
 
     /// Ready when bytes have passed the filters, or the end has.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let input = self.poll_passed(cx);
+        if input.is_pending() {
+            // Last, because a filter may have asked for its address in this very turn.
+            self.watch(cx);
+        }
+        input
+    }
+
+    fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.deliver_mail(cx);
+            self.deliver_mail();
             self.ask_filters();
             // What a filter injected towards the client leaves even while the terminal filter only reads.
             if let Poll::Ready(Err(error)) = self.poll_out(cx) {
@@ -152,7 +161,7 @@ impl FilteredIo {
             }
             let waiting: usize = input.holds.iter().map(|hold| hold.bytes.len()).sum();
             if !self.is_begun() || waiting >= WATERMARK || self.eof {
-                return self.register(cx);
+                return Poll::Pending;
             }
             if self.buffer.is_empty() {
                 ready!(self.io.poll_readable(cx))?;
@@ -170,7 +179,7 @@ impl FilteredIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.deliver_mail(cx);
+        self.deliver_mail();
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
         }
@@ -182,7 +191,8 @@ impl FilteredIo {
                 .map(|hold| hold.bytes.len())
                 .sum::<usize>();
         if waiting >= WATERMARK {
-            return self.register(cx);
+            self.watch(cx);
+            return Poll::Pending;
         }
         let first = self.filters.len();
         self.pass(
@@ -194,15 +204,17 @@ impl FilteredIo {
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
         }
+        self.watch(cx);
         Poll::Ready(Ok(bytes.len()))
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.deliver_mail(cx);
+        self.deliver_mail();
         ready!(self.poll_out(cx))?;
         let [_, output] = &self.core.sides;
         if output.holds.iter().any(|hold| !hold.bytes.is_empty()) {
-            return self.register(cx);
+            self.watch(cx);
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -237,15 +249,14 @@ impl FilteredIo {
         Poll::Ready(Ok(()))
     }
 
-    /// Pending until news comes: of the mailbox, or of a client that goes away.
-    fn register<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Has the task woken by news for a filter.
+    fn watch(&self, cx: &Context<'_>) {
         if let Some((slot, _)) = self.core.slot {
             self.core.worker.mailboxes.set_waker(slot, cx.waker());
             if self.core.worker.mailboxes.has_mail(slot) {
                 cx.waker().wake_by_ref();
             }
         }
-        Poll::Pending
     }
 
     fn is_begun(&self) -> bool {
@@ -299,11 +310,10 @@ impl FilteredIo {
         }
     }
 
-    fn deliver_mail(&mut self, cx: &Context<'_>) {
+    fn deliver_mail(&mut self) {
         let Some((slot, _)) = self.core.slot else {
             return;
         };
-        self.core.worker.mailboxes.set_waker(slot, cx.waker());
         while let Some((filter, event)) = self.core.worker.mailboxes.take(slot) {
             let filter = filter as usize;
             self.call(filter, |filter, connection| {

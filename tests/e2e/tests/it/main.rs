@@ -1,0 +1,3 @@
+//! The real data plane between raw clients and scripted upstreams.
+
+mod pauses;
