@@ -9,6 +9,7 @@ use std::sync::Arc;
 use transom_api::StreamFilterConfig;
 
 use crate::stream::chain::{Generation, Place};
+use crate::worker::retire_generation;
 
 /// A change of a place's generations, sent to every worker.
 #[derive(Clone)]
@@ -95,7 +96,12 @@ impl Change {
             }
         };
         if let Some(next) = next {
-            drop(place.replace(next));
+            let kept = next.clone();
+            for generation in place.replace(next) {
+                if !kept.iter().any(|kept| Rc::ptr_eq(kept, &generation)) {
+                    retire_generation(generation);
+                }
+            }
         }
         Ok(PlaceStatus::of(place))
     }

@@ -176,7 +176,10 @@ impl Proxy {
     /// Makes a set of changes to the active resources active on all workers, or on none.
     pub async fn change_resources(&self, changes: &Changes) -> Result<(), ApplyError> {
         let mut active = self.active.lock().await;
-        let before = active.snapshot.as_ref().map(|snapshot| snapshot.resources.clone());
+        let before = active
+            .snapshot
+            .as_ref()
+            .map(|snapshot| snapshot.resources.clone());
         let resources = before.unwrap_or_default().apply(changes);
         self.activate(&mut active, &resources).await
     }

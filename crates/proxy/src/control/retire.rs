@@ -58,7 +58,10 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
     }
 }
 
-fn show<T: ?Sized + Send + Sync + 'static>(object: &Arc<T>, each: &mut impl FnMut(*const (), Box<dyn Retired>)) {
+fn show<T: ?Sized + Send + Sync + 'static>(
+    object: &Arc<T>,
+    each: &mut impl FnMut(*const (), Box<dyn Retired>),
+) {
     each(Arc::as_ptr(object).cast(), Box::new(Arc::clone(object)));
 }
 
@@ -66,7 +69,8 @@ fn show<T: ?Sized + Send + Sync + 'static>(object: &Arc<T>, each: &mut impl FnMu
 pub(super) fn retire(mut objects: Vec<Box<dyn Retired>>) {
     tokio::spawn(async move {
         while !objects.is_empty() {
-            let (last, held): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.is_last());
+            let (last, held): (Vec<_>, Vec<_>) =
+                objects.into_iter().partition(|object| object.is_last());
             objects = held;
             let dropped = tokio::task::spawn_blocking(move || drop(last)).await;
             if dropped.is_err() {
@@ -98,9 +102,11 @@ mod tests {
         assert!(dropped.try_recv().is_err());
         let here = std::thread::current().id();
         drop(object);
-        let there = tokio::task::spawn_blocking(move || dropped.recv().map(|()| std::thread::current().id()))
-            .await
-            .unwrap();
+        let there = tokio::task::spawn_blocking(move || {
+            dropped.recv().map(|()| std::thread::current().id())
+        })
+        .await
+        .unwrap();
         assert_ne!(there.unwrap(), here);
     }
 }

@@ -47,7 +47,7 @@ struct Slot {
 pub(super) struct ConnectionCore {
     pub(super) worker: Rc<Worker>,
     pub(super) info: Rc<ConnectionInfo>,
-    pub(super) places: Rc<[NetworkPlace]>,
+    pub(super) places: Rc<[Rc<NetworkPlace>]>,
     pub(super) state: FilterState,
     pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
     /// From the client, and to the client.
@@ -88,7 +88,7 @@ impl FilteredIo {
         io: Io,
         worker: Rc<Worker>,
         info: Rc<ConnectionInfo>,
-        places: Rc<[NetworkPlace]>,
+        places: Rc<[Rc<NetworkPlace>]>,
     ) -> Self {
         Self {
             io,
@@ -273,8 +273,10 @@ impl FilteredIo {
                 let made = {
                     let mut context = ConnectionContext::new(&mut self.core, index);
                     let mut context = Connection::new(&mut context);
-                    catch_unwind(AssertUnwindSafe(|| place.worker.connection(&mut context)))
-                        .unwrap_or_else(|_| Err(FilterError::broken("it panicked")))
+                    catch_unwind(AssertUnwindSafe(|| {
+                        place.part.part().connection(&mut context)
+                    }))
+                    .unwrap_or_else(|_| Err(FilterError::broken("it panicked")))
                 };
                 let filter = match made {
                     Ok(filter) => Some(filter),

@@ -8,16 +8,18 @@ mod context;
 pub(crate) mod tcp_proxy;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use transom_api::{FailurePolicy, NetworkFilterWorker};
+use transom_api::{FailurePolicy, NetworkFilterConfig, NetworkFilterWorker};
 
 pub(crate) use self::chain::FilteredIo;
 use self::tcp_proxy::TcpProxyListener;
 use crate::http::HttpListener;
+use crate::worker::Part;
 
 /// The network filters of a listener, as one worker holds them.
 pub(crate) struct Network {
-    pub(crate) filters: Rc<[NetworkPlace]>,
+    pub(crate) filters: Rc<[Rc<NetworkPlace>]>,
     pub(crate) terminal: Terminal,
 }
 
@@ -26,7 +28,8 @@ pub(crate) struct NetworkPlace {
     pub(crate) name: Rc<str>,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: Vec<String>,
-    pub(crate) worker: Rc<dyn NetworkFilterWorker>,
+    pub(crate) config: Arc<dyn NetworkFilterConfig>,
+    pub(crate) part: Part<dyn NetworkFilterWorker>,
 }
 
 /// What ends a chain.

@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::worker::Part;
 use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
-use transom_api::{AccessLogWorker, AfterFailure, Direction, FailurePolicy, Phase, Wants};
+use transom_api::{
+    AccessLogConfig, AccessLogWorker, AfterFailure, Direction, FailurePolicy, Phase, Wants,
+};
 
 /// The chain of a listener. Immutable but for the generations of its places.
 pub(crate) struct Chain {
@@ -18,7 +21,13 @@ pub(crate) struct Chain {
     request_position: Vec<u16>,
     response_position: Vec<u16>,
     /// What is told of each finished stream.
-    pub(crate) access_logs: Vec<Rc<dyn AccessLogWorker>>,
+    pub(crate) access_logs: Vec<Rc<AccessLogPlace>>,
+}
+
+/// One use of an access log.
+pub(crate) struct AccessLogPlace {
+    pub(crate) config: Arc<dyn AccessLogConfig>,
+    pub(crate) part: Part<dyn AccessLogWorker>,
 }
 
 /// A place in a chain: one use of a filter, with the generations that it has now.
@@ -40,7 +49,9 @@ pub(crate) struct Generation {
     /// How many of a hundred new streams it gets while there is another generation.
     pub(crate) share: Cell<u8>,
     pub(crate) config: Arc<dyn StreamFilterConfig>,
-    worker: RefCell<Option<Rc<dyn StreamFilterWorker>>>,
+    /// Clusters that callouts of the worker's part may go to.
+    pub(crate) clusters: Vec<String>,
+    part: RefCell<Option<Part<dyn StreamFilterWorker>>>,
     pub(crate) wants: Wants,
     /// Streams that hold it.
     pub(crate) streams: Cell<usize>,
@@ -52,7 +63,7 @@ pub(crate) struct Generation {
 impl Chain {
     pub(crate) fn new(
         places: Vec<Rc<Place>>,
-        access_logs: Vec<Rc<dyn AccessLogWorker>>,
+        access_logs: Vec<Rc<AccessLogPlace>>,
         reverse_responses: bool,
     ) -> Self {
         let mut request_order: Vec<u16> = (0..places.len() as u16).collect();
@@ -183,14 +194,16 @@ impl Generation {
     pub(crate) fn new(
         id: u64,
         config: Arc<dyn StreamFilterConfig>,
-        worker: Rc<dyn StreamFilterWorker>,
+        clusters: Vec<String>,
+        part: Part<dyn StreamFilterWorker>,
     ) -> Self {
         Self {
             id,
             share: Cell::new(100),
             wants: config.wants(),
             config,
-            worker: RefCell::new(Some(worker)),
+            clusters,
+            part: RefCell::new(Some(part)),
             streams: Cell::new(0),
             failures: Cell::new(0),
             rebuilds: Cell::new(0),
@@ -199,14 +212,18 @@ impl Generation {
 
     /// The worker's part; `None` while it is being rebuilt.
     pub(crate) fn worker(&self) -> Option<Rc<dyn StreamFilterWorker>> {
-        self.worker.borrow().clone()
+        self.part
+            .borrow()
+            .as_ref()
+            .map(|part| Rc::clone(part.part()))
     }
 
-    pub(crate) fn set_worker(
+    /// Puts another part in, or none; gives back the one that was there.
+    pub(crate) fn replace_part(
         &self,
-        worker: Option<Rc<dyn StreamFilterWorker>>,
-    ) -> Option<Rc<dyn StreamFilterWorker>> {
-        self.worker.replace(worker)
+        part: Option<Part<dyn StreamFilterWorker>>,
+    ) -> Option<Part<dyn StreamFilterWorker>> {
+        self.part.replace(part)
     }
 
     /// Counts a failure; true when the worker's part is to be rebuilt.

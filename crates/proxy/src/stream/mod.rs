@@ -536,7 +536,7 @@ impl Stream {
         let context = Context::new(&mut self.core, usize::MAX, Wants::NOTHING);
         for log in &chain.access_logs {
             let record = Record::new(&context);
-            if catch_unwind(AssertUnwindSafe(|| log.log(&record))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
                 tracing::error!("an access log panicked");
             }
         }

@@ -8,10 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::worker::Worker as WorkerView;
-use transom_api::{BuildError, StreamFilterConfig, StreamFilterWorker, WorkerPart};
+use transom_api::{BuildError, StreamFilterConfig};
 
-use super::{PartContext, Worker};
+use super::{Part, Worker, until_last};
 use crate::cluster::WorkerCluster;
 use crate::control::generations::{Change, PlaceStatus};
 use crate::control::snapshot::{
@@ -21,7 +20,7 @@ use crate::http::HttpListener;
 use crate::listener::WorkerListener;
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
-use crate::stream::chain::{Chain, Generation, Place};
+use crate::stream::chain::{AccessLogPlace, Chain, Generation, Place};
 
 /// A snapshot as built on this worker, before it is active.
 pub(crate) struct Built {
@@ -67,7 +66,6 @@ impl Worker {
         let Some(built) = self.pending.borrow_mut().remove(&version) else {
             return;
         };
-        let mut old: Vec<Box<dyn std::any::Any>> = Vec::new();
         self.commit_clusters(&built.snapshot);
         let mut listeners = self.listeners.borrow_mut();
         let gone: Vec<String> = listeners
@@ -78,14 +76,19 @@ impl Worker {
         for name in gone {
             if let Some(listener) = listeners.remove(&name) {
                 listener.drain();
+                retire(&listener.network(), None);
             }
         }
         for (name, BuiltListener { network, socket }) in built.listeners {
             let Some(prepared) = built.snapshot.listeners.get(&name) else {
                 continue;
             };
-            match (socket, listeners.get(&name)) {
-                (None, Some(listener)) => old.push(Box::new(listener.replace(network))),
+            let known = listeners.get(&name);
+            if let Some(known) = known {
+                retire(&known.network(), Some(&network));
+            }
+            match (socket, known) {
+                (None, Some(listener)) => drop(listener.replace(network)),
                 (None, None) => {}
                 (Some(socket), known) => {
                     // A listener that moved to another address serves its old connections to their end.
@@ -101,13 +104,6 @@ impl Worker {
         }
         drop(listeners);
         self.drop_spare_streams();
-        // Worker-local objects are dropped between turns, one at a time.
-        tokio::task::spawn_local(async move {
-            for object in old {
-                tokio::task::yield_now().await;
-                drop(object);
-            }
-        });
     }
 
     pub(super) fn discard(&self, version: u64) {
@@ -159,16 +155,28 @@ impl Worker {
     ) -> Result<Rc<Network>, String> {
         let mut filters = Vec::with_capacity(listener.network_filters.len());
         for prepared in &listener.network_filters {
-            let refused = |error: BuildError| self.refused(&prepared.name, &error);
-            let context = PartContext::new(self, prepared.clusters.clone());
-            let worker =
-                build_part(context, |view| prepared.config.on_worker(view)).map_err(refused)?;
-            filters.push(NetworkPlace {
+            let known = before.and_then(|before| {
+                before.filters.iter().find(|place| {
+                    Arc::ptr_eq(&place.config, &prepared.config)
+                        && place.policy == prepared.policy
+                        && place.clusters == prepared.clusters
+                })
+            });
+            if let Some(known) = known {
+                filters.push(Rc::clone(known));
+                continue;
+            }
+            let part = Part::build(self, &prepared.clusters, |view| {
+                prepared.config.on_worker(view)
+            })
+            .map_err(|error| self.refused(&prepared.name, &error))?;
+            filters.push(Rc::new(NetworkPlace {
                 name: Rc::from(prepared.name.as_str()),
                 policy: prepared.policy,
                 clusters: prepared.clusters.clone(),
-                worker,
-            });
+                config: Arc::clone(&prepared.config),
+                part,
+            }));
             tokio::task::yield_now().await;
         }
         let terminal = match &listener.terminal {
@@ -208,10 +216,22 @@ impl Worker {
         }
         let mut access_logs = Vec::with_capacity(http.access_logs.len());
         for prepared in &http.access_logs {
-            let context = PartContext::new(self, prepared.clusters.clone());
-            let log = build_part(context, |view| prepared.config.on_worker(view))
-                .map_err(|error| self.refused(&prepared.name, &error))?;
-            access_logs.push(log);
+            let known = before.and_then(|before| {
+                let mut logs = before.chain.access_logs.iter();
+                logs.find(|log| Arc::ptr_eq(&log.config, &prepared.config))
+            });
+            if let Some(known) = known {
+                access_logs.push(Rc::clone(known));
+                continue;
+            }
+            let part = Part::build(self, &prepared.clusters, |view| {
+                prepared.config.on_worker(view)
+            })
+            .map_err(|error| self.refused(&prepared.name, &error))?;
+            access_logs.push(Rc::new(AccessLogPlace {
+                config: Arc::clone(&prepared.config),
+                part,
+            }));
         }
         Ok(HttpListener {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
@@ -247,6 +267,7 @@ impl Worker {
                 prepared.generation,
                 &prepared.name,
                 &prepared.config,
+                &prepared.clusters,
             )?),
         };
         Ok(Rc::new(Place::new(
@@ -263,9 +284,16 @@ impl Worker {
         id: u64,
         name: &str,
         config: &Arc<dyn StreamFilterConfig>,
+        clusters: &[String],
     ) -> Result<Generation, String> {
-        let worker = build_filter(self, &**config).map_err(|error| self.refused(name, &error))?;
-        Ok(Generation::new(id, Arc::clone(config), worker))
+        let part = Part::build(self, clusters, |view| config.on_worker(view))
+            .map_err(|error| self.refused(name, &error))?;
+        Ok(Generation::new(
+            id,
+            Arc::clone(config),
+            clusters.to_vec(),
+            part,
+        ))
     }
 
     fn refused(&self, name: &str, error: &BuildError) -> String {
@@ -297,55 +325,72 @@ impl Worker {
                 )
             })?;
         change.carry_out(&place, |id, config| {
-            self.build_generation(id, &change.filter, config)
+            self.build_generation(id, &change.filter, config, &place.clusters)
         })
     }
 }
 
-/// Builds a worker's part of a stream filter.
-pub(crate) fn build_filter(
-    worker: &Rc<Worker>,
-    config: &dyn StreamFilterConfig,
-) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-    build_part(PartContext::new(worker, Vec::new()), |view| {
-        config.on_worker(view)
-    })
-}
-
-/// Builds a part and ties it to its context. A panic is an error like any other.
-fn build_part<P: ?Sized + WorkerPart + 'static>(
-    mut context: PartContext,
-    build: impl FnOnce(&mut WorkerView<'_>) -> Result<Rc<P>, BuildError>,
-) -> Result<Rc<P>, BuildError>
-where
-    Rc<P>: AsPart,
-{
-    let mut view = WorkerView::new(&mut context);
-    let part = catch_unwind(AssertUnwindSafe(|| build(&mut view)))
-        .unwrap_or_else(|_| Err(BuildError::new("it panicked while it was built")))?;
-    context.attach(Rc::downgrade(&part.as_part()));
-    Ok(part)
-}
-
-/// A worker part of any kind as a part of no particular kind.
-pub(crate) trait AsPart {
-    fn as_part(&self) -> Rc<dyn WorkerPart>;
-}
-
-impl AsPart for Rc<dyn StreamFilterWorker> {
-    fn as_part(&self) -> Rc<dyn WorkerPart> {
-        Rc::<dyn StreamFilterWorker>::clone(self)
+/// Ends what the network `old` has and `new` has not: each part when the last stream or connection has let go of it, with
+/// the time that it asks for, and between turns.
+fn retire(old: &Network, new: Option<&Network>) {
+    for place in old.filters.iter() {
+        if !new.is_some_and(|new| new.filters.iter().any(|kept| Rc::ptr_eq(kept, place))) {
+            let place = Rc::clone(place);
+            tokio::task::spawn_local(async move {
+                until_last(&place).await;
+                place.part.drain().await;
+                drop_quietly(place);
+            });
+        }
+    }
+    let Terminal::Http(old) = &old.terminal else {
+        return;
+    };
+    let new = match new.map(|new| &new.terminal) {
+        Some(Terminal::Http(new)) => Some(&new.chain),
+        _ => None,
+    };
+    for log in &old.chain.access_logs {
+        if !new.is_some_and(|new| new.access_logs.iter().any(|kept| Rc::ptr_eq(kept, log))) {
+            let log = Rc::clone(log);
+            tokio::task::spawn_local(async move {
+                until_last(&log).await;
+                log.part.drain().await;
+                drop_quietly(log);
+            });
+        }
+    }
+    let kept: Vec<Rc<Generation>> = new
+        .into_iter()
+        .flat_map(|new| &new.places)
+        .flat_map(|place| place.generations())
+        .collect();
+    for generation in old
+        .chain
+        .places
+        .iter()
+        .flat_map(|place| place.generations())
+    {
+        if !kept.iter().any(|kept| Rc::ptr_eq(kept, &generation)) {
+            retire_generation(generation);
+        }
     }
 }
 
-impl AsPart for Rc<dyn transom_api::NetworkFilterWorker> {
-    fn as_part(&self) -> Rc<dyn WorkerPart> {
-        Rc::<dyn transom_api::NetworkFilterWorker>::clone(self)
-    }
+/// Ends a generation when its last stream has let go of it.
+pub(crate) fn retire_generation(generation: Rc<Generation>) {
+    tokio::task::spawn_local(async move {
+        until_last(&generation).await;
+        if let Some(part) = generation.replace_part(None) {
+            part.drain().await;
+            drop_quietly(part);
+        }
+    });
 }
 
-impl AsPart for Rc<dyn transom_api::AccessLogWorker> {
-    fn as_part(&self) -> Rc<dyn WorkerPart> {
-        Rc::<dyn transom_api::AccessLogWorker>::clone(self)
+/// Drops an extension's object; if it panics, the worker goes on.
+fn drop_quietly<T>(object: T) {
+    if catch_unwind(AssertUnwindSafe(|| drop(object))).is_err() {
+        tracing::error!("a filter's worker part panicked while it was dropped");
     }
 }

@@ -21,8 +21,8 @@ use transom_api::{
     CalloutError, CalloutId, Counter, Event, HttpCall, Resumer, SharedData, TimerId,
 };
 
-pub(crate) use self::activate::build_filter;
-pub(crate) use self::part::PartContext;
+pub(crate) use self::activate::retire_generation;
+pub(crate) use self::part::{Part, until_last};
 pub(crate) use self::run::{WorkerHandle, WorkerSettings, spawn};
 
 use crate::cluster::{ClusterId, WorkerCluster};
@@ -49,7 +49,10 @@ pub(crate) struct Worker {
     /// Snapshots that were built and wait for the word to commit.
     pending: RefCell<HashMap<u64, activate::Built>>,
     /// Streams that wait to be used again.
-    #[expect(clippy::vec_box, reason = "a stream moves in and out of its exchange as a pointer")]
+    #[expect(
+        clippy::vec_box,
+        reason = "a stream moves in and out of its exchange as a pointer"
+    )]
     streams: RefCell<Vec<Box<Stream>>>,
     next_task: Cell<u64>,
     next_connection: Cell<u64>,
@@ -160,7 +163,7 @@ impl Worker {
 
     /// Builds a filter's worker part anew, after it failed: at once, and if that fails with a growing pause.
     pub(crate) fn rebuild(self: &Rc<Self>, generation: &Rc<Generation>) {
-        let Some(broken) = generation.set_worker(None) else {
+        let Some(broken) = generation.replace_part(None) else {
             return;
         };
         let worker = Rc::clone(self);
@@ -170,9 +173,11 @@ impl Worker {
             tokio::task::yield_now().await;
             drop(broken);
             loop {
-                match build_filter(&worker, &*generation.config) {
+                match Part::build(&worker, &generation.clusters, |view| {
+                    generation.config.on_worker(view)
+                }) {
                     Ok(built) => {
-                        generation.set_worker(Some(built));
+                        generation.replace_part(Some(built));
                         generation.rebuilds.set(0);
                         return;
                     }

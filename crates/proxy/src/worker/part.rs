@@ -1,51 +1,131 @@
 //! The context of a worker part: what it may do when it is built and on its own events.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use transom_api::event::Address;
 use transom_api::host::{AsyncHost, RecordHost, WorkerHost};
 use transom_api::metrics::MetricId;
 use transom_api::worker::Worker as WorkerView;
 use transom_api::{
-    CalloutError, CalloutId, GrpcCall, HttpCall, Level, Resumer, SharedData, TimerId, WorkerPart,
+    AccessLogWorker, BuildError, CalloutError, CalloutId, Drain, GrpcCall, HttpCall, Level,
+    ListenerFilterWorker, NetworkFilterWorker, Resumer, SharedData, StreamFilterWorker, TimerId,
+    WorkerPart,
 };
 
 use super::Worker;
 
-/// A part's standing on its worker: its address, once it asked for one.
+/// How long a part may take to drain before it is dropped all the same.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// A worker part with its standing on the worker. When it is dropped, its timers, callouts and mailbox end.
+pub(crate) struct Part<P: ?Sized> {
+    part: Rc<P>,
+    context: PartContext,
+}
+
+/// A part's standing on its worker: what its context is made of.
 pub(crate) struct PartContext {
     worker: Rc<Worker>,
     state: Rc<PartState>,
 }
 
-/// What outlives the building of a part.
-pub(crate) struct PartState {
+#[derive(Default)]
+struct PartState {
+    /// Its mailbox, once it asked for one.
     slot: Cell<Option<(u32, u32)>>,
+    /// Delivers what comes to the mailbox.
+    listener: RefCell<Option<AbortHandle>>,
     part: RefCell<Option<Weak<dyn WorkerPart>>>,
     /// Clusters that its callouts may go to.
     clusters: Vec<String>,
+    drained: Notify,
+}
+
+/// A worker part of any kind as a part of no particular kind.
+pub(crate) trait AsPart {
+    fn as_part(&self) -> Rc<dyn WorkerPart>;
+}
+
+macro_rules! as_part {
+    ($($kind:ty),*) => {$(
+        impl AsPart for Rc<$kind> {
+            fn as_part(&self) -> Rc<dyn WorkerPart> {
+                Rc::<$kind>::clone(self)
+            }
+        }
+    )*};
+}
+as_part!(
+    dyn StreamFilterWorker,
+    dyn NetworkFilterWorker,
+    dyn AccessLogWorker,
+    dyn ListenerFilterWorker
+);
+
+impl<P: ?Sized> Part<P>
+where
+    Rc<P>: AsPart,
+{
+    /// Builds a part on a worker. A panic is an error like any other.
+    pub(crate) fn build(
+        worker: &Rc<Worker>,
+        clusters: &[String],
+        build: impl FnOnce(&mut WorkerView<'_>) -> Result<Rc<P>, BuildError>,
+    ) -> Result<Self, BuildError> {
+        let mut context = PartContext {
+            worker: Rc::clone(worker),
+            state: Rc::new(PartState {
+                clusters: clusters.to_vec(),
+                ..PartState::default()
+            }),
+        };
+        let built = context.call(build);
+        let part =
+            built.unwrap_or_else(|| Err(BuildError::new("it panicked while it was built")))?;
+        context
+            .state
+            .part
+            .replace(Some(Rc::downgrade(&part.as_part())));
+        context.listen();
+        Ok(Self { part, context })
+    }
+
+    /// The part itself.
+    pub(crate) fn part(&self) -> &Rc<P> {
+        &self.part
+    }
+
+    /// Lets the part bring what it still does to an end.
+    pub(crate) async fn drain(&self) {
+        self.context.share().drain(&self.part.as_part()).await;
+    }
+}
+
+/// Waits until nothing but `object` holds it.
+pub(crate) async fn until_last<T: ?Sized>(object: &Rc<T>) {
+    const LOOK: Duration = Duration::from_millis(50);
+    while Rc::strong_count(object) > 1 {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl<P: ?Sized> Drop for Part<P> {
+    fn drop(&mut self) {
+        self.context.end();
+    }
 }
 
 impl PartContext {
-    pub(crate) fn new(worker: &Rc<Worker>, clusters: Vec<String>) -> Self {
+    fn share(&self) -> Self {
         Self {
-            worker: Rc::clone(worker),
-            state: Rc::new(PartState {
-                slot: Cell::new(None),
-                part: RefCell::new(None),
-                clusters,
-            }),
-        }
-    }
-
-    /// The part is built: its events go to it from now on.
-    pub(crate) fn attach(&self, part: Weak<dyn WorkerPart>) {
-        self.state.part.replace(Some(part));
-        if self.state.slot.get().is_some() {
-            self.listen();
+            worker: Rc::clone(&self.worker),
+            state: Rc::clone(&self.state),
         }
     }
 
@@ -55,9 +135,7 @@ impl PartContext {
             None => {
                 let address = self.worker.mailboxes.claim();
                 self.state.slot.set(Some(address));
-                if self.state.part.borrow().is_some() {
-                    self.listen();
-                }
+                self.listen();
                 address
             }
         };
@@ -68,42 +146,66 @@ impl PartContext {
         }
     }
 
-    /// Delivers what comes to the part's mailbox for as long as the part lives.
+    /// Delivers what comes to the part's mailbox, once it has one and is built.
     fn listen(&self) {
-        let worker = Rc::clone(&self.worker);
-        let state = Rc::clone(&self.state);
-        tokio::task::spawn_local(async move {
-            let Some((slot, _)) = state.slot.get() else {
-                return;
-            };
-            let weak = state.part.borrow().clone();
-            let Some(weak) = weak else { return };
+        let Some((slot, _)) = self.state.slot.get() else {
+            return;
+        };
+        let Some(part) = self.state.part.borrow().clone() else {
+            return;
+        };
+        let mut context = self.share();
+        let listener = tokio::task::spawn_local(async move {
             loop {
-                let next = std::future::poll_fn(|cx| {
+                let worker = Rc::clone(&context.worker);
+                let event = std::future::poll_fn(|cx| {
                     worker.mailboxes.set_waker(slot, cx.waker());
                     match worker.mailboxes.take(slot) {
                         Some((_, event)) => Poll::Ready(event),
                         None => Poll::Pending,
                     }
                 });
-                let event = next.await;
-                let Some(part) = weak.upgrade() else {
-                    worker.mailboxes.release(slot);
-                    return;
-                };
-                let mut context = PartContext {
-                    worker: Rc::clone(&worker),
-                    state: Rc::clone(&state),
-                };
-                let mut view = WorkerView::new(&mut context);
-                let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    part.on_event(&mut view, event);
-                }));
-                if called.is_err() {
-                    tracing::error!("a filter's worker part panicked on an event");
-                }
+                let event = event.await;
+                let Some(part) = part.upgrade() else { return };
+                context.call(|view| part.on_event(view, event));
             }
         });
+        self.state.listener.replace(Some(listener.abort_handle()));
+    }
+
+    /// Lets a part bring what it still does to an end.
+    async fn drain(mut self, part: &Rc<dyn WorkerPart>) {
+        let wish = self.call(|view| part.drain(view));
+        if wish == Some(Drain::More)
+            && tokio::time::timeout(DRAIN_LIMIT, self.state.drained.notified())
+                .await
+                .is_err()
+        {
+            tracing::warn!("a filter's worker part did not drain in time");
+        }
+    }
+
+    /// Calls the part with this context; `None` when it panicked.
+    fn call<R>(&mut self, callback: impl FnOnce(&mut WorkerView<'_>) -> R) -> Option<R> {
+        let mut view = WorkerView::new(self);
+        let outcome = catch_unwind(AssertUnwindSafe(|| callback(&mut view)));
+        let drained = view.is_drained();
+        if drained {
+            self.state.drained.notify_one();
+        }
+        if outcome.is_err() {
+            tracing::error!("a filter's worker part panicked");
+        }
+        outcome.ok()
+    }
+
+    fn end(&self) {
+        if let Some(listener) = self.state.listener.take() {
+            listener.abort();
+        }
+        if let Some((slot, _)) = self.state.slot.take() {
+            self.worker.mailboxes.release(slot);
+        }
     }
 }
 
