@@ -20,7 +20,7 @@ pub use plane::{Plane, Setup};
 pub use upstream::Upstream;
 
 /// How long anything may take before a test fails: far longer than it ever does.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks again and again until `look` finds something: for what nobody tells.
 ///

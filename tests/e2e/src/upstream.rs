@@ -71,7 +71,12 @@ impl Upstream {
                     shared: Arc::clone(&state),
                 };
                 let serve = Arc::clone(&serve);
-                std::thread::spawn(move || serve(connection));
+                let socket = connection.client.socket().try_clone().unwrap();
+                std::thread::spawn(move || {
+                    serve(connection);
+                    // The list of connections holds the socket open.
+                    let _ = socket.shutdown(std::net::Shutdown::Both);
+                });
             }
         });
         Self {

@@ -38,6 +38,9 @@ pub(crate) struct Exchange {
     /// Whether another attempt is allowed after a reused connection turned out to be dead.
     may_retry: bool,
     body_sent: bool,
+    /// This turn left the client's, or the host's, bytes unread because too much waited to be sent on.
+    request_held: bool,
+    response_held: bool,
 }
 
 enum Upstream {
@@ -98,6 +101,8 @@ impl Exchange {
             downstream_at: now,
             may_retry,
             body_sent: false,
+            request_held: false,
+            response_held: false,
         }
     }
 
@@ -223,6 +228,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut Http1Server,
     ) -> Result<(), ResetReason> {
+        self.request_held = false;
         if client.request_ended() {
             // Nothing more is awaited; a client that goes away ends the stream, whoever it waits for.
             return match client.poll_gone(cx) {
@@ -230,16 +236,12 @@ impl Exchange {
                 Poll::Pending => Ok(()),
             };
         }
-        let watermark = self.options_watermark();
         while !client.request_ended() {
-            let core = self.stream.core();
-            if core.request.side.aborted || !self.stream.wants_input(Direction::Request) {
+            if !self.may_read_request() {
+                self.request_held = true;
                 return Ok(());
             }
             let open = self.stream.is_open(Direction::Request);
-            if open && self.upstream_unsent() >= watermark {
-                return Ok(());
-            }
             if !self.stream.core().request.side.stops_all() && client.invite_body().is_err() {
                 return Err(ResetReason::Downstream);
             }
@@ -381,18 +383,17 @@ impl Exchange {
 
     /// Takes what the host answers.
     fn read_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) {
-        let watermark = self.options_watermark();
+        self.response_held = false;
         loop {
-            if self.request_out == Progress::Waiting
-                || !self.stream.wants_input(Direction::Response)
-            {
+            if self.request_out == Progress::Waiting {
+                return;
+            }
+            if !self.may_read_response(client) {
+                self.response_held = true;
                 return;
             }
             let open =
                 self.stream.is_open(Direction::Response) && self.response_out == Progress::HeadSent;
-            if open && client.unsent() >= watermark {
-                return;
-            }
             let Upstream::Ready(_, host) = &mut self.upstream else {
                 return;
             };
@@ -563,6 +564,22 @@ impl Exchange {
         }
     }
 
+    /// Whether there is room for more of the request.
+    fn may_read_request(&self) -> bool {
+        !self.stream.core().request.side.aborted
+            && self.stream.wants_input(Direction::Request)
+            && !(self.stream.is_open(Direction::Request)
+                && self.upstream_unsent() >= self.options_watermark())
+    }
+
+    /// Whether there is room for more of the response.
+    fn may_read_response(&self, client: &Http1Server) -> bool {
+        self.stream.wants_input(Direction::Response)
+            && !(self.stream.is_open(Direction::Response)
+                && self.response_out == Progress::HeadSent
+                && client.unsent() >= self.options_watermark())
+    }
+
     /// Whether a step waits for something that a later step of this turn has brought.
     fn has_more_to_do(&self, client: &Http1Server) -> bool {
         let core = self.stream.core();
@@ -585,7 +602,17 @@ impl Exchange {
         let response_data = self.response_out == Progress::HeadSent
             && (!response.out.is_empty() || response.out_end.is_some())
             && client.unsent() < watermark;
-        mail || request_waits || request_data || response_waits || response_data
+        // What was left unread has nobody to wake for it: there is room for it again only by what this turn sent.
+        let request_room = self.request_held && self.may_read_request();
+        let response_room = self.response_held
+            && matches!(self.upstream, Upstream::Ready(..))
+            && self.may_read_response(client);
+        mail || request_waits
+            || request_data
+            || response_waits
+            || response_data
+            || request_room
+            || response_room
     }
 
     fn drop_upstream(&mut self) {

@@ -39,6 +39,11 @@ impl Stream {
                 Direction::Response => Wants::RESPONSE_HEADERS,
             };
             if !self.is_called(direction, filter, callback) {
+                let side = &self.core.message(direction).side;
+                if !side.head_end && self.keeps_whole_body(direction, filter) {
+                    self.core.message_mut(direction).side.stop = Some(HeadStop::Iteration);
+                    return;
+                }
                 self.core.message_mut(direction).side.at += 1;
                 continue;
             }
@@ -55,8 +60,11 @@ impl Stream {
             }
             // A filter that failed open lets go what it has seen, whatever it answered.
             let verdict = verdict.filter(|_| !self.has_failed(filter));
+            // The head waits for a body that is kept as a whole: over the limit it is not the one that is sent.
+            let awaits_body = !end && !resumed && self.keeps_whole_body(direction, filter);
             let side = &mut self.core.message_mut(direction).side;
             match verdict.unwrap_or_default() {
+                HeadersVerdict::Continue if awaits_body => side.stop = Some(HeadStop::Iteration),
                 HeadersVerdict::ContinueAndEndStream => {
                     side.head_end = true;
                     side.cut_at = Some(at + 1);
@@ -265,20 +273,13 @@ impl Stream {
             let at_head = position >= self.core.message(direction).side.at;
             let stops_all = self.core.message(direction).side.stops_all();
             // A filter that wants the whole body has it now.
-            if self.whole_body_limit(direction, filter).is_some()
-                && self.is_called(direction, filter, body_of(direction))
+            let side = &self.core.message(direction).side;
+            let hold = side.holds.get(position);
+            if (side.at == position && side.stop.is_some()
+                || hold.is_some_and(|hold| hold.stop == Some(DataStop::Buffer)))
+                && hold.is_none_or(|hold| hold.end.is_none())
                 && !(at_head && stops_all)
-                && self
-                    .core
-                    .message(direction)
-                    .side
-                    .holds
-                    .get(position)
-                    .is_some_and(|hold| {
-                        hold.stop == Some(DataStop::Buffer)
-                            && hold.end.is_none()
-                            && !hold.body.is_empty()
-                    })
+                && self.keeps_whole_body(direction, filter)
             {
                 return self.pass_frame(
                     direction,
@@ -583,6 +584,12 @@ impl Stream {
             Direction::Request => wants.whole_request_body,
             Direction::Response => wants.whole_response_body,
         }
+    }
+
+    /// Whether bodies of this direction are kept at this filter until they are whole.
+    fn keeps_whole_body(&self, direction: Direction, filter: usize) -> bool {
+        self.whole_body_limit(direction, filter).is_some()
+            && self.is_called(direction, filter, body_of(direction))
     }
 
     fn buffer_limit(&self, filter: usize) -> u64 {

@@ -1,3 +1,5 @@
 //! The real data plane between raw clients and scripted upstreams.
 
+mod bodies;
+mod callouts;
 mod pauses;
