@@ -94,7 +94,7 @@ cluster back, by round_robin, connected within 5s
   127.0.0.1:8080  weight 1
 
 timeout of the stream
-  1.5s
+  1500ms
 
 Filters were not run: what one of them answers or changes is not known here.
 Only filters look at: User.
