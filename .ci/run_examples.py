@@ -142,9 +142,9 @@ class Session:
             self.foreground(command)
 
     def foreground(self, command: console.Command) -> None:
-        text = command.text
-        if text.startswith("kill "):
-            text = re.sub(r"%(\d+)", lambda match: self.signal(command, match[1]), text)
+        # Wherever a line kills: it may do so while something else on the line goes on.
+        kill = re.compile(r"(\bkill (?:-\w+ )?)%(\d+)")
+        text = kill.sub(lambda match: match[1] + self.signal(command, match[2]), command.text)
         script = (
             f"source {self.state}\n{text}\nstatus=$?\n"
             f"{{ printf 'cd %q\\n' \"$PWD\"; export -p; }} >{self.state}\nexit $status\n"

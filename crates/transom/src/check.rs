@@ -37,7 +37,7 @@ pub(crate) fn check(file: &Path, output: Output) -> u8 {
         }
         (Ok(_), Output::Json) => serde_json::json!({ "good": true, "problems": [] }),
         (Err(report), Output::Json) => {
-            serde_json::json!({ "good": false, "problems": report.to_json() })
+            serde_json::json!({ "good": false, "problems": report.to_json()["problems"] })
         }
     };
     println!("{json:#}");

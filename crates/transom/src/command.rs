@@ -32,6 +32,27 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Says what would become of a request: which listener, route and filters take it, and where it goes
+    ///
+    /// Nothing is sent and no filter is run. Ends with 0 when there is a route, with 1 when there is none, with 2 when the
+    /// configuration or the request is bad.
+    Explain {
+        /// The configuration
+        file: PathBuf,
+        /// The method, such as GET
+        method: String,
+        /// http://HOST:PORT/PATH, or only the path
+        url: String,
+        /// A header of the request; `Host` takes the place of the URL's host
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+        /// The listener, when the URL does not lead to it
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Prints the JSON Schema of the configuration, built-in filters included
     Schema,
     /// Prints the version

@@ -4,6 +4,7 @@ mod check;
 mod command;
 mod control;
 mod example;
+mod explain;
 mod log;
 mod node_json;
 mod run;
@@ -40,6 +41,21 @@ fn main() -> ExitCode {
     let code = match line.command {
         Command::Run { config } => run::run(config.as_deref()),
         Command::Check { file, output } => check::check(&file, output),
+        Command::Explain {
+            file,
+            method,
+            url,
+            headers,
+            listener,
+            output,
+        } => explain::explain(&explain::Question {
+            file: &file,
+            method: &method,
+            url: &url,
+            headers: &headers,
+            listener: listener.as_deref(),
+            output,
+        }),
         Command::Schema => check::schema(),
         Command::Version => {
             println!("transom {}", env!("CARGO_PKG_VERSION"));

@@ -4,6 +4,7 @@
 //! happens on every worker, which answers ok or why not. Then **commit** on all, or **discard** on all: a configuration
 //! is active everywhere or nowhere.
 
+pub mod explain;
 pub mod generations;
 mod prepare;
 mod retire;

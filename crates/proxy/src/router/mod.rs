@@ -129,7 +129,7 @@ impl RouteTable {
     }
 
     /// The virtual host of an authority: exact with port, exact without, longest suffix, longest prefix, any.
-    fn find_virtual_host(&self, authority: &[u8]) -> Option<u32> {
+    pub(crate) fn find_virtual_host(&self, authority: &[u8]) -> Option<u32> {
         if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
             return self.any;
         }
@@ -179,7 +179,8 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-fn matches(matcher: &RouteMatch, path: &[u8]) -> bool {
+/// Whether a route takes a path without its query.
+pub(crate) fn matches(matcher: &RouteMatch, path: &[u8]) -> bool {
     match matcher {
         RouteMatch::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
         RouteMatch::Path(exact) => path == exact.as_bytes(),

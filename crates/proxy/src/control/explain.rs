@@ -1,0 +1,236 @@
+//! What would become of a request: which listener, virtual host and route take it and why not the others, which filters
+//! see it in which order, and where it goes.
+//!
+//! Nothing is bound, started or sent. Routes are chosen by the very code that serves requests ([`crate::router`]), for
+//! the request as it comes in: filters are not run, so what a filter changes (its path, its authority, its route) is not
+//! known here.
+
+mod chain;
+mod listener;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use transom_api::{FailurePolicy, Phase, Registry};
+use transom_config::{NetworkFilter, Resources};
+
+/// A request to explain.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The listener's name; without it the listener is found by `destination`.
+    pub listener: Option<&'a str>,
+    /// Where the client connects to.
+    pub destination: Option<Destination<'a>>,
+    /// Its authority: the `Host` field, or that of the target.
+    pub authority: &'a str,
+    /// Its path with its query.
+    pub path: &'a str,
+}
+
+/// Where a client connects to.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// An IP address without brackets, or a name.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// All listeners, by name; one is taken.
+    pub listeners: Vec<Candidate>,
+    /// The address of the listener that is taken.
+    pub address: String,
+    /// Names of the network filters that see the connection's bytes, in their order.
+    pub network_filters: Vec<String>,
+    /// What ends the chain of network filters.
+    pub end: End,
+}
+
+/// What ends a chain of network filters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The bytes go to a cluster as they are; no part of a request is looked at.
+    TcpProxy(Target),
+    /// The request becomes a stream.
+    Http(Box<HttpExplanation>),
+}
+
+/// What the `http` network filter does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpExplanation {
+    /// The name of the route table.
+    pub route_table: String,
+    /// All virtual hosts of the table, in their order; at most one is taken.
+    pub virtual_hosts: Vec<Candidate>,
+    /// All routes of the virtual host that is taken, in their order; at most one is taken.
+    pub routes: Vec<Candidate>,
+    /// The chain, in the order in which the request passes it.
+    pub filters: Vec<FilterUse>,
+    /// The same by their names, in the order in which the response passes it.
+    pub response_order: Vec<String>,
+    /// Names of the access logs.
+    pub access_logs: Vec<String>,
+    /// How long the stream may take; zero is for ever.
+    pub timeout: Duration,
+    /// Where the request goes; `None`: there is no route, and the answer is 404.
+    pub target: Option<Target>,
+}
+
+/// Something of which one is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name; a route without one is called by its number, `#1` being the first.
+    pub name: String,
+    /// Whether it is the one.
+    pub taken: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+/// A use of a stream filter and what becomes of it for this request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterUse {
+    /// The name of the use.
+    pub name: String,
+    /// The extension.
+    pub extension: String,
+    /// Where in the request's way it stands; `None`: the extension tells only when it is prepared.
+    pub phase: Option<Phase>,
+    /// What becomes of the stream when it fails.
+    pub on_failure: FailurePolicy,
+    /// What becomes of it.
+    pub part: Part,
+}
+
+/// What becomes of a filter for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It runs with this place's configuration.
+    Runs(Place),
+    /// It is disabled by this place.
+    Disabled(Place),
+    /// Without a route no host is chosen: the request does not come so far.
+    NotReached,
+}
+
+/// Who says something of a filter. The most specific one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The listener's chain.
+    Listener,
+    /// The virtual host.
+    VirtualHost,
+    /// The route.
+    Route,
+}
+
+/// A cluster and its hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The cluster's name.
+    pub cluster: String,
+    /// How a host is chosen.
+    pub load_balancing: String,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// The hosts with their weights.
+    pub hosts: Vec<(String, u32)>,
+}
+
+/// Why a request cannot be explained: it leads to no listener, or to more than one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ExplainError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+/// Says what would become of `request` under `resources`, which were checked against `registry`.
+pub fn explain(
+    resources: &Resources,
+    registry: &Registry,
+    request: &Request<'_>,
+) -> Result<Explanation, ExplainError> {
+    let (listener, listeners) = listener::choose(resources, request)?;
+    let network_filters = listener
+        .network_filters
+        .iter()
+        .filter_map(|filter| match filter {
+            NetworkFilter::Extension(used) if !used.disabled => Some(used.id.clone()),
+            _ => None,
+        });
+    let end = match listener.network_filters.last() {
+        Some(NetworkFilter::Http(http)) => {
+            End::Http(Box::new(route::explain(http, resources, registry, request)))
+        }
+        Some(NetworkFilter::TcpProxy(proxy)) => {
+            End::TcpProxy(Target::of(resources, &proxy.cluster.value))
+        }
+        Some(NetworkFilter::Extension(_)) | None => {
+            return Err(ExplainError {
+                message: format!(
+                    "the listener `{}` has neither `http` nor `tcp_proxy`",
+                    listener.name
+                ),
+                help: "let one of them be the last of its network filters".to_owned(),
+            });
+        }
+    };
+    Ok(Explanation {
+        listeners,
+        address: listener.address.value.to_string(),
+        network_filters: network_filters.collect(),
+        end,
+    })
+}
+
+impl Explanation {
+    /// Whether the request goes anywhere: false is the answer 404.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        match &self.end {
+            End::TcpProxy(_) => true,
+            End::Http(http) => http.target.is_some(),
+        }
+    }
+}
+
+impl Target {
+    fn of(resources: &Resources, name: &str) -> Self {
+        let cluster = resources.clusters.get(name);
+        let hosts = cluster
+            .and_then(|cluster| resources.host_sets.get(&cluster.host_set))
+            .map(|set| set.hosts.as_slice())
+            .unwrap_or_default();
+        Self {
+            cluster: name.to_owned(),
+            load_balancing: cluster
+                .map(|cluster| cluster.load_balancing.value.clone())
+                .unwrap_or_default(),
+            connect_timeout: cluster
+                .map(|cluster| cluster.connect_timeout)
+                .unwrap_or_default(),
+            hosts: hosts
+                .iter()
+                .map(|host| (host.address.to_string(), host.weight))
+                .collect(),
+        }
+    }
+}
+
+impl Candidate {
+    fn new(name: &str, taken: bool, why: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            taken,
+            why: why.into(),
+        }
+    }
+}

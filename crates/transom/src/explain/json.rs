@@ -1,0 +1,98 @@
+//! An explanation for a program. Durations are in milliseconds.
+
+use serde_json::{Value, json};
+use transom_api::{FailurePolicy, Phase};
+use transom_proxy::control::explain::{
+    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, Target,
+};
+
+use super::request::Asked;
+
+/// `{"request", "routed", "address", "listeners", "network_filters", "tcp_proxy" | "http"}`.
+pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
+    let mut value = json!({
+        "request": {
+            "method": asked.method,
+            "authority": asked.authority,
+            "path": asked.path,
+        },
+        "routed": explanation.is_routed(),
+        "address": explanation.address,
+        "listeners": candidates(&explanation.listeners),
+        "network_filters": explanation.network_filters,
+    });
+    let (key, end) = match &explanation.end {
+        End::TcpProxy(cluster) => ("tcp_proxy", json!({ "cluster": target(cluster) })),
+        End::Http(it) => ("http", http(it)),
+    };
+    if let Value::Object(entries) = &mut value {
+        entries.insert(key.to_owned(), end);
+    }
+    value
+}
+
+fn http(http: &HttpExplanation) -> Value {
+    json!({
+        "route_table": http.route_table,
+        "virtual_hosts": candidates(&http.virtual_hosts),
+        "routes": candidates(&http.routes),
+        "filters": http.filters.iter().map(filter).collect::<Vec<_>>(),
+        "response_order": http.response_order,
+        "access_logs": http.access_logs,
+        "timeout_ms": milliseconds(http.timeout),
+        "cluster": http.target.as_ref().map(target),
+    })
+}
+
+fn filter(filter: &FilterUse) -> Value {
+    let (part, by) = match filter.part {
+        Part::Runs(place) => ("runs", Some(place)),
+        Part::Disabled(place) => ("disabled", Some(place)),
+        Part::NotReached => ("not_reached", None),
+    };
+    json!({
+        "name": filter.name,
+        "extension": filter.extension,
+        "phase": filter.phase.map(Phase::name),
+        "on_failure": match filter.on_failure {
+            FailurePolicy::Closed => "closed",
+            FailurePolicy::Open => "open",
+        },
+        "part": part,
+        "by": by.map(|place| match place {
+            Place::Listener => "listener",
+            Place::VirtualHost => "virtual_host",
+            Place::Route => "route",
+        }),
+    })
+}
+
+fn target(target: &Target) -> Value {
+    let hosts = target
+        .hosts
+        .iter()
+        .map(|(address, weight)| json!({ "address": address, "weight": weight }));
+    json!({
+        "name": target.cluster,
+        "load_balancing": target.load_balancing,
+        "connect_timeout_ms": milliseconds(target.connect_timeout),
+        "hosts": hosts.collect::<Vec<_>>(),
+    })
+}
+
+fn candidates(candidates: &[Candidate]) -> Value {
+    candidates
+        .iter()
+        .map(|candidate| {
+            json!({
+                "name": candidate.name,
+                "taken": candidate.taken,
+                "why": candidate.why,
+            })
+        })
+        .collect()
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

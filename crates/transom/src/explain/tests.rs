@@ -1,0 +1,236 @@
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const FILE: &str = r#"
+listeners:
+  - name: web
+    address: 127.0.0.1:2046
+    network_filters:
+      - name: http
+        config:
+          stream_filters:
+            - {name: header_match, id: guard, config: {User: admin}}
+            - {name: noop}
+          virtual_hosts:
+            - domains: ["*"]
+              routes:
+                - {match: {path: /open}, cluster: back, timeout: 1500ms, filters: {guard: {disabled: true}}}
+                - {name: api, match: {prefix: /api/}, cluster: back}
+clusters:
+  - {name: back, endpoints: ["127.0.0.1:8080"]}
+"#;
+
+/// A file that is gone when the test ends.
+struct File(PathBuf);
+
+impl File {
+    fn new(text: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("transom-explain-{}-{number}.yaml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn ask(url: &str, headers: &[&str], output: Output) -> Answer {
+    let file = File::new(FILE);
+    let headers: Vec<String> = headers.iter().map(|it| (*it).to_owned()).collect();
+    answer(&Question {
+        file: &file.0,
+        method: "GET",
+        url,
+        headers: &headers,
+        listener: None,
+        output,
+    })
+}
+
+#[test]
+fn a_route_is_explained_as_text() {
+    let answer = ask(
+        "http://127.0.0.1:2046/open?x#part",
+        &["User: admin"],
+        Output::Text,
+    );
+    assert_eq!(answer.stderr, "");
+    assert_eq!(answer.code, 0);
+    assert_eq!(
+        answer.stdout,
+        "\
+GET http://127.0.0.1:2046/open?x#part
+  host 127.0.0.1:2046, path /open?x
+
+listener
+  > web  it listens on 127.0.0.1:2046
+
+virtual host, of route table web/http
+  > *  matches `*`
+
+route
+  > #1   the path is `/open`
+    api  the path does not begin with `/api/`; a route before it is taken
+
+filters, as the request passes them
+  before_route
+    guard  disabled by the route, is a header_match
+    noop   runs
+
+filters, as the response passes them
+  noop
+
+cluster back, by round_robin, connected within 5s
+  127.0.0.1:8080  weight 1
+
+timeout of the stream
+  1500ms
+
+Filters were not run: what one of them answers or changes is not known here.
+Only filters look at: User.
+"
+    );
+}
+
+#[test]
+fn the_same_as_json() {
+    let answer = ask("/open", &["host: shop.test"], Output::Json);
+    assert_eq!(answer.code, 0);
+    let value: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(value["request"]["authority"], "shop.test");
+    assert_eq!(value["routed"], true);
+    assert_eq!(
+        value["listeners"],
+        json!([{"name": "web", "taken": true, "why": "it is the only one"}])
+    );
+    assert_eq!(value["http"]["timeout_ms"], 1500);
+    assert_eq!(
+        value["http"]["filters"][0],
+        json!({
+            "name": "guard", "extension": "header_match", "phase": "before_route",
+            "on_failure": "closed", "part": "disabled", "by": "route",
+        })
+    );
+    assert_eq!(
+        value["http"]["cluster"],
+        json!({
+            "name": "back", "load_balancing": "round_robin", "connect_timeout_ms": 5000,
+            "hosts": [{"address": "127.0.0.1:8080", "weight": 1}],
+        })
+    );
+}
+
+#[test]
+fn a_request_without_a_route_ends_with_1() {
+    let answer = ask("http://127.0.0.1:2046", &[], Output::Text);
+    assert_eq!(answer.code, 1);
+    assert!(answer.stdout.contains("\nno route\n  the answer is 404\n"));
+    assert!(!answer.stdout.contains("cluster"));
+    let answer = ask("http://127.0.0.1:2046?q", &[], Output::Json);
+    assert_eq!(answer.code, 1);
+    let value: Value = serde_json::from_str(&answer.stdout).unwrap();
+    assert_eq!(value["request"]["path"], "/?q");
+    assert_eq!(value["routed"], false);
+    assert_eq!(value["http"]["cluster"], Value::Null);
+}
+
+#[test]
+fn what_is_no_request_ends_with_2() {
+    for (url, headers, expected) in [
+        ("shop.test/x", &[][..], "\"shop.test/x\" is no URL"),
+        ("ftp://shop.test/", &[], "\"ftp://shop.test/\" is no URL"),
+        ("http:///x", &[], "\"http:///x\" names no host"),
+        ("http://a:b/x", &[], "\"b\" is no port"),
+        ("http://a:99999/", &[], "\"99999\" is no port"),
+        (
+            "http://me@a/",
+            &[],
+            "\"http://me@a/\" has a user name before its host",
+        ),
+        ("http://a/x y", &[], "\"/x y\" is no path"),
+        ("http://a<b/", &[], "\"a<b\" is no authority"),
+        ("/x", &["User"], "\"User\" is no header"),
+        ("/x", &["a b: c"], "\"a b: c\" is no header"),
+        ("/x", &["Host: a", "host: b"], "`Host` is given twice"),
+    ] {
+        let answer = ask(url, headers, Output::Text);
+        assert_eq!(answer.code, 2, "{url}");
+        assert_eq!(answer.stdout, "");
+        let message = format!("transom: {expected}\n  help: ");
+        assert!(answer.stderr.starts_with(&message), "{}", answer.stderr);
+    }
+}
+
+#[test]
+fn ports_and_brackets_lead_to_the_listener() {
+    // The only listener is taken all the same; the reason shows what was understood.
+    let elsewhere = "the URL leads elsewhere, but it is the only one: it listens on 127.0.0.1:2046";
+    for (url, why) in [
+        ("http://127.0.0.1:2046/", "it listens on 127.0.0.1:2046"),
+        ("HTTP://localhost:2046/", "it listens on 127.0.0.1:2046"),
+        ("http://[::1]:2046/", elsewhere),
+        ("http://[::1]/", elsewhere),
+        ("https://a/", elsewhere),
+    ] {
+        let answer = ask(url, &[], Output::Json);
+        let value: Value = serde_json::from_str(&answer.stdout).unwrap();
+        assert_eq!(value["listeners"][0]["why"], why, "{url}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_shown_as_check_shows_it() {
+    let file = File::new(&FILE.replace("cluster: back,", "cluster: bakc,"));
+    let mut question = Question {
+        file: &file.0,
+        method: "GET",
+        url: "/",
+        headers: &[],
+        listener: None,
+        output: Output::Text,
+    };
+    let text = answer(&question);
+    assert_eq!((text.code, text.stdout.as_str()), (2, ""));
+    assert!(
+        text.stderr.contains("did you mean `back`?"),
+        "{}",
+        text.stderr
+    );
+    question.output = Output::Json;
+    let json = answer(&question);
+    assert_eq!(json.code, 2);
+    let value: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["problems"][0]["message"], "unknown cluster `bakc`");
+}
+
+#[test]
+fn a_bad_method_and_an_unknown_listener_end_with_2() {
+    let file = File::new(FILE);
+    let mut question = Question {
+        file: &file.0,
+        method: "G T",
+        url: "/",
+        headers: &[],
+        listener: None,
+        output: Output::Json,
+    };
+    let refused = answer(&question);
+    assert_eq!(refused.code, 2);
+    let value: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(value["error"], "\"G T\" is no method");
+    question.method = "GET";
+    question.listener = Some("web");
+    assert_eq!(answer(&question).code, 1);
+    question.listener = Some("api");
+    assert_eq!(answer(&question).code, 2);
+}

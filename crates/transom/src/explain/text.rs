@@ -1,0 +1,173 @@
+//! An explanation for a person.
+
+use std::fmt::Write;
+
+use transom_api::units::format_duration;
+use transom_api::{FailurePolicy, Phase};
+use transom_proxy::control::explain::{
+    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, Target,
+};
+
+use super::request::Asked;
+
+/// What is asked, and then a part for each step of the request's way.
+pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
+    let mut page = Page::default();
+    page.line(&format!("{} {}", asked.method, asked.url));
+    let host = match asked.authority.as_str() {
+        "" => "without a host",
+        authority => authority,
+    };
+    page.line(&format!("  host {host}, path {}", asked.path));
+    page.candidates("listener", &explanation.listeners);
+    if !explanation.network_filters.is_empty() {
+        page.part("network filters", [explanation.network_filters.join(", ")]);
+    }
+    match &explanation.end {
+        End::TcpProxy(target) => {
+            page.part(
+                "tcp_proxy",
+                ["the bytes go on as they are: nobody looks at the request".to_owned()],
+            );
+            page.target(target);
+        }
+        End::Http(http) => page.http(http),
+    }
+    if let End::Http(_) = explanation.end {
+        page.line("");
+        page.line("Filters were not run: what one of them answers or changes is not known here.");
+        if !asked.unused.is_empty() {
+            page.line(&format!(
+                "Only filters look at: {}.",
+                asked.unused.join(", ")
+            ));
+        }
+    }
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+    }
+
+    /// A title and its lines.
+    fn part(&mut self, title: &str, lines: impl IntoIterator<Item = String>) {
+        self.line("");
+        self.line(title);
+        for line in lines {
+            self.line(&format!("  {line}"));
+        }
+    }
+
+    /// The one that is taken is marked.
+    fn candidates(&mut self, title: &str, candidates: &[Candidate]) {
+        let width = widest(candidates.iter().map(|candidate| candidate.name.as_str()));
+        let lines = candidates.iter().map(|candidate| {
+            let mark = if candidate.taken { '>' } else { ' ' };
+            format!("{mark} {:width$}  {}", candidate.name, candidate.why)
+        });
+        self.part(title, lines);
+    }
+
+    fn http(&mut self, http: &HttpExplanation) {
+        let table = &http.route_table;
+        self.candidates(
+            &format!("virtual host, of route table {table}"),
+            &http.virtual_hosts,
+        );
+        if !http.routes.is_empty() {
+            self.candidates("route", &http.routes);
+        }
+        if http.target.is_none() {
+            self.part("no route", ["the answer is 404".to_owned()]);
+        }
+        if !http.filters.is_empty() {
+            self.part(
+                "filters, as the request passes them",
+                filters(&http.filters),
+            );
+            if !http.response_order.is_empty() {
+                let order = http.response_order.join(", ");
+                self.part("filters, as the response passes them", [order]);
+            }
+        }
+        if let Some(target) = &http.target {
+            self.target(target);
+            let timeout = if http.timeout.is_zero() {
+                "none".to_owned()
+            } else {
+                format_duration(http.timeout)
+            };
+            self.part("timeout of the stream", [timeout]);
+        }
+        if !http.access_logs.is_empty() {
+            self.part("access logs", [http.access_logs.join(", ")]);
+        }
+    }
+
+    fn target(&mut self, target: &Target) {
+        let hosts = target
+            .hosts
+            .iter()
+            .map(|(address, weight)| format!("{address}  weight {weight}"));
+        let title = format!(
+            "cluster {}, by {}, connected within {}",
+            target.cluster,
+            target.load_balancing,
+            format_duration(target.connect_timeout)
+        );
+        self.part(&title, hosts);
+        if target.hosts.is_empty() {
+            self.line("  no hosts: the answer is 502");
+        }
+    }
+}
+
+/// The filters below the phases in which they stand.
+fn filters(filters: &[FilterUse]) -> Vec<String> {
+    let width = widest(filters.iter().map(|filter| filter.name.as_str()));
+    let mut lines = Vec::new();
+    let mut phase = None;
+    for filter in filters {
+        if phase != Some(filter.phase) {
+            phase = Some(filter.phase);
+            lines.push(
+                filter
+                    .phase
+                    .map_or("phase known when prepared", Phase::name)
+                    .to_owned(),
+            );
+        }
+        let mut line = format!("  {:width$}  {}", filter.name, part(filter.part));
+        if filter.name != filter.extension {
+            // Writing to a string cannot fail.
+            let _ = write!(line, ", is a {}", filter.extension);
+        }
+        if filter.on_failure == FailurePolicy::Open {
+            line.push_str(", goes on without it when it fails");
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn part(part: Part) -> &'static str {
+    match part {
+        Part::Runs(Place::Listener) => "runs",
+        Part::Runs(Place::VirtualHost) => "runs with the virtual host's configuration",
+        Part::Runs(Place::Route) => "runs with the route's configuration",
+        Part::Disabled(Place::Listener) => "disabled",
+        Part::Disabled(Place::VirtualHost) => "disabled by the virtual host",
+        Part::Disabled(Place::Route) => "disabled by the route",
+        Part::NotReached => "not reached: there is no host to choose",
+    }
+}
+
+fn widest<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    names.map(|name| name.chars().count()).max().unwrap_or(0)
+}
