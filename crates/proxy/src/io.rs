@@ -16,6 +16,53 @@ pub(crate) enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
     Filtered(Box<FilteredIo>),
+    Prefixed(Box<PrefixedIo>),
+}
+
+/// A stream whose first bytes were read already.
+#[derive(Debug)]
+pub(crate) struct PrefixedIo {
+    prefix: Vec<u8>,
+    given: usize,
+    io: Io,
+}
+
+impl PrefixedIo {
+    pub(crate) fn new(io: Io, prefix: Vec<u8>) -> Self {
+        Self {
+            prefix,
+            given: 0,
+            io,
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.prefix.get(self.given..).unwrap_or_default()
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let rest = self.rest();
+        if rest.is_empty() {
+            return self.io.poll_read(cx, buffer);
+        }
+        let count = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..count), rest.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.given += count;
+        if self.rest().is_empty() {
+            self.prefix = Vec::new();
+            self.given = 0;
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.rest().is_empty() {
+            return self.io.poll_readable(cx);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Io {
@@ -32,6 +79,9 @@ impl Io {
             Self::Filtered(filtered) => {
                 return filtered.poll_read(cx, buffer.initialize_unfilled());
             }
+            Self::Prefixed(prefixed) => {
+                return prefixed.poll_read(cx, buffer.initialize_unfilled());
+            }
         }
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -42,6 +92,7 @@ impl Io {
             Self::Tcp(tcp) => tcp.poll_read_ready(cx),
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
+            Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
         }
     }
 
@@ -54,6 +105,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
+            Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
         }
     }
 
@@ -65,6 +117,7 @@ impl Io {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
+            Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
                 filtered.poll_write(cx, first.map_or(&[], |slice| slice))
@@ -77,6 +130,7 @@ impl Io {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),
+            Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
         }
     }
 
@@ -86,6 +140,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
+            Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use transom_api::kind::ExtensionKind;
 use transom_api::{
-    AccessLogs, FailurePolicy, NetworkFilters, Node, ParseError, Phase, PrepareContext, Registry,
-    SharedData, StreamFilters,
+    AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
+    PrepareContext, Registry, SharedData, StreamFilters,
 };
 use transom_config::{
     Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy,
@@ -150,6 +150,20 @@ impl Preparer {
             ));
         };
         let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
+        let mut listener_filters = Vec::new();
+        for used in listener
+            .listener_filters
+            .iter()
+            .filter(|used| !used.disabled)
+        {
+            let known = known.and_then(|known| {
+                known
+                    .listener_filters
+                    .iter()
+                    .find(|known| known.name == used.id)
+            });
+            listener_filters.push(self.prepare_use::<ListenerFilters>(used, known).await?);
+        }
         let mut network_filters = Vec::new();
         let mut terminal = None;
         for filter in &listener.network_filters {
@@ -184,6 +198,7 @@ impl Preparer {
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
             config: Arc::clone(listener),
+            listener_filters,
             network_filters,
             terminal,
             sockets,

@@ -43,6 +43,9 @@ pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<
 /// Shows every shared object of a snapshot, with its address to know it by.
 fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>)) {
     for listener in snapshot.listeners.values() {
+        for used in &listener.listener_filters {
+            show(&used.config, &mut each);
+        }
         for used in &listener.network_filters {
             show(&used.config, &mut each);
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use transom_api::{
-    AccessLogConfig, FailurePolicy, NetworkFilterConfig, Node, Phase, StreamFilterConfig,
+    AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
+    StreamFilterConfig,
 };
 use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
 use transom_http1::Limits;
@@ -29,6 +30,7 @@ pub(crate) struct Snapshot {
 /// A listener made ready.
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
+    pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
     pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
     pub(crate) terminal: PreparedTerminal,
     pub(crate) sockets: Arc<SocketSet>,

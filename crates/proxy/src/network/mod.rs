@@ -15,10 +15,12 @@ use transom_api::{FailurePolicy, NetworkFilterConfig, NetworkFilterWorker};
 pub(crate) use self::chain::FilteredIo;
 use self::tcp_proxy::TcpProxyListener;
 use crate::http::HttpListener;
+use crate::listener::ListenerPlace;
 use crate::worker::Part;
 
 /// The network filters of a listener, as one worker holds them.
 pub(crate) struct Network {
+    pub(crate) listener_filters: Vec<Rc<ListenerPlace>>,
     pub(crate) filters: Rc<[Rc<NetworkPlace>]>,
     pub(crate) terminal: Terminal,
 }

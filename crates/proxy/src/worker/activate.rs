@@ -17,7 +17,7 @@ use crate::control::snapshot::{
     PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
 };
 use crate::http::HttpListener;
-use crate::listener::WorkerListener;
+use crate::listener::{ListenerPlace, WorkerListener};
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
 use crate::stream::chain::{AccessLogPlace, Chain, Generation, Place};
@@ -153,6 +153,28 @@ impl Worker {
         listener: &PreparedListener,
         before: Option<&Network>,
     ) -> Result<Rc<Network>, String> {
+        let mut listener_filters = Vec::with_capacity(listener.listener_filters.len());
+        for prepared in &listener.listener_filters {
+            let known = before.and_then(|before| {
+                before.listener_filters.iter().find(|place| {
+                    Arc::ptr_eq(&place.config, &prepared.config) && place.policy == prepared.policy
+                })
+            });
+            if let Some(known) = known {
+                listener_filters.push(Rc::clone(known));
+                continue;
+            }
+            let part = Part::build(self, &prepared.clusters, |view| {
+                prepared.config.on_worker(view)
+            })
+            .map_err(|error| self.refused(&prepared.name, &error))?;
+            listener_filters.push(Rc::new(ListenerPlace {
+                name: Rc::from(prepared.name.as_str()),
+                policy: prepared.policy,
+                config: Arc::clone(&prepared.config),
+                part,
+            }));
+        }
         let mut filters = Vec::with_capacity(listener.network_filters.len());
         for prepared in &listener.network_filters {
             let known = before.and_then(|before| {
@@ -192,6 +214,7 @@ impl Worker {
             }
         };
         Ok(Rc::new(Network {
+            listener_filters,
             filters: filters.into(),
             terminal,
         }))
@@ -333,16 +356,12 @@ impl Worker {
 /// Ends what the network `old` has and `new` has not: each part when the last stream or connection has let go of it, with
 /// the time that it asks for, and between turns.
 fn retire(old: &Network, new: Option<&Network>) {
-    for place in old.filters.iter() {
-        if !new.is_some_and(|new| new.filters.iter().any(|kept| Rc::ptr_eq(kept, place))) {
-            let place = Rc::clone(place);
-            tokio::task::spawn_local(async move {
-                until_last(&place).await;
-                place.part.drain().await;
-                drop_quietly(place);
-            });
-        }
-    }
+    let kept = new.map_or(&[][..], |new| &new.listener_filters);
+    retire_others(&old.listener_filters, kept, async |place| {
+        place.part.drain().await
+    });
+    let kept = new.map_or(&[][..], |new| &new.filters);
+    retire_others(&old.filters, kept, async |place| place.part.drain().await);
     let Terminal::Http(old) = &old.terminal else {
         return;
     };
@@ -350,16 +369,10 @@ fn retire(old: &Network, new: Option<&Network>) {
         Some(Terminal::Http(new)) => Some(&new.chain),
         _ => None,
     };
-    for log in &old.chain.access_logs {
-        if !new.is_some_and(|new| new.access_logs.iter().any(|kept| Rc::ptr_eq(kept, log))) {
-            let log = Rc::clone(log);
-            tokio::task::spawn_local(async move {
-                until_last(&log).await;
-                log.part.drain().await;
-                drop_quietly(log);
-            });
-        }
-    }
+    let kept = new.map_or(&[][..], |new| &new.access_logs);
+    retire_others(&old.chain.access_logs, kept, async |log| {
+        log.part.drain().await
+    });
     let kept: Vec<Rc<Generation>> = new
         .into_iter()
         .flat_map(|new| &new.places)
@@ -373,6 +386,24 @@ fn retire(old: &Network, new: Option<&Network>) {
     {
         if !kept.iter().any(|kept| Rc::ptr_eq(kept, &generation)) {
             retire_generation(generation);
+        }
+    }
+}
+
+/// Ends those of `old` that are not `kept`.
+fn retire_others<T: 'static>(
+    old: &[Rc<T>],
+    kept: &[Rc<T>],
+    drain: impl AsyncFn(&T) + Copy + 'static,
+) {
+    for object in old {
+        if !kept.iter().any(|kept| Rc::ptr_eq(kept, object)) {
+            let object = Rc::clone(object);
+            tokio::task::spawn_local(async move {
+                until_last(&object).await;
+                drain(&object).await;
+                drop_quietly(object);
+            });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A listener on one worker: accepts, and keeps count of its connections.
 
+mod filters;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,11 +11,13 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use transom_api::{Counter, Gauge};
+use transom_api::{Counter, Gauge, SocketInfo};
+
+pub(crate) use self::filters::ListenerPlace;
 
 use crate::http::HttpListener;
 use crate::http::connection::HttpConnection;
-use crate::io::Io;
+use crate::io::{Io, PrefixedIo};
 use crate::network::{FilteredIo, Network, Terminal, tcp_proxy};
 use crate::stream::info::ConnectionInfo;
 use crate::worker::Worker;
@@ -144,23 +148,53 @@ impl WorkerListener {
         // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
         // whose client has gone already.
         let _ = stream.set_nodelay(true);
+        let info = SocketInfo {
+            source: stream.peer_addr().ok(),
+            destination: stream.local_addr().ok(),
+            server_name: None,
+            detected: None,
+            consumed: 0,
+        };
+        let network = self.network();
+        if network.listener_filters.is_empty() {
+            return self.begin(worker, &network, Io::Tcp(stream), &info, slot);
+        }
+        let listener = Rc::clone(self);
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            let passing = filters::pass(&worker, &network.listener_filters, stream, info);
+            // A client that sends nothing for too long is closed, as is one that a filter refuses.
+            let Ok(Some(passed)) = tokio::time::timeout(filters::PEEK_LIMIT, passing).await else {
+                return;
+            };
+            let mut io = Io::Tcp(passed.stream);
+            if !passed.prefix.is_empty() {
+                io = Io::Prefixed(Box::new(PrefixedIo::new(io, passed.prefix)));
+            }
+            listener.begin(&worker, &network, io, &passed.info, slot);
+        });
+    }
+
+    /// Begins the connection of a socket that passed the listener filters.
+    fn begin(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        network: &Network,
+        mut io: Io,
+        socket: &SocketInfo,
+        slot: ConnectionSlot,
+    ) {
         let info = Rc::new(ConnectionInfo {
             id: worker.connection_id(),
             listener: Rc::clone(&self.name),
-            source: stream.peer_addr().ok(),
-            destination: stream.local_addr().ok(),
+            source: socket.source,
+            destination: socket.destination,
             scheme: "http",
             state: RefCell::default(),
         });
-        let network = self.network();
-        let mut io = Io::Tcp(stream);
         if !network.filters.is_empty() {
-            let filtered = FilteredIo::new(
-                io,
-                Rc::clone(worker),
-                Rc::clone(&info),
-                Rc::clone(&network.filters),
-            );
+            let places = Rc::clone(&network.filters);
+            let filtered = FilteredIo::new(io, Rc::clone(worker), Rc::clone(&info), places);
             io = Io::Filtered(Box::new(filtered));
         }
         match &network.terminal {
