@@ -155,8 +155,11 @@ impl FilteredIo {
             if let Poll::Ready(Err(error)) = self.poll_out(cx) {
                 return Poll::Ready(Err(error));
             }
+            if self.core.closing {
+                return self.poll_close(cx).map(Err);
+            }
             let [input, _] = &self.core.sides;
-            if !input.out.is_empty() || input.out_end || self.core.closing {
+            if !input.out.is_empty() || input.out_end {
                 return Poll::Ready(Ok(()));
             }
             let waiting: usize = input.holds.iter().map(|hold| hold.bytes.len()).sum();
@@ -182,6 +185,9 @@ impl FilteredIo {
         self.deliver_mail();
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
+        }
+        if self.core.closing {
+            return self.poll_close(cx).map(Err);
         }
         let [_, output] = &self.core.sides;
         let waiting: usize = output.out.len()
@@ -226,6 +232,21 @@ impl FilteredIo {
         }
         ready!(self.poll_flush(cx))?;
         self.io.poll_shutdown(cx)
+    }
+
+    /// A filter closes the connection: ready, with the error that ends the terminal filter, when what was written has
+    /// left.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let error = match ready!(self.poll_out(cx)) {
+            Ok(()) => io::ErrorKind::ConnectionAborted.into(),
+            Err(error) => error,
+        };
+        // A client that is gone needs no word.
+        let _ = ready!(self.io.poll_shutdown(cx));
+        // Closing a socket with unread input resets it, under what was just written (RFC 9112 section 9.6).
+        self.buffer.resize(16 << 10, 0);
+        while let Poll::Ready(Ok(1..)) = self.io.poll_read(cx, &mut self.buffer) {}
+        Poll::Ready(error)
     }
 
     /// Writes what has passed the filters to the socket.
@@ -364,7 +385,14 @@ impl FilteredIo {
                 .copied()
                 .unwrap_or_default();
             let stop = verdict == Some(NetworkVerdict::StopIteration) && !resumed;
+            // What a closed connection, or a guard that broke, has seen goes no further.
+            let cut = self.core.wishes.fail.is_some() && self.core.is_closed_by_failure(index)
+                || self.core.closing && direction == Direction::Request;
             let hold = self.core.hold(direction, index);
+            if cut {
+                hold.bytes.clear();
+                return self.settle(index);
+            }
             hold.stopped = stop;
             if !stop {
                 frame = std::mem::take(&mut hold.bytes);
@@ -508,6 +536,13 @@ impl ConnectionCore {
         }
     }
 
+    /// Whether a failure of this filter ends the connection.
+    fn is_closed_by_failure(&self, index: usize) -> bool {
+        self.places
+            .get(index)
+            .is_some_and(|place| place.policy == FailurePolicy::Closed)
+    }
+
     /// Counts a failure; under the policy `closed` the connection ends.
     fn failed(&mut self, index: usize, error: &FilterError) {
         let Some(place) = self.places.get(index) else {
@@ -515,7 +550,7 @@ impl ConnectionCore {
         };
         tracing::warn!(filter = &*place.name, %error, "a network filter failed");
         self.worker.count_filter_failure();
-        if place.policy == FailurePolicy::Closed {
+        if self.is_closed_by_failure(index) {
             self.closing = true;
         }
     }

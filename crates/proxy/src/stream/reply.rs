@@ -29,7 +29,14 @@ impl Stream {
         } else {
             0
         };
-        let body = self.core.fill_reply(reply);
+        let mut body = self.core.fill_reply(reply);
+        // The answer to HEAD, and a status that has no body, tell of one at the most (RFC 9110 section 6.4.1).
+        let head = &self.core.request.head;
+        if head.pseudo(Pseudo::Method) == Some(b"HEAD")
+            || matches!(self.core.response.head.status(), 204 | 304)
+        {
+            body.clear();
+        }
         let side = &mut self.core.response.side;
         let data_filters = side.data_filters;
         side.clear();
