@@ -5,6 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Tell(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body leave in one write: apart, the second would wait for the first one's acknowledgement.
+    wbufsize = -1
 
     def do_GET(self):
         fields = [f"{name.lower()}: {value}" for name, value in self.headers.items()]
