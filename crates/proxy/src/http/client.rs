@@ -136,10 +136,8 @@ impl Http1Client {
 
     fn next_event(&mut self, message: &mut Message) -> Result<Option<PeerEvent>, PeerError> {
         self.read.consume(std::mem::take(&mut self.consumed));
-        if self.read.is_empty() {
-            return Ok(None);
-        }
-        self.answered = true;
+        // The end of a body is told without further bytes, so an empty buffer is no reason to stop here.
+        self.answered |= !self.read.is_empty();
         loop {
             // Until the head is there fields belong to it, afterwards to the trailers.
             let in_head = message.head.presence() == Presence::Absent;
