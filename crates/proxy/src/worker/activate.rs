@@ -358,7 +358,7 @@ impl Worker {
 fn retire(old: &Network, new: Option<&Network>) {
     let kept = new.map_or(&[][..], |new| &new.listener_filters);
     retire_others(&old.listener_filters, kept, async |place| {
-        place.part.drain().await
+        place.part.drain().await;
     });
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
@@ -371,7 +371,7 @@ fn retire(old: &Network, new: Option<&Network>) {
     };
     let kept = new.map_or(&[][..], |new| &new.access_logs);
     retire_others(&old.chain.access_logs, kept, async |log| {
-        log.part.drain().await
+        log.part.drain().await;
     });
     let kept: Vec<Rc<Generation>> = new
         .into_iter()
