@@ -85,7 +85,7 @@ class Configurations(unittest.TestCase):
                 filled = running.filled_in((proxies.FOLDER / peer.config).read_text(), Path("/f"), case, "127.0.0.1:2")
                 self.assertNotRegex(filled, r"@[A-Z_]+@", peer.name)
                 if peer.name == "transom":
-                    self.assertEqual(filled.count("            - {name: noop}\n"), case.noops)
+                    self.assertEqual(filled.count("            - {name: noop, id: "), case.noops)
 
 
 class Load(unittest.TestCase):

@@ -66,7 +66,8 @@ class Running:
             raise
 
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
-        filled = template.replace("            # @NOOPS@\n", "            - {name: noop}\n" * case.noops)
+        noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
+        filled = template.replace("            # @NOOPS@\n", noops)
         for key, value in {
             "LISTEN": self.address,
             "UPSTREAM": upstream,
