@@ -115,6 +115,9 @@ impl Exchange {
             }
             self.send_request(cx);
             self.read_response(cx, client);
+            if self.stream.is_over() {
+                return Poll::Ready(Outcome::Broken(ResetReason::Local));
+            }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
