@@ -2,4 +2,9 @@
 
 mod bodies;
 mod callouts;
+mod faults;
+mod network;
+mod notes;
 mod pauses;
+mod routes;
+mod trace;
