@@ -156,16 +156,17 @@ struct Replying {
 }
 
 impl Replying {
-    fn answer(&mut self, stream: &mut Stream<'_>) {
+    fn answer(&mut self, stream: &mut Stream<'_>) -> Answer {
         let reply = LocalReply::new(self.reply.status)
             .body(self.reply.body.as_bytes())
             .header("x-by", self.desk.name.as_bytes())
             .details("test_reply");
-        let outcome = match stream.send_local_reply(reply) {
-            Ok(()) => "replied",
-            Err(_) => "too late",
-        };
-        self.desk.note(outcome);
+        if stream.send_local_reply(reply).is_err() {
+            self.desk.note("too late");
+            return Answer::Continue;
+        }
+        self.desk.note("replied");
+        Answer::Stop
     }
 }
 
@@ -178,8 +179,7 @@ impl Act for Replying {
             self.desk.hold(stream);
             return Answer::All;
         }
-        self.answer(stream);
-        Answer::Stop
+        self.answer(stream)
     }
 
     fn event(&mut self, stream: &mut Stream<'_>, event: Event) {

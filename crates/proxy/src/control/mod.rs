@@ -247,14 +247,18 @@ impl Proxy {
         config: &Node,
         share: u8,
     ) -> Result<PlaceStatus, ApplyError> {
-        let prepared = self
-            .active
-            .lock()
-            .await
+        // Held to the end: of two that start at the same time the second must find the first.
+        let active = self.active.lock().await;
+        let prepared = active
             .preparer
             .prepare_swap(extension, filter, config)
             .await?;
-
+        let before = self.change(listener, filter, Step::Look).await?;
+        if before.generations.len() > 1 {
+            return Err(ApplyError::new(
+                "a newer generation is there already: promote it or roll it back first".to_owned(),
+            ));
+        }
         // Held until all workers have let go, whenever that will be.
         retire(vec![Box::new(Arc::clone(&prepared.config))]);
         let step = Step::Start {

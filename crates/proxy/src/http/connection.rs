@@ -10,10 +10,10 @@ use tokio::time::Sleep;
 use transom_api::ResetReason;
 use transom_http1::RequestHead;
 
+use super::HttpListener;
 use super::exchange::{Exchange, Outcome};
 use super::peer::{Peer, PeerError};
 use super::server::Http1Server;
-use super::{HttpListener, HttpOptions};
 use crate::error::Fault;
 use crate::io::Io;
 use crate::listener::{ConnectionSlot, WorkerListener};
@@ -30,8 +30,9 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(crate) struct HttpConnection {
     worker: Rc<Worker>,
     listener: Rc<WorkerListener>,
-    /// What the connection began with, used on when the listener turned into something else meanwhile.
-    http: Rc<HttpListener>,
+    /// The listener's filters and routes as the request under way found them. Between requests the connection has no
+    /// hold on them, so that what a reload replaces can go.
+    http: Option<Rc<HttpListener>>,
     info: Rc<ConnectionInfo>,
     slot: ConnectionSlot,
     server: Http1Server,
@@ -60,7 +61,7 @@ impl HttpConnection {
         io: Io,
         worker: Rc<Worker>,
         listener: Rc<WorkerListener>,
-        http: Rc<HttpListener>,
+        http: &HttpListener,
         info: Rc<ConnectionInfo>,
         slot: ConnectionSlot,
     ) -> Self {
@@ -77,7 +78,7 @@ impl HttpConnection {
             },
             worker,
             listener,
-            http,
+            http: None,
             info,
             slot,
             server,
@@ -95,7 +96,11 @@ impl HttpConnection {
             return Poll::Ready(Some(linger(&self.worker)));
         }
         let idle = self.server.is_idle();
-        let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &self.http));
+        // Each new stream takes the listener's current filters and routes.
+        let Some(http) = self.listener.http() else {
+            return Poll::Ready(Some(linger(&self.worker)));
+        };
+        let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &http));
         let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
@@ -105,7 +110,7 @@ impl HttpConnection {
                 return Poll::Ready(None);
             }
             Poll::Ready(Err(PeerError::Decode(error))) => {
-                self.worker.count_bad_request(&self.http.options);
+                self.worker.count_bad_request(&http.options);
                 self.server.send_refusal(&error);
                 return Poll::Ready(Some(State::Flushing));
             }
@@ -124,19 +129,20 @@ impl HttpConnection {
             }
         };
         let stream = stream.take();
-        Poll::Ready(stream.map(|stream| self.begin(stream, &head)))
+        Poll::Ready(stream.map(|stream| self.begin(stream, http, &head)))
     }
 
-    fn begin(&mut self, mut stream: Box<Stream>, head: &RequestHead) -> State {
-        // Each new stream takes the listener's current filters and routes.
-        if let Some(http) = self.listener.http() {
-            self.http = http;
-        }
+    fn begin(
+        &mut self,
+        mut stream: Box<Stream>,
+        http: Rc<HttpListener>,
+        head: &RequestHead,
+    ) -> State {
         let now = Instant::now();
-        stream.reset_keeping_head(&self.info, &self.http, now);
+        stream.reset_keeping_head(&self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
-        self.worker.begin_stream(&self.http.options);
-        let too_large = match (head.framing, self.http.options.request_body) {
+        self.worker.begin_stream(&http.options);
+        let too_large = match (head.framing, http.options.request_body) {
             (transom_http1::Framing::Length(length), Some(most)) => length > most,
             _ => false,
         };
@@ -148,18 +154,26 @@ impl HttpConnection {
         let exchange = Exchange::new(
             stream,
             Rc::clone(&self.worker),
-            Rc::clone(&self.http.options),
+            Rc::clone(&http.options),
             now,
         );
+        self.http = Some(http);
         State::Serving(Box::new(exchange))
     }
 
     /// Ends the exchange; gives what comes after it.
     fn end(&mut self, exchange: Exchange, outcome: Outcome) -> Option<State> {
-        let options: Rc<HttpOptions> = Rc::clone(&self.http.options);
+        let options = Rc::clone(exchange.options());
         let stream = exchange.finish(outcome);
         self.worker.end_stream(&options, &stream);
-        self.worker.give_stream(stream);
+        // A stream that is kept holds on to what it served.
+        if self
+            .http
+            .take()
+            .is_some_and(|http| self.listener.has(&http))
+        {
+            self.worker.give_stream(stream);
+        }
         if outcome != Outcome::Complete {
             return None;
         }

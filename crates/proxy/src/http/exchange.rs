@@ -38,6 +38,8 @@ pub(crate) struct Exchange {
     /// Whether another attempt is allowed after a reused connection turned out to be dead.
     may_retry: bool,
     body_sent: bool,
+    /// A connection for another attempt was begun and not looked at yet.
+    retrying: bool,
     /// This turn left the client's, or the host's, bytes unread because too much waited to be sent on.
     request_held: bool,
     response_held: bool,
@@ -101,9 +103,14 @@ impl Exchange {
             downstream_at: now,
             may_retry,
             body_sent: false,
+            retrying: false,
             request_held: false,
             response_held: false,
         }
+    }
+
+    pub(crate) fn options(&self) -> &Rc<HttpOptions> {
+        &self.options
     }
 
     /// Gets the exchange on as far as it goes.
@@ -115,6 +122,9 @@ impl Exchange {
             }
             self.send_request(cx);
             self.read_response(cx, client);
+            if self.stream.is_over() {
+                return Poll::Ready(Outcome::Broken(ResetReason::Local));
+            }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
@@ -340,6 +350,7 @@ impl Exchange {
 
     /// Whether a host is connected.
     fn poll_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        self.retrying = false;
         loop {
             match &mut self.upstream {
                 Upstream::Ready(..) => return true,
@@ -495,6 +506,7 @@ impl Exchange {
         let connecting = connect(host);
         self.upstream = Upstream::Connecting(Rc::clone(host), connecting);
         self.request_out = Progress::Waiting;
+        self.retrying = true;
         true
     }
 
@@ -607,7 +619,8 @@ impl Exchange {
         let response_room = self.response_held
             && matches!(self.upstream, Upstream::Ready(..))
             && self.may_read_response(client);
-        mail || request_waits
+        mail || self.retrying
+            || request_waits
             || request_data
             || response_waits
             || response_data

@@ -94,6 +94,11 @@ impl WorkerListener {
         }
     }
 
+    /// Whether `http` is the current one.
+    pub(crate) fn has(&self, http: &Rc<HttpListener>) -> bool {
+        matches!(&self.network.borrow().terminal, Terminal::Http(current) if Rc::ptr_eq(current, http))
+    }
+
     /// Accepts until the listener drains. What the kernel had queued by then is still served.
     pub(crate) async fn accept(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
         loop {
@@ -199,7 +204,6 @@ impl WorkerListener {
         }
         match &network.terminal {
             Terminal::Http(http) => {
-                let http = Rc::clone(http);
                 let connection =
                     HttpConnection::new(io, Rc::clone(worker), Rc::clone(self), http, info, slot);
                 tokio::task::spawn_local(connection);

@@ -583,9 +583,11 @@ impl Core {
         self.listener.watermark
     }
 
-    /// Ends the stream without the rest of its answer.
+    /// Ends the stream without the rest of its answer: nothing of it goes on any more, least of all its end.
     pub(crate) fn abandon(&mut self) {
         self.over = true;
+        self.request.side.abort();
+        self.response.side.abort();
     }
 
     fn clear_route(&mut self) {

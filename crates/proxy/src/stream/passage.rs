@@ -399,7 +399,7 @@ impl Stream {
             return Flow::Diverted;
         }
         if actions.terminate {
-            self.core.over = true;
+            self.core.abandon();
             self.core.info.details = std::borrow::Cow::Borrowed("terminated_by_filter");
             return Flow::Diverted;
         }

@@ -16,7 +16,7 @@ impl Stream {
         }
         // Nothing can be put in the place of a head that has left.
         if self.core.response.side.released {
-            self.core.over = true;
+            self.core.abandon();
             self.core.info.details = reply.details;
             return;
         }

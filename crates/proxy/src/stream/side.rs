@@ -131,5 +131,6 @@ impl Side {
         self.stop = None;
         self.holds.clear();
         self.out.clear();
+        self.out_end = None;
     }
 }

@@ -2,4 +2,13 @@
 
 mod bodies;
 mod callouts;
+mod faults;
+mod http;
+mod limits;
+mod network;
+mod notes;
+mod parts;
 mod pauses;
+mod reload;
+mod routes;
+mod trace;

@@ -120,6 +120,7 @@ fn a_post_during_the_filters_own_callback_comes_after_it() {
     let upstream = Upstream::ok("good");
     let plane = held(&upstream, ", own_callback: true");
     assert_eq!(plane.get("/").text(), "good");
+    plane.lab.wait_for("pause.complete");
     let notes = plane.lab.notes();
     assert_eq!(
         notes,
