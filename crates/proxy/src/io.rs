@@ -185,7 +185,7 @@ impl ReadBuffer {
         most: usize,
     ) -> Poll<io::Result<usize>> {
         if self.memory.is_empty() {
-            ready!(io.poll_readable(cx))?;
+            // Taking a buffer and giving it back costs less than asking the socket twice.
             self.memory = pool.take();
         }
         if self.end == self.memory.len() {
@@ -204,9 +204,17 @@ impl ReadBuffer {
         let Some(room) = self.memory.get_mut(self.end..) else {
             return Poll::Ready(Ok(0));
         };
-        let count = ready!(io.poll_read(cx, room))?;
-        self.end += count;
-        Poll::Ready(Ok(count))
+        match io.poll_read(cx, room) {
+            Poll::Ready(read) => {
+                let count = read?;
+                self.end += count;
+                Poll::Ready(Ok(count))
+            }
+            Poll::Pending => {
+                self.release(pool);
+                Poll::Pending
+            }
+        }
     }
 
     /// Makes the memory larger for a stream of big reads: fewer system calls per byte.

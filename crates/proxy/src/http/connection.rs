@@ -46,7 +46,7 @@ enum State {
         since: Instant,
         stream: Option<Box<Stream>>,
     },
-    Serving(Box<Exchange>),
+    Serving(Exchange),
     /// The last answer is being written.
     Flushing,
     Lingering {
@@ -139,7 +139,7 @@ impl HttpConnection {
         head: &RequestHead,
     ) -> State {
         let now = Instant::now();
-        stream.reset_keeping_head(&self.info, &http, now);
+        stream.begin(&self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
         self.worker.begin_stream(&http.options);
         let too_large = match (head.framing, http.options.request_body) {
@@ -158,7 +158,7 @@ impl HttpConnection {
             now,
         );
         self.http = Some(http);
-        State::Serving(Box::new(exchange))
+        State::Serving(exchange)
     }
 
     /// Ends the exchange; gives what comes after it.
@@ -228,7 +228,7 @@ impl HttpConnection {
     /// Ends an exchange whose connection is closed.
     fn give_up(&mut self, reason: ResetReason) {
         if let State::Serving(exchange) = std::mem::replace(&mut self.state, State::Flushing) {
-            self.end(*exchange, Outcome::Broken(reason));
+            self.end(exchange, Outcome::Broken(reason));
         }
     }
 }
@@ -256,7 +256,7 @@ impl Future for HttpConnection {
                         else {
                             return Poll::Ready(());
                         };
-                        Poll::Ready(this.end(*exchange, outcome))
+                        Poll::Ready(this.end(exchange, outcome))
                     }
                 },
                 State::Flushing => match this.server.poll_flush(cx) {

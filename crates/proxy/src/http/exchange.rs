@@ -136,6 +136,10 @@ impl Exchange {
                 return Poll::Ready(Outcome::Complete);
             }
             if !self.has_more_to_do(client) {
+                // Nothing more is awaited of the client; one that goes away ends the stream, whoever it waits for.
+                if client.request_ended() && client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Outcome::Broken(ResetReason::Downstream));
+                }
                 // Last, because a filter may have asked for its address in this very turn.
                 if let Some(slot) = self.stream.mailbox() {
                     self.worker.mailboxes.set_waker(slot, cx.waker());
@@ -239,13 +243,6 @@ impl Exchange {
         client: &mut Http1Server,
     ) -> Result<(), ResetReason> {
         self.request_held = false;
-        if client.request_ended() {
-            // Nothing more is awaited; a client that goes away ends the stream, whoever it waits for.
-            return match client.poll_gone(cx) {
-                Poll::Ready(()) => Err(ResetReason::Downstream),
-                Poll::Pending => Ok(()),
-            };
-        }
         while !client.request_ended() {
             if !self.may_read_request() {
                 self.request_held = true;

@@ -114,9 +114,14 @@ impl Head {
 
     /// The status of a response; 0 when there is none.
     pub(crate) fn status(&self) -> u16 {
-        self.pseudo(Pseudo::Status)
-            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
-            .unwrap_or(0)
+        match self.pseudo(Pseudo::Status) {
+            Some([hundreds, tens, ones]) => {
+                [hundreds, tens, ones].iter().fold(0, |status, digit| {
+                    status * 10 + u16::from(digit.wrapping_sub(b'0'))
+                })
+            }
+            _ => 0,
+        }
     }
 
     /// The fields that go on the wire: without pseudo-headers and without those that the codec writes itself.

@@ -59,9 +59,8 @@ impl StreamInfo {
         }
     }
 
-    /// Makes it as new for the next request of a connection.
-    pub(crate) fn reset(&mut self, start: Instant) {
-        self.start = start;
+    /// Makes it as new for another stream.
+    pub(crate) fn clear(&mut self) {
         self.end = None;
         self.request_bytes = 0;
         self.response_bytes = 0;

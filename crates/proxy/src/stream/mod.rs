@@ -146,22 +146,30 @@ impl Stream {
         }
     }
 
-    /// Makes the stream new, for a request of this connection. It takes the listener's current chain and routes.
-    pub(crate) fn reset(
+    /// Empties a finished stream and keeps its memory.
+    pub(crate) fn clear(&mut self) {
+        let core = &mut self.core;
+        for message in [&mut core.request, &mut core.response] {
+            message.clear();
+        }
+        core.info.clear();
+        core.route = RouteState::Unresolved;
+        core.host = None;
+        core.phase = Phase::BeforeRoute;
+        core.rematches = 0;
+        core.over = false;
+    }
+
+    /// Makes a clear stream, into which the request's head was read meanwhile, one of this connection. It takes the
+    /// listener's current chain and routes.
+    pub(crate) fn begin(
         &mut self,
         connection: &Rc<ConnectionInfo>,
         listener: &Rc<HttpListener>,
         start: Instant,
     ) {
         let core = &mut self.core;
-        core.info.reset(start);
-        for message in [&mut core.request, &mut core.response] {
-            message.head.clear();
-            message.trailers.clear();
-            message.content_length = None;
-            message.length_changes = false;
-            message.side.clear();
-        }
+        core.info.start = start;
         if !Rc::ptr_eq(&core.connection, connection) {
             core.connection = Rc::clone(connection);
         }
@@ -170,36 +178,6 @@ impl Stream {
             core.chain = Rc::clone(&listener.chain);
             core.table = Rc::clone(&listener.table);
         }
-        core.route = RouteState::Unresolved;
-        core.host = None;
-        core.phase = Phase::BeforeRoute;
-        core.rematches = 0;
-        core.over = false;
-    }
-
-    /// Empties a finished stream and keeps its memory.
-    pub(crate) fn clear(&mut self) {
-        for message in [&mut self.core.request, &mut self.core.response] {
-            message.head.clear();
-            message.trailers.clear();
-        }
-        self.core.info.filter_state.clear();
-        self.core.info.metadata.clear();
-    }
-
-    /// As [`Stream::reset`], for a stream that holds the request's head already: it was put in before it was clear
-    /// whether a request would come at all.
-    pub(crate) fn reset_keeping_head(
-        &mut self,
-        connection: &Rc<ConnectionInfo>,
-        listener: &Rc<HttpListener>,
-        start: Instant,
-    ) {
-        let head = std::mem::take(&mut self.core.request.head);
-        let content_length = self.core.request.content_length;
-        self.reset(connection, listener, start);
-        self.core.request.head = head;
-        self.core.request.content_length = content_length;
     }
 
     /// Answers a request whose head alone shows that it will not be served. Its filters see the answer.
@@ -540,6 +518,16 @@ impl Stream {
                 tracing::error!("an access log panicked");
             }
         }
+    }
+}
+
+impl Message {
+    fn clear(&mut self) {
+        self.head.clear();
+        self.trailers.clear();
+        self.content_length = None;
+        self.length_changes = false;
+        self.side.clear();
     }
 }
 

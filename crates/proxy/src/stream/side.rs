@@ -83,15 +83,35 @@ pub(crate) enum DataStop {
 impl Side {
     /// Makes it as new and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        let holds = std::mem::take(&mut self.holds);
-        let out = std::mem::take(&mut self.out);
-        *self = Self {
+        // Field by field: building a new one would drop and move much for every request.
+        let Self {
+            at,
+            stop,
+            begun,
+            head_end,
+            released,
+            cut_at,
+            aborted,
+            input_ended,
+            data_filters,
             holds,
             out,
-            ..Self::default()
-        };
-        self.holds.clear();
-        self.out.clear();
+            out_end,
+            above_watermark,
+        } = self;
+        *at = 0;
+        *stop = None;
+        *begun = false;
+        *head_end = false;
+        *released = false;
+        *cut_at = None;
+        *aborted = false;
+        *input_ended = false;
+        *data_filters = false;
+        holds.clear();
+        out.clear();
+        *out_end = None;
+        *above_watermark = false;
     }
 
     pub(crate) fn stops_all(&self) -> bool {
