@@ -41,11 +41,12 @@ use base64::engine::general_purpose::STANDARD;
 use transom_api::builtin::{Builtin, SharedFilter};
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
-    BuildError, Counter, FilterError, HeaderMap, HeadersVerdict, LocalReply, Node, ParseError,
-    PrepareContext, PrepareError, Schema, Stream, StreamFilter, Wants, Worker, field,
+    BuildError, Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
+    PrepareError, Schema, Stream, StreamFilter, Wants, Worker,
 };
 
 use self::htpasswd::Users;
+use crate::header_name::parse_header_name;
 
 /// The configuration of a listener or of a route. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -259,19 +260,6 @@ fn parse_realm(node: &Node) -> Result<String, ParseError> {
     Err(node
         .error(format!("{realm:?} is no realm"))
         .with_help("write it in ASCII, without quotes and backslashes"))
-}
-
-fn parse_header_name(node: &Node) -> Result<String, ParseError> {
-    let name = node.as_str()?;
-    // Any value that such a field can have at all will do as an example.
-    field::check(HeaderMap::RequestHeaders, name.as_bytes(), b"")
-        .ok()
-        .filter(|()| field::Pseudo::of(name.as_bytes()).is_none())
-        .map(|()| name.to_owned())
-        .ok_or_else(|| {
-            node.error(format!("{name:?} is no header that this could be in"))
-                .with_help("name a field of the request that does not frame it, such as x-user")
-        })
 }
 
 #[cfg(test)]

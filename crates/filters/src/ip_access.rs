@@ -43,10 +43,11 @@ use transom_api::builtin::{Builtin, SharedFilter};
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
     BuildError, Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Shape, Stream, StreamFilter, Wants, Worker, field,
+    PrepareError, Schema, Shape, Stream, StreamFilter, Wants, Worker,
 };
 
 use self::networks::Networks;
+use crate::header_name::parse_header_name;
 use crate::source_ip::{parse_ip, source_ip};
 
 /// The configuration of a listener or of a route. Cheap to clone.
@@ -247,16 +248,6 @@ fn parse_rule(node: &Node) -> Result<(Action, Networks), ParseError> {
     let addresses = fields.required("addresses")?;
     fields.finish()?;
     Ok((action, Networks::parse(addresses)?))
-}
-
-fn parse_header_name(node: &Node) -> Result<String, ParseError> {
-    let name = node.as_str()?;
-    if !field::is_name(name.as_bytes()) {
-        return Err(node
-            .error(format!("{name:?} is no header name"))
-            .with_help("a name is made of letters, digits and any of !#$%&'*+-.^_`|~"));
-    }
-    Ok(name.to_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-use transom_api::Direction;
 use transom_api::testing::{FakeStream, FakeUse, FakeWorker, placed};
+use transom_api::{Direction, HeaderMap};
 
 use super::*;
 
@@ -153,11 +153,11 @@ fn mistakes_are_shown_at_their_place() {
         ),
         (
             config(&[("forward_username", "content-length")]),
-            "line 2, column 19: \"content-length\" is no header that this could be in (name a field of the request that does not frame it, such as x-user)",
+            "line 2, column 19: the header `content-length` belongs to the proxy (name a field of the message that neither frames nor routes it)",
         ),
         (
             config(&[("header", ":path")]),
-            "line 2, column 9: \":path\" is no header that this could be in (name a field of the request that does not frame it, such as x-user)",
+            "line 2, column 9: the header `:path` belongs to the proxy (name a field of the message that neither frames nor routes it)",
         ),
     ] {
         let error = BasicAuth::parse(&placed(&config)).unwrap_err();
