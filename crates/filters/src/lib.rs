@@ -5,6 +5,7 @@
 //!
 //! - [`basic_auth`]: lets only users with a password pass;
 //! - [`mod@buffer`]: keeps requests back until they are whole;
+//! - [`compressor`]: compresses responses for clients that accept it;
 //! - [`cors`]: tells browsers which other sites' pages may use what is here;
 //! - [`fault`]: delays requests and answers them with an error, by chance;
 //! - [`header_match`]: lets only requests with certain headers pass;
@@ -26,6 +27,7 @@
 
 pub mod basic_auth;
 pub mod buffer;
+pub mod compressor;
 pub mod cors;
 pub mod fault;
 pub mod header_match;
@@ -49,6 +51,7 @@ use transom_api::{DuplicateExtension, Registry};
 pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<basic_auth::BasicAuth>("basic_auth")?;
     registry.register_builtin::<buffer::Buffer>("buffer")?;
+    registry.register_builtin::<compressor::Compressor>("compressor")?;
     registry.register_builtin::<cors::Cors>("cors")?;
     registry.register_builtin::<fault::Fault>("fault")?;
     registry.register_builtin::<header_match::HeaderMatch>("header_match")?;
