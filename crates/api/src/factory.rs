@@ -65,6 +65,41 @@ pub struct PrepareContext {
     pub shared: SharedData,
 }
 
+impl PrepareContext {
+    /// The process's object of this type and name: made by `make` when nobody holds one, else the one that others hold
+    /// already. So what must hold on all workers and through reloads (a token bucket, a cache) is an object with atomics
+    /// in it, kept by the configurations that use it: the next one is prepared before the last one is dropped.
+    ///
+    /// The name is shared by the whole process; with the name of the use in it
+    /// ([`instance`](PrepareContext::instance)), uses of one name share the object, in whatever listener they stand.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use transom_api::PrepareContext;
+    /// fn prepare(context: &PrepareContext) -> Arc<AtomicU64> {
+    ///     context.keep(&context.instance, || AtomicU64::new(0))
+    /// }
+    /// # let process = transom_api::testing::FakeProcess::new();
+    /// # let context = PrepareContext {
+    /// #     instance: "quota".into(),
+    /// #     workers: 1,
+    /// #     metrics: process.metrics(),
+    /// #     shared: process.shared().clone(),
+    /// # };
+    /// let before = prepare(&context);
+    /// before.store(5, Ordering::Relaxed);
+    /// let after = prepare(&context);
+    /// drop(before);
+    /// assert_eq!(after.load(Ordering::Relaxed), 5);
+    /// drop(after);
+    /// assert_eq!(prepare(&context).load(Ordering::Relaxed), 0);
+    /// ```
+    pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        self.shared.keep(name, make)
+    }
+}
+
 /// Why an extension could not be prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrepareError {

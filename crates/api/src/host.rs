@@ -15,6 +15,7 @@ use crate::headers::{BodyHost, HeaderHost};
 use crate::metrics::MetricId;
 use crate::reply::LocalReply;
 use crate::shared::SharedData;
+use crate::stream::Wants;
 use crate::value::{Attribute, FilterState, MetadataValue};
 use crate::verdict::{Direction, Phase};
 
@@ -108,6 +109,9 @@ pub trait FlowHost {
     fn terminate(&mut self);
     /// Sends bytes of the filter's own on from here; with `end`, as the end of the body.
     fn inject(&mut self, direction: Direction, bytes: &[u8], end: bool) -> Result<(), Released>;
+    /// The filter does without these of its wants for the rest of the stream. A host that goes on calling it breaks
+    /// nothing.
+    fn forgo(&mut self, _wants: Wants) {}
     /// Reports that the extension failed on this stream: its failure policy holds, and it is not called again.
     fn fail(&mut self, error: FilterError);
     /// The request phase that this filter runs in.

@@ -1,13 +1,20 @@
-//! Data that all workers, streams and extensions share: a map from keys to bytes with compare-and-swap.
+//! Data that all workers, streams and extensions share: a map from keys to bytes with compare-and-swap, and objects that
+//! outlive the configurations that use them.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Shared data of the process. Reading and writing never wait for another thread.
 #[derive(Clone)]
 pub struct SharedData {
     host: Arc<dyn SharedHost>,
+    kept: Arc<Mutex<Kept>>,
 }
+
+/// Objects by their type and name, for as long as somebody holds them.
+type Kept = HashMap<(TypeId, String), Weak<dyn Any + Send + Sync>>;
 
 /// The host's side of [`SharedData`].
 pub trait SharedHost: Send + Sync {
@@ -46,7 +53,30 @@ impl SharedData {
     /// Shared data of a host.
     #[must_use]
     pub fn new(host: Arc<dyn SharedHost>) -> Self {
-        Self { host }
+        Self {
+            host,
+            kept: Arc::default(),
+        }
+    }
+
+    /// See [`PrepareContext::keep`](crate::factory::PrepareContext::keep), which is the only way here: the lock is for
+    /// the control side.
+    pub(crate) fn keep<T: Send + Sync + 'static>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (TypeId::of::<T>(), name.to_owned());
+        let known = kept.get(&key).and_then(Weak::upgrade);
+        if let Some(object) = known.and_then(|object| object.downcast().ok()) {
+            return object;
+        }
+        kept.retain(|_, object| object.strong_count() > 0);
+        let object = Arc::new(make());
+        let any: Arc<dyn Any + Send + Sync> = object.clone();
+        kept.insert(key, Arc::downgrade(&any));
+        object
     }
 
     /// The value under `key`.

@@ -162,6 +162,15 @@ impl Wants {
         }
     }
 
+    /// These without those.
+    #[must_use]
+    pub const fn without(self, other: Wants) -> Self {
+        Self {
+            bits: self.bits & !other.bits,
+            ..self
+        }
+    }
+
     /// The same with whole request bodies of up to `limit` bytes.
     #[must_use]
     pub const fn whole_request_body(self, limit: u64) -> Self {
@@ -326,6 +335,14 @@ impl<'a> Stream<'a> {
         end: bool,
     ) -> Result<(), Released> {
         self.host.inject(direction, bytes, end)
+    }
+
+    /// Does without these of the filter's [wants](StreamFilterConfig::wants) for the rest of this stream: their callbacks
+    /// no longer come, so that a body that nobody looks at any more goes by quickly; and a body whose length the filter
+    /// may change but does not keeps its announced length, if that is said before its headers have left. What the filter
+    /// has stopped still waits for it. Not to be taken back.
+    pub fn forgo(&mut self, wants: Wants) {
+        self.host.forgo(wants);
     }
 
     /// Reports that the extension failed on this stream: the failure policy of the use holds, and this filter is not

@@ -32,11 +32,9 @@
 //! | `transom_fault_delays_skipped_total{filter}` | requests that drew a delay while `max_delays` were waiting |
 //! | `transom_fault_aborts_total{filter}` | requests answered |
 
-mod random;
-
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use transom_api::builtin::Builtin;
 use transom_api::stream::StreamFilterWorker;
@@ -46,7 +44,7 @@ use transom_api::{
     Wants, Worker, WorkerPart,
 };
 
-use self::random::Random;
+use crate::random::{Random, Share};
 use crate::required_headers::RequiredHeaders;
 
 /// Enough for any test that a person watches, and few enough that the waiting requests stay small beside the others.
@@ -64,14 +62,10 @@ pub struct Fault {
 /// Which requests meet which faults.
 #[derive(Clone, Debug)]
 struct Rule {
-    delay: Option<(Duration, Percentage)>,
-    abort: Option<(u16, Percentage)>,
+    delay: Option<(Duration, Share)>,
+    abort: Option<(u16, Share)>,
     headers: RequiredHeaders,
 }
-
-/// A share between 0 and 1.
-#[derive(Clone, Copy, Debug)]
-struct Percentage(f64);
 
 #[derive(Clone, Copy, Debug)]
 struct FaultMetrics {
@@ -84,11 +78,6 @@ impl Builtin for Fault {
     type Filter = FaultFilter;
 
     fn schema() -> Schema {
-        let percentage = || {
-            Schema::new(Shape::Number(0.0, 100.0))
-                .describe("How many of a hundred requests; fractions are allowed.")
-                .or(100)
-        };
         let duration = Schema::new(Shape::Duration).describe("How long a request waits.");
         let status = Schema::new(Shape::Integer(200, 599)).describe("The status of the answer.");
         Schema::object()
@@ -96,14 +85,14 @@ impl Builtin for Fault {
                 "delay",
                 Schema::object()
                     .required("duration", duration)
-                    .optional("percentage", percentage())
+                    .optional("percentage", Share::schema())
                     .describe("Lets requests wait before they go on. By default none."),
             )
             .optional(
                 "abort",
                 Schema::object()
                     .required("status", status)
-                    .optional("percentage", percentage())
+                    .optional("percentage", Share::schema())
                     .describe("Answers requests in place of the upstream. By default none."),
             )
             .optional(
@@ -184,7 +173,7 @@ impl Builtin for Fault {
     fn on_worker(&self, worker: &mut Worker<'_>) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
         Ok(Rc::new(FaultWorker::new(
             self.clone(),
-            seed(worker.index()),
+            Random::seed(worker.index()),
         )))
     }
 }
@@ -283,9 +272,9 @@ impl StreamFilter for FaultFilter {
 
 impl Shared {
     /// The fault, if this request draws it.
-    fn draw<T>(&self, fault: Option<(T, Percentage)>) -> Option<T> {
-        let (fault, Percentage(share)) = fault?;
-        (self.random.next() < share).then_some(fault)
+    fn draw<T>(&self, fault: Option<(T, Share)>) -> Option<T> {
+        let (fault, share) = fault?;
+        self.random.draws(share).then_some(fault)
     }
 
     /// Begins to wait, unless as many as may are waiting.
@@ -325,10 +314,10 @@ impl Shared {
     }
 }
 
-fn parse_delay(node: &Node) -> Result<(Duration, Percentage), ParseError> {
+fn parse_delay(node: &Node) -> Result<(Duration, Share), ParseError> {
     let mut fields = node.as_fields()?;
     let duration = fields.required("duration")?;
-    let percentage = parse_percentage(fields.optional("percentage"))?;
+    let percentage = Share::parse(fields.optional("percentage"))?;
     fields.finish()?;
     let length = duration.as_duration()?;
     if length.is_zero() {
@@ -339,34 +328,13 @@ fn parse_delay(node: &Node) -> Result<(Duration, Percentage), ParseError> {
     Ok((length, percentage))
 }
 
-fn parse_abort(node: &Node) -> Result<(u16, Percentage), ParseError> {
+fn parse_abort(node: &Node) -> Result<(u16, Share), ParseError> {
     let mut fields = node.as_fields()?;
     let status = fields.required("status")?;
-    let percentage = parse_percentage(fields.optional("percentage"))?;
+    let percentage = Share::parse(fields.optional("percentage"))?;
     fields.finish()?;
     status.as_integer_in(200..=599)?;
     Ok((status.as_integer()?, percentage))
-}
-
-fn parse_percentage(node: Option<&Node>) -> Result<Percentage, ParseError> {
-    let Some(node) = node else {
-        return Ok(Percentage(1.0));
-    };
-    let number = node.as_number()?;
-    if !(0.0..=100.0).contains(&number) {
-        return Err(node.error(format!(
-            "expected a percentage from 0 to 100, found {number}"
-        )));
-    }
-    Ok(Percentage(number / 100.0))
-}
-
-/// Workers of one process, and processes started one after another, must not draw the same.
-fn seed(worker: usize) -> u64 {
-    let time = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64);
-    Random::mix(time ^ Random::mix(worker as u64 + 1))
 }
 
 #[cfg(test)]

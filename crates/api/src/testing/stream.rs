@@ -335,6 +335,12 @@ impl FakeStream {
         &self.message(direction).sent
     }
 
+    /// Which callbacks the filter still wants, after what it [did without](Stream::forgo).
+    #[must_use]
+    pub fn wants(&self) -> Wants {
+        self.host.wants
+    }
+
     /// One of the stream's header maps.
     #[must_use]
     pub fn headers(&self, map: HeaderMap) -> Headers<'_> {

@@ -169,6 +169,21 @@ fn a_filter_is_called_only_for_what_it_wants() {
 }
 
 #[test]
+fn a_filter_is_not_called_for_what_it_does_without() {
+    let mut stream = FakeStream::new(Script::headers(|stream| {
+        stream.forgo(Wants::REQUEST_BODY.and(Wants::CHANGES_REQUEST_LENGTH));
+        HeadersVerdict::Continue
+    }))
+    .with_wants(Wants::EVERYTHING.and(Wants::CHANGES_REQUEST_LENGTH));
+    stream.request_headers(false);
+    assert_eq!(stream.request_body("a", true), None);
+    assert_eq!(stream.sent(REQUEST), b"a");
+    assert!(!stream.wants().contains(Wants::CHANGES_REQUEST_LENGTH));
+    assert!(stream.wants().contains(Wants::RESPONSE_BODY));
+    assert!(stream.response_headers(200, &[], true).is_some());
+}
+
+#[test]
 fn what_came_while_all_was_stopped_is_shown_on_resuming() {
     let mut stream = FakeStream::new(
         Script::headers(|stream| {

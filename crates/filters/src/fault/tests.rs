@@ -178,9 +178,9 @@ fn an_answer_that_comes_too_late_is_not_counted() {
 
 #[test]
 fn workers_and_restarts_draw_differently() {
-    assert_ne!(seed(0), seed(1));
-    let first = seed(0);
-    std::iter::repeat_with(|| seed(0))
+    assert_ne!(Random::seed(0), Random::seed(1));
+    let first = Random::seed(0);
+    std::iter::repeat_with(|| Random::seed(0))
         .find(|again| *again != first)
         .unwrap();
 }

@@ -77,7 +77,7 @@ impl Http1Client {
     pub(crate) fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
         let head = &message.head;
         let method = head.pseudo(Pseudo::Method).unwrap_or_default();
-        let framing = match message.content_length.filter(|_| !message.length_changes) {
+        let framing = match message.known_length() {
             // An empty body that was announced is announced again (RFC 9110 section 8.6).
             Some(length) if !complete || length == 0 => Framing::Length(length),
             _ if complete => Framing::None,

@@ -188,7 +188,7 @@ impl Http1Server {
                 _ => Framing::None,
             }
         } else {
-            match message.content_length.filter(|_| !message.length_changes) {
+            match message.known_length() {
                 Some(length) => Framing::Length(length),
                 None => Framing::Chunked.for_client(self.request.version),
             }

@@ -1,7 +1,7 @@
 //! What a callback asked for. Carried out after it has returned.
 
 use bytes::Bytes;
-use transom_api::{Direction, FilterError, LocalReply};
+use transom_api::{Direction, FilterError, LocalReply, Wants};
 
 /// The wishes of one callback.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ pub(crate) struct Actions {
     pub(crate) rechoose_host: bool,
     pub(crate) continue_request: bool,
     pub(crate) continue_response: bool,
+    pub(crate) forgone: Option<Wants>,
     pub(crate) injected: Vec<Injected>,
 }
 

@@ -276,6 +276,13 @@ impl FlowHost for Context<'_> {
         Ok(())
     }
 
+    fn forgo(&mut self, wants: Wants) {
+        self.wants = self.wants.without(wants);
+        let actions = &mut self.core.actions;
+        actions.any = true;
+        actions.forgone = Some(actions.forgone.map_or(wants, |before| before.and(wants)));
+    }
+
     fn fail(&mut self, error: FilterError) {
         self.core.actions.any = true;
         self.core.actions.fail.get_or_insert(error);

@@ -84,6 +84,17 @@ pub(crate) struct Message {
     pub(crate) side: Side,
 }
 
+impl Message {
+    /// The length of the body that a head which leaves now can announce: that of the whole body, if it has left the chain
+    /// by now (a filter kept it until it was whole), else the sender's, unless a filter may change it.
+    pub(crate) fn known_length(&self) -> Option<u64> {
+        if self.side.out_end == Some(End::Plain) && !self.side.head_end {
+            return Some(self.side.out.len() as u64);
+        }
+        self.content_length.filter(|_| !self.length_changes)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum RouteState {
     #[default]
@@ -95,6 +106,8 @@ enum RouteState {
 struct Slot {
     instance: StreamInstance,
     generation: Option<Rc<Generation>>,
+    /// What it wants of this stream: nothing when it was left out, and less than its generation when it said so.
+    wants: Wants,
     /// It failed: never called again.
     failed: bool,
     /// The rest of its phase was skipped: its request callbacks are not called.
@@ -372,6 +385,7 @@ impl Stream {
             let mut slot = Slot {
                 instance: StreamInstance::Skip,
                 generation: None,
+                wants: Wants::NOTHING,
                 failed: false,
                 skipped: false,
             };
@@ -389,12 +403,10 @@ impl Stream {
             generation.streams.set(generation.streams.get() + 1);
             match made {
                 Ok(instance) => {
-                    let wants = generation.wants;
-                    let core = &mut self.core;
-                    core.request.side.data_filters |= wants.sees_request_body();
-                    core.response.side.data_filters |= wants.sees_response_body();
-                    core.request.length_changes |= wants.contains(Wants::CHANGES_REQUEST_LENGTH);
-                    core.response.length_changes |= wants.contains(Wants::CHANGES_RESPONSE_LENGTH);
+                    if !matches!(instance, StreamInstance::Skip) {
+                        slot.wants = generation.wants;
+                    }
+                    self.core.note_wants(slot.wants);
                     slot.instance = instance;
                     slot.generation = Some(generation);
                 }
@@ -420,12 +432,11 @@ impl Stream {
     ) -> Option<R> {
         let Self { slots, core } = self;
         let slot = slots.get_mut(filter)?;
-        let generation = slot.generation.as_deref()?;
-        if slot.failed {
+        if slot.failed || slot.generation.is_none() {
             return None;
         }
         let outcome = {
-            let mut context = Context::new(core, filter, generation.wants);
+            let mut context = Context::new(core, filter, slot.wants);
             let mut context = FilterContext::new(&mut context);
             match &mut slot.instance {
                 StreamInstance::Own(instance) => {
@@ -454,14 +465,24 @@ impl Stream {
 
     /// Whether a filter is to be called for `callback`.
     fn wants(&self, filter: usize, callback: Wants) -> bool {
-        self.slots.get(filter).is_some_and(|slot| {
-            !slot.failed
-                && !matches!(slot.instance, StreamInstance::Skip)
-                && slot
-                    .generation
-                    .as_ref()
-                    .is_some_and(|generation| generation.wants.contains(callback))
-        })
+        self.slots
+            .get(filter)
+            .is_some_and(|slot| !slot.failed && slot.wants.contains(callback))
+    }
+
+    /// A filter does without some of its wants: what the stream does for the wants of all is found anew.
+    fn forgo(&mut self, filter: usize, wants: Wants) {
+        if let Some(slot) = self.slots.get_mut(filter) {
+            slot.wants = slot.wants.without(wants);
+        }
+        for message in [&mut self.core.request, &mut self.core.response] {
+            message.length_changes = false;
+            // While something waits in the chain nothing may go by it.
+            message.side.data_filters &= message.side.holds_any();
+        }
+        for slot in &self.slots {
+            self.core.note_wants(slot.wants);
+        }
     }
 
     /// Whether a filter is to be called for `callback` now, by its wants, by the route and by what was skipped.
@@ -532,6 +553,14 @@ impl Message {
 }
 
 impl Core {
+    /// What a filter's wants mean for the whole stream.
+    fn note_wants(&mut self, wants: Wants) {
+        self.request.side.data_filters |= wants.sees_request_body();
+        self.response.side.data_filters |= wants.sees_response_body();
+        self.request.length_changes |= wants.contains(Wants::CHANGES_REQUEST_LENGTH);
+        self.response.length_changes |= wants.contains(Wants::CHANGES_RESPONSE_LENGTH);
+    }
+
     /// The filter's address in the worker's mailboxes.
     fn address(&mut self, filter: usize) -> Address {
         let (slot, generation) = *self

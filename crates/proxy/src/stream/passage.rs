@@ -398,6 +398,9 @@ impl Stream {
             self.answer(reply, Some(filter));
             return Flow::Diverted;
         }
+        if let Some(wants) = actions.forgone {
+            self.forgo(filter, wants);
+        }
         if actions.terminate {
             self.core.abandon();
             self.core.info.details = std::borrow::Cow::Borrowed("terminated_by_filter");

@@ -131,6 +131,13 @@ impl Side {
         &mut self.holds[position]
     }
 
+    /// Whether anything waits at a filter, or a filter waits for the end.
+    pub(crate) fn holds_any(&self) -> bool {
+        let waits =
+            |hold: &Hold| !hold.body.is_empty() || hold.stop.is_some() || hold.end.is_some();
+        self.holds.iter().any(waits)
+    }
+
     /// Bytes that wait anywhere.
     pub(crate) fn waiting(&self) -> usize {
         self.out.len() + self.holds.iter().map(|hold| hold.body.len()).sum::<usize>()

@@ -351,6 +351,10 @@ impl FlowHost for Host {
         Ok(())
     }
 
+    fn forgo(&mut self, wants: Wants) {
+        self.wants = self.wants.without(wants);
+    }
+
     fn fail(&mut self, error: FilterError) {
         self.asked.push(Action::Fail(error));
     }

@@ -1,21 +1,63 @@
 //! A small generator of random numbers: good enough to draw shares, and no secret.
 
 use std::cell::Cell;
+use std::time::SystemTime;
+
+use transom_api::{Node, ParseError, Schema, Shape};
 
 /// Marsaglia's xorshift with a multiplied output (Vigna, "An experimental exploration of Marsaglia's xorshift
 /// generators, scrambled", 2016): period 2^64 - 1, one word of state.
 #[derive(Debug)]
-pub(super) struct Random(Cell<u64>);
+pub(crate) struct Random(Cell<u64>);
+
+/// A share between 0 and 1; a percentage in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share(f64);
+
+impl Share {
+    pub(crate) fn schema() -> Schema {
+        Schema::new(Shape::Number(0.0, 100.0))
+            .describe("How many of a hundred requests; fractions are allowed.")
+            .or(100)
+    }
+
+    /// Reads a percentage; all of them when there is none.
+    pub(crate) fn parse(node: Option<&Node>) -> Result<Self, ParseError> {
+        let Some(node) = node else {
+            return Ok(Self(1.0));
+        };
+        let number = node.as_number()?;
+        if !(0.0..=100.0).contains(&number) {
+            return Err(node.error(format!(
+                "expected a percentage from 0 to 100, found {number}"
+            )));
+        }
+        Ok(Self(number / 100.0))
+    }
+}
 
 impl Random {
+    /// A seed that workers of one process, and processes started one after another, do not share.
+    pub(crate) fn seed(worker: usize) -> u64 {
+        let time = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_nanos() as u64);
+        Self::mix(time ^ Self::mix(worker as u64 + 1))
+    }
+
+    /// Whether one that is drawn belongs to the share.
+    pub(crate) fn draws(&self, Share(share): Share) -> bool {
+        self.next() < share
+    }
+
     /// The same seed gives the same numbers.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         // Zero is the one state that stays where it is.
         Self(Cell::new(Self::mix(seed).max(1)))
     }
 
     /// The next number, from 0 up to but without 1.
-    pub(super) fn next(&self) -> f64 {
+    fn next(&self) -> f64 {
         let mut x = self.0.get();
         x ^= x >> 12;
         x ^= x << 25;
@@ -27,7 +69,7 @@ impl Random {
     }
 
     /// Spreads a seed over all bits, so that near seeds begin far apart (the finisher of SplitMix64).
-    pub(super) fn mix(seed: u64) -> u64 {
+    fn mix(seed: u64) -> u64 {
         let mut x = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

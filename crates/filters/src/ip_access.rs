@@ -1,0 +1,254 @@
+//! `ip_access`: lets requests pass, or refuses them, by the client's address.
+//!
+//! | key | default | what |
+//! |---|---|---|
+//! | `rules` | none | a list, of which the first that has the address decides |
+//! | `rules[].action` | must be given | `allow` or `deny` |
+//! | `rules[].addresses` | must be given | addresses and networks: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32` |
+//! | `default` | must be given | `allow` or `deny`: what becomes of an address that no rule has |
+//! | `header` | none | the header that tells the client's address, in place of the connection |
+//!
+//! ```yaml
+//! stream_filters:
+//!   - name: ip_access
+//!     config:
+//!       default: deny
+//!       rules:
+//!         - {action: deny, addresses: [10.0.13.0/24]}
+//!         - {action: allow, addresses: [10.0.0.0/8, "::1"]}
+//! ```
+//!
+//! With `header` (such as `x-forwarded-for`) the last address in it counts, which is the one that the nearest proxy has
+//! put there; those before it are what others say. Clients can send any header: this is for a listener that only such a
+//! proxy reaches. A request without the header is judged by the connection's address, one whose header has no address at
+//! its end is refused. A client without an IP address (a Unix socket) gets the `default`.
+//!
+//! Who is refused gets 403 before a route is looked for; the access log's detail is `ip_access_denied`. An IPv4 address
+//! inside IPv6 (`::ffff:192.0.2.1`) is that of IPv4.
+//!
+//! A route's configuration has the same keys and holds in place of the listener's.
+//!
+//! | metric | what |
+//! |---|---|
+//! | `transom_ip_access_allowed_total{filter}` | requests let through |
+//! | `transom_ip_access_denied_total{filter}` | requests refused |
+
+mod networks;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use transom_api::builtin::{Builtin, SharedFilter};
+use transom_api::stream::StreamFilterWorker;
+use transom_api::{
+    BuildError, Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
+    PrepareError, Schema, Shape, Stream, StreamFilter, Wants, Worker,
+};
+
+use self::networks::Networks;
+use crate::header_name::parse_header_name;
+use crate::source_ip::{parse_ip, source_ip};
+
+/// The configuration of a listener or of a route. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct IpAccess {
+    policy: Arc<Policy>,
+    /// Of the listener's configuration only.
+    metrics: Option<IpAccessMetrics>,
+}
+
+#[derive(Debug)]
+struct Policy {
+    rules: Vec<(Action, Networks)>,
+    default: Action,
+    header: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct IpAccessMetrics {
+    allowed: Counter,
+    denied: Counter,
+}
+
+impl Builtin for IpAccess {
+    type Filter = IpAccessFilter;
+
+    fn schema() -> Schema {
+        let action = || Schema::new(Shape::OneOf(vec!["allow", "deny"]));
+        let rule = Schema::object()
+            .required(
+                "action",
+                action().describe("What becomes of these addresses."),
+            )
+            .required(
+                "addresses",
+                Schema::list(Schema::string())
+                    .describe("Addresses and networks: 192.0.2.1, 10.0.0.0/8, 2001:db8::/32."),
+            );
+        Schema::object()
+            .required(
+                "default",
+                action().describe("What becomes of an address that no rule has."),
+            )
+            .optional(
+                "rules",
+                Schema::list(rule).describe("The first rule that has the address decides."),
+            )
+            .optional(
+                "header",
+                Schema::string().describe(
+                    "The header whose last address counts in place of the connection's. Only where none but a proxy that sets it can connect.",
+                ),
+            )
+            .describe("Lets requests pass or refuses them (403) by the client's address. A route's configuration holds in place of the listener's.")
+    }
+
+    fn parse(node: &Node) -> Result<Self, ParseError> {
+        let mut fields = node.as_fields()?;
+        let default = Action::parse(fields.required("default")?)?;
+        let rules = fields
+            .optional("rules")
+            .map_or(Ok(&[][..]), Node::as_list)?;
+        let header = fields.optional("header");
+        fields.finish()?;
+        let rules = rules.iter().map(parse_rule).collect::<Result<_, _>>()?;
+        let header = header.map(parse_header_name).transpose()?;
+        Ok(Self {
+            policy: Arc::new(Policy {
+                rules,
+                default,
+                header,
+            }),
+            metrics: None,
+        })
+    }
+
+    fn prepare(&mut self, context: &PrepareContext) -> Result<(), PrepareError> {
+        let counter = |name, help| {
+            let labels = [("filter", &*context.instance)];
+            context.metrics.counter(name, help, &labels)
+        };
+        self.metrics = Some(IpAccessMetrics {
+            allowed: counter(
+                "ip_access_allowed_total",
+                "Requests that ip_access let through.",
+            )?,
+            denied: counter("ip_access_denied_total", "Requests that ip_access refused.")?,
+        });
+        Ok(())
+    }
+
+    fn wants(&self) -> Wants {
+        Wants::REQUEST_HEADERS
+    }
+
+    fn filter(&self) -> IpAccessFilter {
+        IpAccessFilter(self.clone())
+    }
+
+    /// One filter for all streams of a worker, because it keeps nothing of them.
+    fn on_worker(
+        &self,
+        _worker: &mut Worker<'_>,
+    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        Ok(SharedFilter::on_worker(self.filter()))
+    }
+}
+
+/// The filter of all streams of a worker.
+#[derive(Debug)]
+pub struct IpAccessFilter(IpAccess);
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    Known(IpAddr),
+    /// It has no IP address.
+    Unknown,
+    /// The header that should tell it does not.
+    Unreadable,
+}
+
+impl StreamFilter for IpAccessFilter {
+    fn request_headers(&mut self, stream: &mut Stream<'_>, _end: bool) -> HeadersVerdict {
+        let connection = source_ip(stream);
+        let config = stream.route_config::<IpAccess>().unwrap_or(&self.0);
+        let action = config.policy.judge(stream, connection);
+        if let Some(metrics) = &self.0.metrics {
+            let counter = match action {
+                Action::Allow => metrics.allowed,
+                Action::Deny => metrics.denied,
+            };
+            stream.count(counter, 1);
+        }
+        if action == Action::Allow {
+            return HeadersVerdict::Continue;
+        }
+        // An error says that a response is on its way already: then there is nothing left to refuse.
+        let _ = stream.send_local_reply(
+            LocalReply::new(403)
+                .body("this address is not allowed\n")
+                .details("ip_access_denied"),
+        );
+        HeadersVerdict::StopIteration
+    }
+}
+
+impl Policy {
+    fn judge(&self, stream: &Stream<'_>, connection: Option<IpAddr>) -> Action {
+        let address = match self.client(stream, connection) {
+            Client::Known(address) => address,
+            Client::Unknown => return self.default,
+            Client::Unreadable => return Action::Deny,
+        };
+        self.rules
+            .iter()
+            .find(|(_, networks)| networks.contain(address))
+            .map_or(self.default, |(action, _)| *action)
+    }
+
+    fn client(&self, stream: &Stream<'_>, connection: Option<IpAddr>) -> Client {
+        let request = stream.request();
+        // Of a header that comes several times the last one is the nearest proxy's.
+        let said = self
+            .header
+            .as_deref()
+            .and_then(|name| request.get_all(name).last());
+        let Some(said) = said else {
+            return connection.map_or(Client::Unknown, Client::Known);
+        };
+        let last = said.to_str().and_then(|text| text.rsplit(',').next());
+        last.and_then(|text| parse_ip(text.trim()))
+            .map_or(Client::Unreadable, Client::Known)
+    }
+}
+
+impl Action {
+    fn parse(node: &Node) -> Result<Self, ParseError> {
+        match node.as_str()? {
+            "allow" => Ok(Self::Allow),
+            "deny" => Ok(Self::Deny),
+            other => Err(node
+                .error(format!("unknown action {other:?}"))
+                .with_help("write `allow` or `deny`")),
+        }
+    }
+}
+
+fn parse_rule(node: &Node) -> Result<(Action, Networks), ParseError> {
+    let mut fields = node.as_fields()?;
+    let action = Action::parse(fields.required("action")?)?;
+    let addresses = fields.required("addresses")?;
+    fields.finish()?;
+    Ok((action, Networks::parse(addresses)?))
+}
+
+#[cfg(test)]
+mod tests;
