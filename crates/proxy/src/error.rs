@@ -199,6 +199,11 @@ pub(crate) fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    const OPTIONS: LocalReplyOptions = LocalReplyOptions {
+        upstream_unavailable: 502,
+        echo_request_headers: false,
+    };
+
     #[test]
     fn flags_are_shown_by_envoys_names() {
         let mut flags = Flags::default();
@@ -210,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_option_changes_what_is_said_of_missing_hosts() {
-        let mosn = LocalReplyOptions::default();
+        let mosn = OPTIONS;
         let envoy = LocalReplyOptions {
             upstream_unavailable: 503,
             ..mosn
@@ -233,7 +238,7 @@ mod tests {
             name: "auth".to_owned(),
             status: 503,
         };
-        let reply = fault.reply(LocalReplyOptions::default());
+        let reply = fault.reply(OPTIONS);
         assert_eq!(
             (reply.status, &*reply.details),
             (503, "filter_failed{auth}")
