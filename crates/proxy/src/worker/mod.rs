@@ -249,6 +249,12 @@ impl Worker {
         self.shard.add(refused.0, 1);
     }
 
+    /// Gives the worker a cluster, for tests of what needs one and no more.
+    #[cfg(test)]
+    pub(crate) fn put_cluster(&self, cluster: WorkerCluster) {
+        self.clusters.replace(vec![Some(Rc::new(cluster))]);
+    }
+
     /// A number for a new connection, unique in the process.
     pub(crate) fn connection_id(&self) -> u64 {
         let next = self.next_connection.get() + 1;

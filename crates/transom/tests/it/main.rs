@@ -1,0 +1,5 @@
+//! The program as a process: signals, exit codes, and what a person is told.
+
+mod exit;
+mod program;
+mod signals;
