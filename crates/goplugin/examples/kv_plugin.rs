@@ -56,7 +56,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::registry().with(layer).init();
 
     let plugins = PluginSet::new().plugin("kv_grpc", |_broker| {
-        Services::new().add(KvServer::new(Files).max_decoding_message_size(MAX_MESSAGE))
+        Services::new().add_service(KvServer::new(Files).max_decoding_message_size(MAX_MESSAGE))
     });
     let handshake = HandshakeConfig::new(1, "BASIC_PLUGIN", "hello");
     serve(ServeConfig::new(handshake).plugins(plugins)).await

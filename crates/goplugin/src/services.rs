@@ -30,7 +30,7 @@ impl Services {
 
     /// Adds a service under the name that it was generated with. A second one of the same name takes the first one's place.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn add_service<S>(mut self, service: S) -> Self
     where
         S: Service<Request<IncomingBody>, Response = Response<Body>, Error = Infallible>
             + NamedService

@@ -49,10 +49,10 @@ impl Identity {
             Curve::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             Curve::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
         };
-        let key = KeyPair::generate_for(algorithm).map_err(TlsError::generate)?;
+        let key = KeyPair::generate_for(algorithm).map_err(|error| TlsError::generate(&error))?;
         // Go insists on the name `localhost` in the alternative names; if there are extended usages, both roles must be among them.
-        let mut params =
-            CertificateParams::new(vec!["localhost".to_owned()]).map_err(TlsError::generate)?;
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()])
+            .map_err(|error| TlsError::generate(&error))?;
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, "localhost");
         params.distinguished_name = name;
@@ -64,7 +64,9 @@ impl Identity {
             ExtendedKeyUsagePurpose::ClientAuth,
             ExtendedKeyUsagePurpose::ServerAuth,
         ];
-        let certificate = params.self_signed(&key).map_err(TlsError::generate)?;
+        let certificate = params
+            .self_signed(&key)
+            .map_err(|error| TlsError::generate(&error))?;
         Ok(Self {
             certificate: certificate.der().clone(),
             key: PrivatePkcs8KeyDer::from(key.serialize_der()),
@@ -184,7 +186,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    fn generate(error: rcgen::Error) -> Self {
+    fn generate(error: &rcgen::Error) -> Self {
         Self::Generate(error.to_string())
     }
 }

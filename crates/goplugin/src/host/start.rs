@@ -121,6 +121,7 @@ async fn launch(
             },
         },
         deadline,
+        after: &watched.after,
     };
     let connected = attempt.connect(first_line, watched.exit.clone()).await;
     let connected = match connected {
@@ -274,6 +275,7 @@ struct Attempt<'a> {
     identity: Option<&'a Identity>,
     listeners: ListenerConfig,
     deadline: Instant,
+    after: &'a Mutex<After>,
 }
 
 impl Attempt<'_> {
@@ -283,6 +285,8 @@ impl Attempt<'_> {
         exit: watch::Receiver<Option<Exit>>,
     ) -> Result<Connected, StartError> {
         let line = self.handshake(first_line, exit).await?;
+        // From now on there is a socket to be removed, also when the plugin is refused for what follows.
+        lock(self.after).address = Some(line.address.clone());
         let set = set_of(&self.config.sets, line.version)?;
         if line.protocol == Protocol::NetRpc {
             return Err(StartError::NetRpc);

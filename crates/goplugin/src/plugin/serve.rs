@@ -41,7 +41,7 @@ const HEALTH_NAME: &str = "plugin";
 /// #[tokio::main(flavor = "current_thread")]
 /// async fn main() -> std::process::ExitCode {
 ///     let handshake = HandshakeConfig::new(1, "BASIC_PLUGIN", "hello");
-///     let plugins = PluginSet::new().plugin("kv", |_broker| Services::new() /* .add(KvServer::new(…)) */);
+///     let plugins = PluginSet::new().plugin("kv", |_broker| Services::new() /* .add_service(KvServer::new(…)) */);
 ///     serve(ServeConfig::new(handshake).plugins(plugins)).await
 /// }
 /// ```
@@ -268,14 +268,14 @@ async fn assemble(
         .set_service_status(HEALTH_NAME, ServingStatus::Serving)
         .await;
     let mut services = Services::new()
-        .add(health_service)
-        .add(proto::grpc_broker_server::GrpcBrokerServer::new(
+        .add_service(health_service)
+        .add_service(proto::grpc_broker_server::GrpcBrokerServer::new(
             BrokerService(broker.clone()),
         ))
-        .add(proto::grpc_controller_server::GrpcControllerServer::new(
+        .add_service(proto::grpc_controller_server::GrpcControllerServer::new(
             Controller(stop.clone()),
         ))
-        .add(proto::grpc_stdio_server::GrpcStdioServer::new(
+        .add_service(proto::grpc_stdio_server::GrpcStdioServer::new(
             StdioService(output.clone()),
         ))
         .describe(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -290,7 +290,7 @@ async fn assemble(
     let wrong = |error: tonic_reflection::server::Error| ServeError::Reflection(error.to_string());
     let v1 = reflection().build_v1().map_err(wrong)?;
     let v1alpha = reflection().build_v1alpha().map_err(wrong)?;
-    Ok(services.add(v1).add(v1alpha))
+    Ok(services.add_service(v1).add_service(v1alpha))
 }
 
 fn listeners(
