@@ -42,6 +42,8 @@ pub(super) async fn run(name: &str, run: Run) -> Result<(), Failure> {
         "big" => big(&run).await,
         "start-error" => start_error(&run).await,
         "tls" => tls(&run).await,
+        "wait" => wait(&run, true).await,
+        "wait-unbound" => wait(&run, false).await,
         _ => Err(format!("unknown scenario {name:?}").into()),
     }
 }
@@ -479,4 +481,13 @@ async fn tls(run: &Run) -> Result<(), Failure> {
     client.ping().await?;
     client.kill().await;
     Ok(())
+}
+
+/// Keeps a plugin until this host is killed.
+async fn wait(run: &Run, bound: bool) -> Result<(), Failure> {
+    let client = Client::start(run.config().die_with_host(bound)).await?;
+    double(&mut client.dispense("test")?, 1).await?;
+    println!("pid {}", client.pid());
+    client.wait().await;
+    Err("the plugin ended".into())
 }
