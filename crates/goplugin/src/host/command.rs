@@ -1,5 +1,7 @@
 //! A plugin as a child process of this one.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +11,7 @@ use super::config::{Environment, PluginStdin};
 use super::diagnose;
 use super::error::StartError;
 use super::exit::Exit;
-use super::launch;
+use super::launch::{self, Program};
 use super::process::Process;
 use super::runner::{Boxed, Launch, Runner, Running};
 
@@ -35,14 +37,14 @@ impl CommandRunner {
             Some(secure) => Some(Verified::open(&path, secure).await?),
             None => None,
         };
-        let command = self.assemble(&launch, &path, verified.as_ref());
+        let program = self.assemble(&launch, &path, verified.as_ref());
         let own_group = !(self.stdin == PluginStdin::Inherited && launch::stdin_is_terminal());
         let options = launch::Options {
             own_group,
             die_with_host: self.die_with_host,
             inherit: verified.as_ref().and_then(Verified::inherited),
         };
-        let mut child = launch::spawn(command, options)
+        let mut child = launch::spawn(&program, options)
             .await
             .map_err(|source| diagnose::spawn_error(&path, source))?;
         drop(verified);
@@ -63,46 +65,37 @@ impl CommandRunner {
     }
 
     /// The host's variables, then the command's own, then the protocol's.
-    fn assemble(&self, launch: &Launch, path: &Path, verified: Option<&Verified>) -> Command {
-        let mut command = match verified {
-            Some(verified) => {
-                let mut command = Command::new(verified.path());
-                std::os::unix::process::CommandExt::arg0(&mut command, path);
-                command
-            }
-            None => Command::new(path),
+    fn assemble(&self, launch: &Launch, path: &Path, verified: Option<&Verified>) -> Program {
+        let mut environment: BTreeMap<OsString, OsString> = match &self.environment {
+            Environment::Inherited => std::env::vars_os().collect(),
+            Environment::Allowed(names) => names
+                .iter()
+                .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+                .collect(),
+            Environment::Empty => BTreeMap::new(),
         };
-        command.args(self.command.get_args());
-        if let Some(folder) = self.command.get_current_dir() {
-            command.current_dir(folder);
-        }
-        match &self.environment {
-            Environment::Inherited => {}
-            Environment::Allowed(names) => {
-                command.env_clear();
-                for name in names {
-                    if let Some(value) = std::env::var_os(name) {
-                        command.env(name, value);
-                    }
-                }
-            }
-            Environment::Empty => {
-                command.env_clear();
-            }
-        }
         // A host that is itself a plugin must not hand its own host's wishes on.
         for name in launch::PROTOCOL_VARIABLES {
-            command.env_remove(name);
+            environment.remove(OsStr::new(name));
         }
         for (name, value) in self.command.get_envs() {
             match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
+                Some(value) => environment.insert(name.to_owned(), value.to_owned()),
+                None => environment.remove(name),
             };
         }
-        command.envs(launch.environment.iter().map(|(name, value)| (name, value)));
-        launch::streams(&mut command, self.stdin);
-        command
+        environment.extend(launch.environment.iter().cloned());
+        let arguments = self.command.get_args().map(OsStr::to_owned);
+        Program {
+            path: verified.map_or_else(|| path.to_owned(), Verified::path),
+            arguments: [path.as_os_str().to_owned()]
+                .into_iter()
+                .chain(arguments)
+                .collect(),
+            environment,
+            folder: self.command.get_current_dir().map(Path::to_owned),
+            stdin: self.stdin,
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! The moment between two processes.
 
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -41,15 +45,31 @@ pub(super) struct Started {
     own_group: bool,
 }
 
-/// Sets the child's standard streams: output and error as pipes, which the host reads for the child's whole life.
-pub(super) fn streams(command: &mut Command, stdin: PluginStdin) {
-    command
-        .stdin(match stdin {
-            PluginStdin::Null => Stdio::null(),
-            PluginStdin::Inherited => Stdio::inherit(),
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+/// What is to be run, in full: nothing is looked up or added later.
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) environment: BTreeMap<OsString, OsString>,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) stdin: PluginStdin,
+}
+
+impl Program {
+    /// A command with the child's streams: output and error as pipes, which the host reads for the child's whole life.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        command
+            .stdin(match self.stdin {
+                PluginStdin::Null => Stdio::null(),
+                PluginStdin::Inherited => Stdio::inherit(),
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
 }
 
 /// Whether the host's standard input is a terminal.
@@ -61,12 +81,13 @@ pub(super) fn stdin_is_terminal() -> bool {
 ///
 /// `PR_SET_PDEATHSIG` fires when the *thread* that forked ends. A runtime's threads come and go, so one thread of its own, which lives
 /// as long as the process, does nothing but this.
-pub(super) async fn spawn(mut command: Command, options: Options) -> io::Result<Started> {
+pub(super) async fn spawn(program: &Program, options: Options) -> io::Result<Started> {
+    let mut command = program.command();
     if options.own_group {
         command.process_group(0);
     }
     let own_group = options.own_group;
-    prepare(&mut command, &options);
+    prepare(&mut command, &options, Image::new(program)?);
     let (answer, started) = oneshot::channel();
     spawner()?
         .send(Box::new(move || {
@@ -99,19 +120,84 @@ fn spawner() -> io::Result<&'static std::sync::mpsc::Sender<Job>> {
 }
 
 /// What happens in the child before it becomes the plugin. `std` has reset its signal mask and SIGPIPE by then.
-fn prepare(command: &mut Command, options: &Options) {
+fn prepare(command: &mut Command, options: &Options, image: Image) {
     let Options {
         die_with_host,
         inherit,
         ..
     } = *options;
     let host = rustix::process::getpid();
-    let setup = move || child_setup(host, die_with_host, inherit);
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. `child_setup` makes plain system calls (prctl, getppid,
-    // kill, close_range, fcntl), allocates nothing, takes no lock, and touches only its captured copies of plain values.
+    let setup = move || {
+        child_setup(host, die_with_host, inherit)?;
+        image.become_it()
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. `setup` makes plain system calls (prctl, getppid,
+    // close_range, fcntl, execve), allocates nothing, takes no lock, and touches only its captured values, made before the fork.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(setup);
+    }
+}
+
+/// A program as execve(2) takes it.
+///
+/// `std` would use execvp(3), which hands a file that the kernel refuses (of another machine, say) to the shell to interpret.
+struct Image {
+    path: CString,
+    /// Null-terminated lists of pointers into the two below.
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    _texts: Vec<CString>,
+}
+
+// SAFETY: the pointers lead to the heap buffers of `_texts`, which are owned, never changed, and move with this value.
+#[allow(unsafe_code)]
+unsafe impl Send for Image {}
+// SAFETY: as above; nothing is changed through a shared reference.
+#[allow(unsafe_code)]
+unsafe impl Sync for Image {}
+
+impl Image {
+    fn new(program: &Program) -> io::Result<Self> {
+        let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::other);
+        let mut texts = Vec::new();
+        for argument in &program.arguments {
+            texts.push(text(argument)?);
+        }
+        for (name, value) in &program.environment {
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            texts.push(text(&variable)?);
+        }
+        let pointers = |texts: &[CString]| {
+            texts
+                .iter()
+                .map(|text| text.as_ptr())
+                .chain([std::ptr::null()])
+                .collect()
+        };
+        let (arguments, environment) = texts.split_at(program.arguments.len());
+        Ok(Self {
+            path: text(program.path.as_os_str())?,
+            arguments: pointers(arguments),
+            environment: pointers(environment),
+            _texts: texts,
+        })
+    }
+
+    /// Returns only if the kernel refuses.
+    fn become_it(&self) -> io::Result<()> {
+        // SAFETY: `path` is a C string, the two lists are null-terminated, and all they point to lives in `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::execve(
+                self.path.as_ptr(),
+                self.arguments.as_ptr(),
+                self.environment.as_ptr(),
+            );
+        }
+        Err(io::Error::last_os_error())
     }
 }
 
