@@ -9,6 +9,8 @@
 
 mod slots;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -66,6 +66,12 @@ impl Outbox {
         }
     }
 
+    /// What would leave next.
+    #[cfg(test)]
+    pub(super) fn next(&self) -> Option<ConnInfo> {
+        self.lock().messages.pop_front()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,6 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use transom_goplugin::provider;
 
 /// A key and its certificate, whose parts can be exchanged.
 pub(crate) struct Pair {
@@ -122,4 +121,8 @@ pub(crate) fn acceptor(identity: &Pair) -> tokio_rustls::TlsAcceptor {
         .with_cert_resolver(Arc::new(Always(identity.certified())));
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config).into()
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
