@@ -34,6 +34,13 @@ func main() {
 		servePlugin()
 		return
 	}
+	if len(os.Args) >= 3 && os.Args[1] == "bench" {
+		if err := bench(os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "error: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) >= 4 && os.Args[1] == "host" {
 		if err := host(os.Args[2], os.Args[3:]); err != nil {
 			fmt.Printf("error: %v\n", err)
@@ -42,7 +49,7 @@ func main() {
 		fmt.Println("ok")
 		return
 	}
-	fmt.Fprintln(os.Stderr, "usage: peer plugin | peer host SCENARIO COMMAND...")
+	fmt.Fprintln(os.Stderr, "usage: peer plugin | peer host SCENARIO COMMAND... | peer bench ...")
 	os.Exit(2)
 }
 
@@ -236,19 +243,19 @@ func host(scenario string, command []string) error {
 		}
 	}()
 	scenarios := map[string]func(*run) error{
-		"plain":        plain,
-		"bidirection":  bidirection,
-		"stdio":        stdio,
-		"logs":         logs,
-		"panic":        panics,
-		"kill":         kill,
-		"graceful":     graceful,
-		"version":      version,
-		"negotiate":    negotiate,
-		"cookie":       cookie,
-		"reattach":     reattach,
-		"checksum":     checksum,
-		"checksum-bad": checksumBad,
+		"plain":         plain,
+		"bidirection":   bidirection,
+		"stdio":         stdio,
+		"logs":          logs,
+		"panic":         panics,
+		"kill":          kill,
+		"graceful":      graceful,
+		"version":       version,
+		"negotiate":     negotiate,
+		"cookie":        cookie,
+		"reattach":      reattach,
+		"checksum":      checksum,
+		"checksum-bad":  checksumBad,
 		"serve-forever": forever,
 	}
 	work, ok := scenarios[options[0]]
