@@ -73,7 +73,10 @@ async fn calls(time: Duration, program: &str, arguments: &[String]) -> Outcome<(
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let memory = memory(client.pid())?;
-    println!("{{\"rows\":[{}],\"after_load_kib\":{memory}}}", rows.join(","));
+    println!(
+        "{{\"rows\":[{}],\"after_load_kib\":{memory}}}",
+        rows.join(",")
+    );
     client.kill().await;
     Ok(())
 }
@@ -129,7 +132,9 @@ async fn start(times: usize, program: &str, arguments: &[String]) -> Outcome<()>
         }
         taken.sort_unstable();
         let median = taken[taken.len() / 2].as_secs_f64() * 1e3;
-        parts.push(format!("\"{name}\":{{\"first_answer_ms\":{median:.2},\"idle_kib\":{idle}}}"));
+        parts.push(format!(
+            "\"{name}\":{{\"first_answer_ms\":{median:.2},\"idle_kib\":{idle}}}"
+        ));
     }
     println!("{{{}}}", parts.join(","));
     Ok(())

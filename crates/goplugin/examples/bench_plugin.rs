@@ -30,7 +30,8 @@ impl Kv for Fixed {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let plugins = PluginSet::new().plugin("kv", |_| Services::new().add_service(KvServer::new(Fixed)));
+    let plugins =
+        PluginSet::new().plugin("kv", |_| Services::new().add_service(KvServer::new(Fixed)));
     let handshake = HandshakeConfig::new(1, "BASIC_PLUGIN", "hello");
     serve(ServeConfig::new(handshake).plugins(plugins)).await
 }

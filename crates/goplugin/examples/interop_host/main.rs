@@ -1,6 +1,7 @@
 //! The host of the interop suite: `interop_host SCENARIO[+mtls][+mux] COMMAND…` drives a plugin and prints `ok`, or what went wrong.
 
 mod scenarios;
+mod soak;
 
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex};
@@ -118,7 +119,8 @@ async fn main() -> ExitCode {
         mux: options.contains(&"mux"),
         log: Arc::default(),
     };
-    let outcome = tokio::time::timeout(Duration::from_secs(30), scenarios::run(name, run)).await;
+    let limit = if name == "soak" { 600 } else { 30 };
+    let outcome = tokio::time::timeout(Duration::from_secs(limit), scenarios::run(name, run)).await;
     match outcome {
         Ok(Ok(())) => {
             println!("ok");

@@ -42,13 +42,14 @@ pub(super) async fn run(name: &str, run: Run) -> Result<(), Failure> {
         "big" => big(&run).await,
         "start-error" => start_error(&run).await,
         "tls" => tls(&run).await,
+        "soak" => super::soak::soak(&run).await,
         "wait" => wait(&run, true).await,
         "wait-unbound" => wait(&run, false).await,
         _ => Err(format!("unknown scenario {name:?}").into()),
     }
 }
 
-async fn double(peer: &mut Peer, input: i32) -> Result<(), Failure> {
+pub(super) async fn double(peer: &mut Peer, input: i32) -> Result<(), Failure> {
     let answer = peer.test.double(TestRequest { input }).await?.into_inner();
     if answer.output != 2 * input {
         return Err(format!("the double of {input} is {}", answer.output).into());
