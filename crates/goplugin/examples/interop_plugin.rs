@@ -149,10 +149,10 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(serve(config()));
-    if let Some(path) = std::env::var_os("PEER_EXIT_FILE") {
-        if let Err(error) = std::fs::write(path, "bye") {
-            eprintln!("exit file: {error}");
-        }
+    if let Some(path) = std::env::var_os("PEER_EXIT_FILE")
+        && let Err(error) = std::fs::write(path, "bye")
+    {
+        eprintln!("exit file: {error}");
     }
     if std::env::var_os("PEER_STUBBORN").is_some() {
         std::thread::sleep(std::time::Duration::from_secs(60));

@@ -34,7 +34,7 @@ impl Streamer {
     }
 }
 
-fn failed(error: std::io::Error) -> Status {
+fn failed(error: &std::io::Error) -> Status {
     Status::internal(error.to_string())
 }
 
@@ -54,7 +54,7 @@ impl StreamerService for Streamer {
     async fn read(&self, _: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let ConfigureRequest { path, chunk_size } = self.configured()?;
         let size = usize::try_from(chunk_size).unwrap_or(0).max(1);
-        let content = std::fs::read(path).map_err(failed)?;
+        let content = std::fs::read(path).map_err(|error| failed(&error))?;
         let chunks: Vec<_> = content
             .chunks(size)
             .map(|chunk| {
@@ -76,7 +76,7 @@ impl StreamerService for Streamer {
         while let Some(chunk) = chunks.next().await {
             content.extend(chunk?.bytes_to_write);
         }
-        std::fs::write(path, content).map_err(failed)?;
+        std::fs::write(path, content).map_err(|error| failed(&error))?;
         Ok(Response::new(WriteResponse {}))
     }
 }

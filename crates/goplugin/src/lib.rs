@@ -49,6 +49,9 @@
 mod base64;
 mod broker;
 pub mod environment;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 pub mod host;
 mod http2;
