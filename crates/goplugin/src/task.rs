@@ -1,6 +1,7 @@
 //! A task that ends with its owner.
 
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,4 +31,9 @@ impl<T> Drop for Task<T> {
 pub(crate) async fn raised(flag: &mut watch::Receiver<bool>) {
     // The guard of the value must not outlive this line: it cannot wait, nor change threads.
     let _ = flag.wait_for(|flag| *flag).await;
+}
+
+/// Locks a mutex. A panic under it left plain data, which is as good as before.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

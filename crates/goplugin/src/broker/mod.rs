@@ -14,7 +14,7 @@ mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -25,7 +25,7 @@ use crate::mux::Mux;
 use crate::net::{Io, Listener, ListenerConfig};
 use crate::proto::{ConnInfo, conn_info::Knock};
 use crate::services::Services;
-use crate::task::{Task, raised};
+use crate::task::{Task, lock, raised};
 use crate::tls::Tls;
 
 use slots::Slots;
@@ -381,8 +381,4 @@ impl BrokeredServer {
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the broker has ended")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,15 @@
 //! The folder of a plugin's sockets.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::config::UnixSockets;
+use super::launch;
 use crate::net::{MAX_SOCKET_PATH, group_id, random_digits};
+use crate::task::lock;
 
 /// What a name of ours begins with; the host's process id and start time follow.
 const PREFIX: &str = "goplugin-";
@@ -25,7 +28,7 @@ impl SocketFolder {
     /// Makes the folder, and removes what hosts that died left beside it.
     pub(super) fn new(sockets: &UnixSockets) -> io::Result<Self> {
         let base = sockets.folder.clone().unwrap_or_else(std::env::temp_dir);
-        sweep(&base);
+        sweep_once(&base);
         let group = sockets.group.as_deref().map(group_id).transpose()?;
         let host = std::process::id();
         let started = start_time(host).unwrap_or_default();
@@ -69,13 +72,17 @@ impl Drop for SocketFolder {
     }
 }
 
-/// Removes the folders of hosts that are gone: one that was killed could not do it itself. Only this user's are looked at, and one
-/// process at a time does so for one base.
+/// Sweeps each base folder once in the life of this process, beside the caller: it may have many entries.
+fn sweep_once(base: &Path) {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if lock(&SWEPT).insert(base.to_owned()) {
+        let base = base.to_owned();
+        launch::aside(move || sweep(&base));
+    }
+}
+
+/// Removes the folders of hosts that are gone: one that was killed could not do it itself. Only this user's are looked at.
 fn sweep(base: &Path) {
-    static ONE: Mutex<()> = Mutex::new(());
-    let Ok(_one) = ONE.try_lock() else {
-        return;
-    };
     let Ok(entries) = std::fs::read_dir(base) else {
         return;
     };

@@ -9,8 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getppid, set_parent_process_death_signal, waitid,
+};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
@@ -102,6 +105,28 @@ pub(super) async fn spawn(program: &Program, options: Options) -> io::Result<Sta
     started
         .await
         .map_err(|_| io::Error::other("the thread that starts plugins has ended"))?
+}
+
+/// Does something that may take a while on that same thread. If there is none, it is not done.
+pub(super) fn aside(job: impl FnOnce() + Send + 'static) {
+    if let Ok(spawner) = spawner() {
+        let _ = spawner.send(Box::new(job));
+    }
+}
+
+/// Reaps a child that was just killed. It ends within microseconds, unless the kernel itself is stuck in it; then it stays a zombie until
+/// this process ends.
+pub(super) fn reap(child: Pid) {
+    aside(move || {
+        for _ in 0..1000 {
+            // Until it is reaped, and nobody else does that, its number is its own.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            match waitid(WaitId::Pid(child), options) {
+                Ok(None) => std::thread::sleep(Duration::from_millis(1)),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    });
 }
 
 type Job = Box<dyn FnOnce() + Send>;

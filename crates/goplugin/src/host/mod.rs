@@ -17,6 +17,7 @@ mod reattach;
 mod runner;
 mod start;
 mod stdio;
+mod watched;
 
 pub use checksum::{Checksum, ChecksumError, SecureConfig};
 pub use client::{Client, Connector};

@@ -119,14 +119,8 @@ impl Drop for Process {
         if left_alone || self.lock().is_some() {
             return;
         }
-        // A killed process ends within microseconds, unless the kernel itself is stuck in it; then it stays a zombie until we end.
         let _ = self.kill();
-        for _ in 0..200 {
-            if self.reap(WaitIdOptions::NOHANG).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        launch::reap(self.pid);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -19,6 +20,7 @@ use super::body::{AbortOnDrop, IncomingBody};
 use super::pump::{self, Pump};
 use super::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, status, timeout};
 use crate::net::Io;
+use crate::task::lock;
 
 /// A gRPC connection to the other side; cheap to clone, and `tonic`'s generated clients take it as they are.
 ///
@@ -51,6 +53,9 @@ struct Connection {
 /// Opens one more connection to the same place.
 pub(crate) type Dialer =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = std::io::Result<Io>> + Send>> + Send + Sync>;
+
+/// How long the other side may take to let this one in, TLS and a broker's knock included.
+const OPENING: Duration = Duration::from_secs(10);
 
 impl Channel {
     /// Opens the first connection. `gone` must become true, or its sender go, when the other side has ended.
@@ -146,7 +151,8 @@ impl Connection {
 }
 
 async fn open(dialer: &Dialer) -> std::io::Result<Connection> {
-    let io = dialer().await?;
+    // A peer that accepts and then says nothing must not hold the caller.
+    let io = tokio::time::timeout(OPENING, dialer()).await??;
     let (requests, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -205,8 +211,4 @@ impl std::fmt::Debug for Channel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Channel").finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

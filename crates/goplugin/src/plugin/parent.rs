@@ -1,7 +1,5 @@
 //! Noticing that the host is gone.
 
-use std::io;
-
 use rustix::process::getppid;
 
 use crate::pidfd::Pidfd;
@@ -10,12 +8,9 @@ use crate::pidfd::Pidfd;
 pub(crate) struct Parent(Pidfd);
 
 impl Parent {
-    /// `None` when the parent cannot be seen from here: it lives in an outer PID namespace.
-    pub(crate) fn find() -> io::Result<Option<Self>> {
-        let Some(parent) = getppid() else {
-            return Ok(None);
-        };
-        Ok(Some(Self(Pidfd::open(parent)?)))
+    /// `None` when the parent cannot be seen from here: it lives in an outer PID namespace, or the kernel is older than 5.3.
+    pub(crate) fn find() -> Option<Self> {
+        Pidfd::open(getppid()?).ok().map(Self)
     }
 
     /// Resolves when the parent has ended.

@@ -76,10 +76,7 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
         signal(SignalKind::interrupt()).map_err(ServeError::io("signal handler"))?;
     let mut terminate =
         signal(SignalKind::terminate()).map_err(ServeError::io("signal handler"))?;
-    let parent = match config.watch_parent {
-        true => Parent::find().map_err(ServeError::io("watching the host process"))?,
-        false => None,
-    };
+    let parent = config.watch_parent.then(Parent::find).flatten();
 
     let prepared = Prepared::new(&config, &variable)?;
     let line = prepared.line.to_string();

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::fcntl_dupfd_cloexec;
@@ -27,6 +28,9 @@ const KEPT: usize = 256 * 1024;
 
 /// What may wait while a host does read; then writers wait for the host, so that nothing is lost.
 const AHEAD: usize = 256 * 1024;
+
+/// How long the last output may take to be read from its pipe.
+const LAST_OUTPUT: Duration = Duration::from_millis(300);
 
 /// Largest piece of output in one message.
 const PIECE: usize = 16 * 1024;
@@ -217,14 +221,18 @@ impl Capture {
         })
     }
 
-    /// Puts the true descriptors back and waits until what was written before is queued.
+    /// Puts the true descriptors back and waits until what was written before is queued, unless something else that this process
+    /// started still writes there.
     pub(crate) async fn end(mut self) {
         let _ = io::Write::flush(&mut io::stdout());
         let _ = rustix::stdio::dup2_stdout(&self.stdout);
         let _ = rustix::stdio::dup2_stderr(&self.stderr);
-        for reader in &mut self.readers {
-            reader.join().await;
-        }
+        let _ = tokio::time::timeout(LAST_OUTPUT, async {
+            for reader in &mut self.readers {
+                reader.join().await;
+            }
+        })
+        .await;
     }
 }
 
