@@ -64,8 +64,9 @@ impl StreamFilterWorker for Maker {
     }
 }
 
-fn generation(_worker: &Rc<Worker>, wants: Wants, part: Rc<dyn StreamFilterWorker>) -> Generation {
-    Generation::new(1, Arc::new(Config(wants)), part)
+fn generation(worker: &Rc<Worker>, wants: Wants, maker: Rc<dyn StreamFilterWorker>) -> Generation {
+    let part = crate::worker::Part::build(worker, &[], |_| Ok(maker)).unwrap();
+    Generation::new(1, Arc::new(Config(wants)), vec![], part)
 }
 
 /// A stream through these filters, to the one host of a cluster; responses pass them in the same order.
@@ -124,7 +125,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         state: RefCell::default(),
     });
     let mut stream = Stream::new(worker, Rc::clone(&connection), Rc::clone(&listener));
-    stream.reset(&connection, &listener, Instant::now());
+    stream.begin(&connection, &listener, Instant::now());
     let head = &mut stream.core_mut().request.head;
     head.set_presence(Presence::Here);
     head.set_pseudo(Pseudo::Method, b"POST");
