@@ -187,6 +187,10 @@ impl<B: Builtin> Factory<StreamFilters> for BuiltinFactory<B> {
 struct BuiltinParsed<B>(B);
 
 impl<B: Builtin> Parsed<StreamFilters> for BuiltinParsed<B> {
+    fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+
     fn clusters(&self) -> Vec<String> {
         self.0.clusters()
     }
@@ -205,10 +209,6 @@ struct BuiltinConfig<B>(B);
 impl<B: Builtin> StreamFilterConfig for BuiltinConfig<B> {
     fn wants(&self) -> Wants {
         self.0.wants()
-    }
-
-    fn phase(&self) -> Phase {
-        self.0.phase()
     }
 
     fn on_worker(&self, worker: &mut Worker<'_>) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {

@@ -94,6 +94,15 @@ macro_rules! info_methods {
             self.host.metadata(namespace, key)
         }
 
+        /// All values of a namespace of dynamic metadata.
+        #[must_use]
+        pub fn metadata_namespace(
+            &self,
+            namespace: &str,
+        ) -> Option<&std::collections::BTreeMap<String, crate::value::MetadataValue>> {
+            self.host.metadata_namespace(namespace)
+        }
+
         /// Sets a value of dynamic metadata: for later filters and the access log.
         pub fn set_metadata(
             &mut self,

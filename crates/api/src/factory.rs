@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use crate::kind::ExtensionKind;
 use crate::metrics::Metrics;
+use crate::node::Span;
 use crate::node::{Node, ParseError};
 use crate::schema::Schema;
 use crate::shared::SharedData;
+use crate::verdict::Phase;
 
 /// Makes extensions of one kind and name. Lives in the [`Registry`](crate::registry::Registry).
 pub trait Factory<K: ExtensionKind>: Send + Sync {
@@ -39,6 +41,11 @@ pub trait Parsed<K: ExtensionKind>: Send + Sync {
     /// configuration does not have is an error when it is loaded.
     fn clusters(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// For stream filters: the request phase that this kind of filter runs in. `phase:` of a use overrides it.
+    fn phase(&self) -> Phase {
+        Phase::BeforeRoute
     }
 
     /// Prepares it for use, on the control side and under a deadline: compile, fetch, start a child, define metrics.
@@ -103,8 +110,12 @@ impl PrepareContext {
 /// Why an extension could not be prepared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrepareError {
-    /// What was tried, on what, what came instead, what to do.
+    /// What was tried, on what, what came instead.
     pub message: String,
+    /// The place in the configuration that is at fault, when it is finer than the whole use.
+    pub span: Option<Span>,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// Why a worker could not build its part.
@@ -150,7 +161,23 @@ impl PrepareError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            span: None,
+            help: None,
         }
+    }
+
+    /// The same error at a place.
+    #[must_use]
+    pub fn at(mut self, span: Option<Span>) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// The same error with a remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
     }
 }
 

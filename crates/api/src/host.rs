@@ -6,6 +6,9 @@
 //! VM's memory or a message.
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::callout::{CalloutError, CalloutId, GrpcCall, HttpCall};
@@ -83,6 +86,8 @@ pub trait InfoHost {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
     /// A value of dynamic metadata.
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue>;
+    /// All values of a namespace of dynamic metadata.
+    fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>>;
     /// Sets a value of dynamic metadata.
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue);
     /// State of this stream (of this connection, in a network filter).
@@ -95,6 +100,9 @@ pub trait InfoHost {
 pub trait FlowHost {
     /// Lets go what waits at this filter in this direction.
     fn continue_stream(&mut self, direction: Direction);
+    /// Stops, or takes up again, reading what this direction's sender sends, whatever waits in the chain. For a filter
+    /// that takes bytes away (`StopIterationNoBuffer`) to somewhere that cannot take more for now.
+    fn hold_back(&mut self, direction: Direction, hold: bool);
     /// Answers the request in place of the host.
     fn send_local_reply(&mut self, reply: LocalReply) -> Result<(), Released>;
     /// Skips the filters of this phase that come after this one.
@@ -141,10 +149,15 @@ pub trait ConnectionHost:
 {
 }
 
+/// A task of a worker's part: it stays on its worker.
+pub type LocalTask = Pin<Box<dyn Future<Output = ()>>>;
+
 /// All that a worker's part of an extension can do outside of streams.
 pub trait WorkerHost: AsyncHost + RecordHost {
     /// Which worker, from 0.
     fn worker_index(&self) -> usize;
     /// How many workers there are.
     fn worker_count(&self) -> usize;
+    /// Runs a task on this worker's event loop, beside its traffic. It ends with the part.
+    fn spawn(&mut self, task: LocalTask);
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::context::{async_methods, info_methods, record_methods};
-use crate::event::Event;
+use crate::event::{Event, ResetReason};
 use crate::factory::{BuildError, FilterError};
 use crate::headers::{Body, BodyMut};
 use crate::host::ConnectionHost;
@@ -31,8 +31,9 @@ pub trait NetworkFilter {
     /// Something happened while the connection waited, or went on without this filter.
     fn on_event(&mut self, _connection: &mut Connection<'_>, _event: Event) {}
 
-    /// The connection is over. Called once.
-    fn on_close(&mut self, _connection: &mut Connection<'_>) {}
+    /// The connection is over, and who ended it: [`Downstream`](ResetReason::Downstream) when the client had said that it
+    /// sends no more. Called once.
+    fn on_close(&mut self, _connection: &mut Connection<'_>, _by: ResetReason) {}
 }
 
 /// A prepared configuration of a network filter, shared by all workers.

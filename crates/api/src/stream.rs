@@ -70,11 +70,6 @@ pub trait StreamFilterConfig: Send + Sync {
         Wants::EVERYTHING
     }
 
-    /// The request phase of this kind of filter; `phase:` of a use overrides it.
-    fn phase(&self) -> Phase {
-        Phase::BeforeRoute
-    }
-
     /// What becomes of the worker's part after a stream failed in it.
     fn after_failure(&self) -> AfterFailure {
         AfterFailure::Keep
@@ -290,6 +285,12 @@ impl<'a> Stream<'a> {
     /// Lets the response go on from here after a stop verdict. Twice is once.
     pub fn continue_response(&mut self) {
         self.host.continue_stream(Direction::Response);
+    }
+
+    /// Stops (`true`), or takes up again, reading what this direction's sender sends, whatever waits in the chain. For a
+    /// filter that takes bytes away with `StopIterationNoBuffer` to somewhere that cannot take more for now.
+    pub fn hold_back(&mut self, direction: Direction, hold: bool) {
+        self.host.hold_back(direction, hold);
     }
 
     /// Answers the request here: it does not go on to the host, and the answer passes the response callbacks of the

@@ -1,5 +1,7 @@
 //! The part of an extension that lives on one worker.
 
+use std::future::Future;
+
 use crate::context::{async_methods, record_methods};
 use crate::event::Event;
 use crate::host::WorkerHost;
@@ -51,6 +53,12 @@ impl<'a> Worker<'a> {
     #[must_use]
     pub fn count_workers(&self) -> usize {
         self.host.worker_count()
+    }
+
+    /// Runs a task on this worker's event loop, beside its traffic: a connection to a child, for instance. It ends with
+    /// the part, and tells the part's streams what it has by their resumers.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
+        self.host.spawn(Box::pin(task));
     }
 
     /// Says that a part which answered [`Drain::More`] has come to its end.

@@ -146,10 +146,6 @@ impl<T: Test> StreamFilterConfig for TestConfig<T> {
         self.test.wants()
     }
 
-    fn phase(&self) -> Phase {
-        self.test.phase()
-    }
-
     fn after_failure(&self) -> AfterFailure {
         self.test.after_failure()
     }

@@ -10,7 +10,7 @@ use transom_api::kind::NetworkFilters;
 use transom_api::{
     BuildError, Connection, Direction, DuplicateExtension, Event, Factory, FilterError,
     NetworkFilter, NetworkFilterConfig, NetworkFilterWorker, NetworkVerdict, Node, ParseError,
-    Parsed, Prepare, PrepareContext, Registry, Schema, Worker, WorkerPart,
+    Parsed, Prepare, PrepareContext, Registry, ResetReason, Schema, Worker, WorkerPart,
 };
 
 use crate::Lab;
@@ -158,7 +158,7 @@ impl NetworkFilter for Wire {
         }
     }
 
-    fn on_close(&mut self, _connection: &mut Connection<'_>) {
+    fn on_close(&mut self, _connection: &mut Connection<'_>, _by: ResetReason) {
         self.used.desk.note("close");
         self.used.panic_if("panic_close");
     }

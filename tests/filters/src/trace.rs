@@ -7,8 +7,8 @@ use transom_api::kind::{AccessLogs, NetworkFilters};
 use transom_api::{
     AccessLogConfig, AccessLogWorker, BuildError, Connection, Direction, DuplicateExtension, Event,
     Factory, FilterError, NetworkFilter, NetworkFilterConfig, NetworkFilterWorker, NetworkVerdict,
-    Node, ParseError, Parsed, Prepare, PrepareContext, Record, Registry, Schema, Stream,
-    StreamInstance, Worker, WorkerPart,
+    Node, ParseError, Parsed, Prepare, PrepareContext, Record, Registry, ResetReason, Schema,
+    Stream, StreamInstance, Worker, WorkerPart,
 };
 
 use crate::Lab;
@@ -177,7 +177,7 @@ impl NetworkFilter for TracingBytes {
         NetworkVerdict::Continue
     }
 
-    fn on_close(&mut self, _connection: &mut Connection<'_>) {
+    fn on_close(&mut self, _connection: &mut Connection<'_>, _by: ResetReason) {
         self.0.note("close");
     }
 }

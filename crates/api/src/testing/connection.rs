@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::later::{Later, info_host, later_hosts};
 use super::{Callout, FakeProcess};
 use crate::callout::{CalloutDone, CalloutError, CalloutId, CalloutResponse};
-use crate::event::{Event, TimerId};
+use crate::event::{Event, ResetReason, TimerId};
 use crate::factory::{FailurePolicy, FilterError};
 use crate::headers::{BodyError, BodyHost};
 use crate::host::{ConnectionFlowHost, ConnectionHost};
@@ -156,8 +156,8 @@ impl FakeConnection {
     }
 
     /// The connection is over: `on_close`, then the filter is dropped.
-    pub fn end(&mut self) {
-        self.call(|filter, connection| filter.on_close(connection));
+    pub fn end(&mut self, by: ResetReason) {
+        self.call(|filter, connection| filter.on_close(connection, by));
         self.host.closed = true;
         self.host.later.forget();
         self.filter = Filter::Dropped;
@@ -208,8 +208,7 @@ impl FakeConnection {
     /// A value of dynamic metadata.
     #[must_use]
     pub fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
-        let key = (namespace.to_owned(), key.to_owned());
-        self.host.later.metadata.get(&key)
+        self.host.later.metadata.get(namespace)?.get(key)
     }
 
     /// The process: metrics, shared data, log lines.

@@ -25,7 +25,7 @@ pub(super) struct Later {
     pub(super) timers: Vec<(TimerId, Duration)>,
     pub(super) callouts: Vec<(CalloutId, Callout)>,
     pub(super) attributes: BTreeMap<String, Attribute<'static>>,
-    pub(super) metadata: BTreeMap<(String, String), MetadataValue>,
+    pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
     pub(super) filter_state: FilterState,
     pub(super) connection_state: FilterState,
     inbox: Arc<Queue>,
@@ -233,9 +233,14 @@ macro_rules! info_host {
             }
 
             fn metadata(&self, namespace: &str, key: &str) -> Option<&crate::value::MetadataValue> {
-                self.later
-                    .metadata
-                    .get(&(namespace.to_owned(), key.to_owned()))
+                self.later.metadata.get(namespace)?.get(key)
+            }
+
+            fn metadata_namespace(
+                &self,
+                namespace: &str,
+            ) -> Option<&std::collections::BTreeMap<String, crate::value::MetadataValue>> {
+                self.later.metadata.get(namespace)
             }
 
             fn set_metadata(
@@ -246,7 +251,9 @@ macro_rules! info_host {
             ) {
                 self.later
                     .metadata
-                    .insert((namespace.to_owned(), key.to_owned()), value);
+                    .entry(namespace.to_owned())
+                    .or_default()
+                    .insert(key.to_owned(), value);
             }
 
             fn filter_state(&mut self) -> &mut crate::value::FilterState {

@@ -52,6 +52,8 @@ enum Filter {
 pub enum Action {
     /// [`Stream::continue_request`] or [`Stream::continue_response`].
     Continue(Direction),
+    /// [`Stream::hold_back`].
+    HoldBack(Direction, bool),
     /// [`Stream::send_local_reply`].
     LocalReply(LocalReply),
     /// [`Stream::skip_phase`].
@@ -368,8 +370,7 @@ impl FakeStream {
     /// A value of dynamic metadata.
     #[must_use]
     pub fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
-        let key = (namespace.to_owned(), key.to_owned());
-        self.host.later.metadata.get(&key)
+        self.host.later.metadata.get(namespace)?.get(key)
     }
 
     /// Why the response is what it is, as the access log shows it.

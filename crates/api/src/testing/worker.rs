@@ -15,7 +15,7 @@ use crate::builtin::Builtin;
 use crate::callout::{CalloutDone, CalloutError, CalloutId, CalloutResponse};
 use crate::event::Event;
 use crate::factory::{BuildError, Factory, PrepareContext, PrepareError, RouteConfig};
-use crate::host::WorkerHost;
+use crate::host::{LocalTask, WorkerHost};
 use crate::kind::{ExtensionKind, NetworkFilters, StreamFilters};
 use crate::network::{NetworkFilterConfig, NetworkFilterWorker};
 use crate::node::{Node, ParseError};
@@ -34,11 +34,13 @@ struct Host {
     later: Later,
     index: usize,
     count: usize,
+    tasks: Vec<LocalTask>,
 }
 
 /// A stream filter that was prepared and built on a worker.
 pub struct FakeUse {
     factory: Arc<dyn Factory<StreamFilters>>,
+    phase: Phase,
     config: Arc<dyn StreamFilterConfig>,
     part: Rc<dyn StreamFilterWorker>,
     clusters: Vec<String>,
@@ -79,6 +81,7 @@ impl FakeWorker {
                 later: Later::new(process.clone()),
                 index,
                 count,
+                tasks: Vec::new(),
             },
             instance: Arc::from("test"),
         }
@@ -108,10 +111,12 @@ impl FakeWorker {
         factory: Arc<dyn Factory<StreamFilters>>,
         config: &Node,
     ) -> Result<FakeUse, SetupError> {
+        let phase = factory.parse(config)?.phase();
         let (config, clusters) = self.prepare(&*factory, config)?;
         let part = config.on_worker(&mut Worker::new(&mut self.host))?;
         Ok(FakeUse {
             factory,
+            phase,
             config,
             part,
             clusters,
@@ -157,6 +162,7 @@ impl FakeWorker {
         let part = used.config.on_worker(&mut Worker::new(&mut self.host))?;
         Ok(FakeUse {
             factory: Arc::clone(&used.factory),
+            phase: used.phase,
             config: Arc::clone(&used.config),
             part,
             clusters: used.clusters.clone(),
@@ -225,6 +231,11 @@ impl FakeWorker {
         &self.host.later.callouts
     }
 
+    /// What the part wants to run beside its streams, since this was last asked. The test runs it, or not.
+    pub fn take_tasks(&mut self) -> Vec<LocalTask> {
+        std::mem::take(&mut self.host.tasks)
+    }
+
     /// The process: metrics, shared data, log lines.
     #[must_use]
     pub fn process(&self) -> &FakeProcess {
@@ -263,7 +274,7 @@ impl FakeUse {
     /// Its request phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.config.phase()
+        self.phase
     }
 
     /// The clusters that it named for its callouts.
@@ -313,6 +324,10 @@ impl WorkerHost for Host {
 
     fn worker_count(&self) -> usize {
         self.count
+    }
+
+    fn spawn(&mut self, task: LocalTask) {
+        self.tasks.push(task);
     }
 }
 

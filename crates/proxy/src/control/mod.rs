@@ -10,6 +10,7 @@ mod prepare;
 mod retire;
 pub(crate) mod snapshot;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, oneshot};
 use transom_api::control::{MetricFamily, Readiness};
-use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span};
+use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span, StreamFilterConfig};
 use transom_config::{Changes, Resources};
 
 use self::generations::{Change, PlaceStatus, Step};
@@ -47,6 +48,8 @@ pub struct Proxy {
 struct Active {
     preparer: Preparer,
     snapshot: Option<Arc<Snapshot>>,
+    /// Generations that were started and neither promoted nor rolled back: by listener and filter.
+    newer: HashMap<(String, String), (u64, Arc<dyn StreamFilterConfig>)>,
     version: u64,
 }
 
@@ -117,6 +120,7 @@ impl Proxy {
             active: Mutex::new(Active {
                 preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, workers),
                 snapshot: None,
+                newer: HashMap::new(),
                 version: 0,
             }),
             metrics,
@@ -128,6 +132,22 @@ impl Proxy {
     pub async fn apply(&self, resources: &Resources) -> Result<(), ApplyError> {
         let mut active = self.active.lock().await;
         self.activate(&mut active, resources).await
+    }
+
+    /// Like [`Proxy::apply`], with other extensions than those before: what configuration brings along (plugins) is an
+    /// overlay of the built-in ones, made anew for each configuration.
+    pub async fn apply_with(
+        &self,
+        resources: &Resources,
+        registry: Arc<Registry>,
+    ) -> Result<(), ApplyError> {
+        let mut active = self.active.lock().await;
+        let before = std::mem::replace(&mut active.preparer.registry, registry);
+        let outcome = self.activate(&mut active, resources).await;
+        if outcome.is_err() {
+            active.preparer.registry = before;
+        }
+        outcome
     }
 
     async fn activate(&self, active: &mut Active, resources: &Resources) -> Result<(), ApplyError> {
@@ -248,7 +268,23 @@ impl Proxy {
         share: u8,
     ) -> Result<PlaceStatus, ApplyError> {
         // Held to the end: of two that start at the same time the second must find the first.
-        let active = self.active.lock().await;
+        let mut active = self.active.lock().await;
+        let used = active
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.stream_filter(listener, filter))
+            .ok_or_else(|| {
+                ApplyError::new(format!(
+                    "listener `{listener}` has no stream filter `{filter}`"
+                ))
+            })?;
+        if used.extension != extension {
+            // Routes hold configurations in the extension's own type.
+            return Err(ApplyError::new(format!(
+                "the stream filter `{filter}` is `{}`; a generation of it cannot be `{extension}`",
+                used.extension
+            )));
+        }
         let prepared = active
             .preparer
             .prepare_swap(extension, filter, config)
@@ -263,7 +299,7 @@ impl Proxy {
         retire(vec![Box::new(Arc::clone(&prepared.config))]);
         let step = Step::Start {
             id: prepared.generation,
-            config: prepared.config,
+            config: Arc::clone(&prepared.config),
             share,
         };
         let outcome = self.change(listener, filter, step).await;
@@ -271,6 +307,11 @@ impl Proxy {
             // A generation that one worker could not build must not stay on the others. That there is none on some is
             // just what is wanted.
             let _ = self.change(listener, filter, Step::Rollback).await;
+        } else {
+            let place = (listener.to_owned(), filter.to_owned());
+            active
+                .newer
+                .insert(place, (prepared.generation, prepared.config));
         }
         outcome
     }
@@ -291,7 +332,18 @@ impl Proxy {
         listener: &str,
         filter: &str,
     ) -> Result<PlaceStatus, ApplyError> {
-        self.change(listener, filter, Step::Promote).await
+        let mut active = self.active.lock().await;
+        let status = self.change(listener, filter, Step::Promote).await?;
+        let place = (listener.to_owned(), filter.to_owned());
+        if let (Some((id, config)), Some(before)) =
+            (active.newer.remove(&place), active.snapshot.take())
+        {
+            // From now on this is what a reload finds; the declaration that it stands for is unchanged.
+            let after = Arc::new(before.with_generation(listener, filter, &config, id));
+            retire(retire::parts(before, Some(&after)));
+            active.snapshot = Some(after);
+        }
+        Ok(status)
     }
 
     /// Gives all new streams to the older generation again; the newer one ends with its streams.
@@ -300,7 +352,12 @@ impl Proxy {
         listener: &str,
         filter: &str,
     ) -> Result<PlaceStatus, ApplyError> {
-        self.change(listener, filter, Step::Rollback).await
+        let mut active = self.active.lock().await;
+        let status = self.change(listener, filter, Step::Rollback).await?;
+        active
+            .newer
+            .remove(&(listener.to_owned(), filter.to_owned()));
+        Ok(status)
     }
 
     /// How the generations of a place stand, summed over all workers.

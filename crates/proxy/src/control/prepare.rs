@@ -75,6 +75,7 @@ impl Preparer {
         Ok(Snapshot {
             version,
             resources: resources.clone(),
+            registry: Arc::clone(&self.registry),
             listeners,
             clusters,
         })
@@ -284,7 +285,7 @@ impl Preparer {
             let known =
                 known.and_then(|known| known.uses.iter().find(|known| known.name == used.id));
             let mut prepared = self.prepare_use::<StreamFilters>(used, known).await?;
-            prepared.phase = used.phase.unwrap_or_else(|| prepared.config.phase());
+            prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
         let mut access_logs = Vec::new();
@@ -398,17 +399,20 @@ impl Preparer {
         known: Option<&PreparedUse<K::Config>>,
     ) -> Result<PreparedUse<K::Config>, ApplyError> {
         let extension = used.extension.as_str();
-        if let Some(known) =
-            known.filter(|known| known.extension == extension && known.node == used.config)
-        {
-            let mut same = known.clone();
-            same.policy = used.on_failure;
-            return Ok(same);
-        }
         let factory = self
             .registry
             .find::<K>(extension)
             .map_err(|error| ApplyError::from(ParseError::from(error).or_at(used.span)))?;
+        // The same name may stand for another factory in another registry.
+        let identity = Arc::as_ptr(&factory).cast::<()>().addr();
+        let is_same = |known: &&PreparedUse<K::Config>| {
+            known.extension == extension && known.factory == identity && known.node == used.config
+        };
+        if let Some(known) = known.filter(is_same) {
+            let mut same = known.clone();
+            same.policy = used.on_failure;
+            return Ok(same);
+        }
         let parsed = factory
             .parse(&used.config)
             .map_err(|error| error.or_at(used.config.span).or_at(used.span))?;
@@ -432,6 +436,13 @@ impl Preparer {
         };
         let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
             Ok(Ok(config)) => config,
+            Ok(Err(error)) if error.span.is_some() || error.help.is_some() => {
+                return Err(ApplyError {
+                    span: error.span.or(used.span),
+                    help: error.help,
+                    ..failed(error.message, "")
+                });
+            }
             Ok(Err(error)) => {
                 return Err(failed(
                     error.message,
@@ -448,10 +459,12 @@ impl Preparer {
         Ok(PreparedUse {
             name: used.id.clone(),
             extension: extension.to_owned(),
+            factory: identity,
             node: used.config.clone(),
             config,
             generation: self.next_generation(),
             phase: Phase::BeforeRoute,
+            own_phase: parsed.phase(),
             policy: used.on_failure,
             clusters,
         })

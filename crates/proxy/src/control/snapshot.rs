@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
-    StreamFilterConfig,
+    Registry, StreamFilterConfig,
 };
 use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
 use transom_http1::Limits;
@@ -19,15 +19,19 @@ use crate::router::RouteTable;
 use crate::socket::SocketSet;
 
 /// A configuration made ready.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// What it was made from, for the difference to the next.
     pub(crate) resources: Resources,
+    /// The extensions that it was made with.
+    pub(crate) registry: Arc<Registry>,
     pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
 }
 
 /// A listener made ready.
+#[derive(Clone)]
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
@@ -40,12 +44,14 @@ pub(crate) struct PreparedListener {
 }
 
 /// What ends the chain of network filters.
+#[derive(Clone)]
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
     TcpProxy(TcpProxyListener),
 }
 
 /// The `http` network filter made ready.
+#[derive(Clone)]
 pub(crate) struct PreparedHttp {
     pub(crate) uses: Vec<PreparedUse<dyn StreamFilterConfig>>,
     pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
@@ -63,12 +69,16 @@ pub(crate) struct PreparedHttp {
 pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) name: String,
     pub(crate) extension: String,
+    /// Where its factory lies; the snapshot's registry keeps it there.
+    pub(crate) factory: usize,
     /// The configuration that it was prepared from: an equal one is not prepared again.
     pub(crate) node: Node,
     pub(crate) config: Arc<C>,
     /// Counts up with every preparation in the process.
     pub(crate) generation: u64,
+    /// The phase that the use asked for, or its kind's own.
     pub(crate) phase: Phase,
+    pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: Vec<String>,
 }
@@ -78,10 +88,12 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
         Self {
             name: self.name.clone(),
             extension: self.extension.clone(),
+            factory: self.factory,
             node: self.node.clone(),
             config: Arc::clone(&self.config),
             generation: self.generation,
             phase: self.phase,
+            own_phase: self.own_phase,
             policy: self.policy,
             clusters: self.clusters.clone(),
         }
@@ -106,5 +118,42 @@ impl PreparedHttp {
             fields: u16::try_from(http.limits.fields).unwrap_or(u16::MAX),
             ..Limits::default()
         }
+    }
+}
+
+impl Snapshot {
+    /// A stream filter's use in a listener.
+    pub(crate) fn stream_filter(
+        &self,
+        listener: &str,
+        filter: &str,
+    ) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
+        match &self.listeners.get(listener)?.terminal {
+            PreparedTerminal::Http(http) => http.uses.iter().find(|used| used.name == filter),
+            PreparedTerminal::TcpProxy(_) => None,
+        }
+    }
+
+    /// The same snapshot with another generation of a stream filter. What it was declared as stays, so that a reload of
+    /// the same declaration keeps the generation.
+    pub(crate) fn with_generation(
+        &self,
+        listener: &str,
+        filter: &str,
+        config: &Arc<dyn StreamFilterConfig>,
+        generation: u64,
+    ) -> Self {
+        let mut next = self.clone();
+        if let Some(listener) = next.listeners.get_mut(listener) {
+            let mut changed = PreparedListener::clone(listener);
+            if let PreparedTerminal::Http(http) = &mut changed.terminal {
+                for used in http.uses.iter_mut().filter(|used| used.name == filter) {
+                    used.config = Arc::clone(config);
+                    used.generation = generation;
+                }
+            }
+            *listener = Arc::new(changed);
+        }
+        next
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
     Connection, Direction, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
-    NetworkVerdict,
+    NetworkVerdict, ResetReason,
 };
 
 use super::NetworkPlace;
@@ -492,8 +492,13 @@ impl FilteredIo {
 
 impl Drop for FilteredIo {
     fn drop(&mut self) {
+        let by = if self.eof {
+            ResetReason::Downstream
+        } else {
+            ResetReason::Local
+        };
         for index in 0..self.filters.len() {
-            self.call(index, |filter, connection| filter.on_close(connection));
+            self.call(index, |filter, connection| filter.on_close(connection, by));
         }
         if let Some((slot, _)) = self.core.slot.take() {
             self.core.worker.mailboxes.release(slot);

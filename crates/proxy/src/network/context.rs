@@ -1,6 +1,7 @@
 //! The host's side of a network filter's context.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -152,6 +153,10 @@ impl InfoHost for ConnectionContext<'_> {
 
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
         self.core.metadata.get(namespace)?.get(key)
+    }
+
+    fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.core.metadata.get(namespace)
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::worker::Part;
 use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
@@ -56,8 +57,11 @@ pub(crate) struct Generation {
     /// Streams that hold it.
     pub(crate) streams: Cell<usize>,
     pub(crate) failures: Cell<u64>,
-    /// Rebuilds that failed in a row: the pause before the next grows with them.
-    pub(crate) rebuilds: Cell<u32>,
+    /// How many parts it has had.
+    builds: Cell<u32>,
+    /// Rebuilds that came soon after one another: the pause before the next grows with them.
+    rebuilds: Cell<u32>,
+    rebuilt: Cell<Option<Instant>>,
 }
 
 impl Chain {
@@ -206,7 +210,9 @@ impl Generation {
             part: RefCell::new(Some(part)),
             streams: Cell::new(0),
             failures: Cell::new(0),
+            builds: Cell::new(0),
             rebuilds: Cell::new(0),
+            rebuilt: Cell::new(None),
         }
     }
 
@@ -223,7 +229,31 @@ impl Generation {
         &self,
         part: Option<Part<dyn StreamFilterWorker>>,
     ) -> Option<Part<dyn StreamFilterWorker>> {
+        if part.is_some() {
+            self.builds.set(self.builds.get().wrapping_add(1));
+        }
         self.part.replace(part)
+    }
+
+    /// The number of the part that it has now.
+    pub(crate) fn build(&self) -> u32 {
+        self.builds.get()
+    }
+
+    /// How long to wait before a rebuild: not at all for the first, and longer the sooner they follow one another.
+    pub(crate) fn rebuild_pause(&self, now: Instant) -> Duration {
+        const QUIET: Duration = Duration::from_secs(30);
+        let quiet = self
+            .rebuilt
+            .get()
+            .is_none_or(|last| now.saturating_duration_since(last) > QUIET);
+        let before = if quiet { 0 } else { self.rebuilds.get() };
+        self.rebuilds.set(before.saturating_add(1));
+        self.rebuilt.set(Some(now));
+        match before {
+            0 => Duration::ZERO,
+            before => Duration::from_millis(50 << before.min(8)),
+        }
     }
 
     /// Counts a failure; true when the worker's part is to be rebuilt.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -259,8 +260,10 @@ impl FlowHost for Context<'_> {
     fn inject(&mut self, direction: Direction, bytes: &[u8], end: bool) -> Result<(), Released> {
         let position = self.core.chain.position_of(direction, self.filter);
         let side = &self.core.message(direction).side;
+        // A message without a body may be given one while its headers are shown.
+        let gives_body = side.at == position && side.head_end && !side.released;
         let ended = side.out_end.is_some() || side.aborted || side.head_end;
-        if side.at <= position || ended {
+        if !gives_body && (side.at <= position || ended) {
             return Err(Released);
         }
         if !bytes.is_empty() && self.length_is_fixed(direction) {
@@ -274,6 +277,14 @@ impl FlowHost for Context<'_> {
             end,
         });
         Ok(())
+    }
+
+    fn hold_back(&mut self, direction: Direction, hold: bool) {
+        let held_back = &mut self.core.message_mut(direction).side.held_back;
+        held_back.retain(|filter| *filter != self.filter);
+        if hold {
+            held_back.push(self.filter);
+        }
     }
 
     fn forgo(&mut self, wants: Wants) {
@@ -362,6 +373,10 @@ impl InfoHost for Context<'_> {
 
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
         self.core.info.metadata.get(namespace)?.get(key)
+    }
+
+    fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.core.info.metadata.get(namespace)
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {

@@ -108,6 +108,8 @@ struct Slot {
     generation: Option<Rc<Generation>>,
     /// What it wants of this stream: nothing when it was left out, and less than its generation when it said so.
     wants: Wants,
+    /// Which of the generation's successive parts made it.
+    build: u32,
     /// It failed: never called again.
     failed: bool,
     /// The rest of its phase was skipped: its request callbacks are not called.
@@ -264,7 +266,7 @@ impl Stream {
     /// no filter keeps it with a limit of its own.
     pub(crate) fn wants_input(&self, direction: Direction) -> bool {
         let side = &self.core.message(direction).side;
-        if side.input_ended {
+        if side.input_ended || !side.held_back.is_empty() {
             return false;
         }
         side.holds.is_empty() && side.out.is_empty()
@@ -386,6 +388,7 @@ impl Stream {
                 instance: StreamInstance::Skip,
                 generation: None,
                 wants: Wants::NOTHING,
+                build: generation.build(),
                 failed: false,
                 skipped: false,
             };
@@ -501,8 +504,10 @@ impl Stream {
         let place = self.core.chain.places.get(filter)?;
         tracing::warn!(filter = &*place.name, error = %error, "a stream filter failed");
         self.core.worker.count_filter_failure();
+        // Streams of one broken part have it rebuilt once.
         if let Some(generation) = &slot.generation
             && generation.note_failure()
+            && slot.build == generation.build()
         {
             self.core.worker.rebuild(generation);
         }

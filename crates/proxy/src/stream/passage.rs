@@ -18,6 +18,16 @@ const MOST_REMATCHES: u8 = 10;
 impl Stream {
     /// Lets the head go on from where it is, until it is stopped or has left.
     pub(super) fn run_head(&mut self, direction: Direction) {
+        self.step_head(direction);
+        // Bodies that filters gave to a message that had none follow it.
+        for (position, bytes, end) in
+            std::mem::take(&mut self.core.message_mut(direction).side.late)
+        {
+            self.pass_data(direction, position, bytes, end.then_some(End::Plain));
+        }
+    }
+
+    fn step_head(&mut self, direction: Direction) {
         loop {
             let side = &self.core.message(direction).side;
             if self.core.over || side.aborted || side.stop.is_some() || side.released {
@@ -549,6 +559,16 @@ impl Stream {
         while !self.core.actions.injected.is_empty() {
             let injected = self.core.actions.injected.remove(0);
             let position = self.core.chain.position_of(injected.direction, filter) + 1;
+            let side = &mut self.core.message_mut(injected.direction).side;
+            if side.head_end && !side.released && !side.aborted {
+                side.head_end = false;
+                side.late.push((position, injected.bytes, injected.end));
+                continue;
+            }
+            if !side.late.is_empty() {
+                side.late.push((position, injected.bytes, injected.end));
+                continue;
+            }
             self.pass_data(
                 injected.direction,
                 position,

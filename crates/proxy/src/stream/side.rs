@@ -1,5 +1,7 @@
 //! One direction of a stream: where its head is in the chain, and what waits where.
 
+use bytes::Bytes;
+
 use crate::http::body::BodyBuffer;
 
 /// The state of one direction.
@@ -36,6 +38,10 @@ pub(crate) struct Side {
     pub(crate) out: BodyBuffer,
     /// How what left the chain ends.
     pub(crate) out_end: Option<End>,
+    /// Filters that want nothing read for now.
+    pub(crate) held_back: Vec<usize>,
+    /// Bytes that were injected behind a head that has not passed there yet: the position, and whether they are the end.
+    pub(crate) late: Vec<(usize, Bytes, bool)>,
     /// The filters were told that this direction is over its watermark.
     pub(crate) above_watermark: bool,
 }
@@ -97,6 +103,8 @@ impl Side {
             holds,
             out,
             out_end,
+            held_back,
+            late,
             above_watermark,
         } = self;
         *at = 0;
@@ -111,6 +119,8 @@ impl Side {
         holds.clear();
         out.clear();
         *out_end = None;
+        held_back.clear();
+        late.clear();
         *above_watermark = false;
     }
 
@@ -158,6 +168,7 @@ impl Side {
         self.stop = None;
         self.holds.clear();
         self.out.clear();
+        self.late.clear();
         self.out_end = None;
     }
 }

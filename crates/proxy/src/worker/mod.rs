@@ -173,19 +173,16 @@ impl Worker {
             tokio::task::yield_now().await;
             drop(broken);
             loop {
+                tokio::time::sleep(generation.rebuild_pause(Instant::now())).await;
                 match Part::build(&worker, &generation.clusters, |view| {
                     generation.config.on_worker(view)
                 }) {
                     Ok(built) => {
                         generation.replace_part(Some(built));
-                        generation.rebuilds.set(0);
                         return;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a filter's worker part could not be rebuilt");
-                        let failed = generation.rebuilds.get();
-                        generation.rebuilds.set(failed.saturating_add(1));
-                        tokio::time::sleep(Duration::from_millis(100 << failed.min(7))).await;
                     }
                 }
             }

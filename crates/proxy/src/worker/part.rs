@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use transom_api::event::Address;
-use transom_api::host::{AsyncHost, RecordHost, WorkerHost};
+use transom_api::host::{AsyncHost, LocalTask, RecordHost, WorkerHost};
 use transom_api::metrics::MetricId;
 use transom_api::worker::Worker as WorkerView;
 use transom_api::{
@@ -45,6 +45,8 @@ struct PartState {
     /// Clusters that its callouts may go to.
     clusters: Vec<String>,
     drained: Notify,
+    /// What the part runs beside its streams.
+    tasks: RefCell<Vec<AbortHandle>>,
 }
 
 /// A worker part of any kind as a part of no particular kind.
@@ -203,6 +205,9 @@ impl PartContext {
         if let Some(listener) = self.state.listener.take() {
             listener.abort();
         }
+        for task in self.state.tasks.take() {
+            task.abort();
+        }
         if let Some((slot, _)) = self.state.slot.take() {
             self.worker.mailboxes.release(slot);
         }
@@ -276,5 +281,12 @@ impl WorkerHost for PartContext {
 
     fn worker_count(&self) -> usize {
         self.worker.count
+    }
+
+    fn spawn(&mut self, task: LocalTask) {
+        let task = tokio::task::spawn_local(task).abort_handle();
+        let mut tasks = self.state.tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
     }
 }

@@ -351,6 +351,10 @@ impl FlowHost for Host {
         Ok(())
     }
 
+    fn hold_back(&mut self, direction: Direction, hold: bool) {
+        self.asked.push(Action::HoldBack(direction, hold));
+    }
+
     fn forgo(&mut self, wants: Wants) {
         self.wants = self.wants.without(wants);
     }

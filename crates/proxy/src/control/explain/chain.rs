@@ -1,15 +1,11 @@
 //! Which stream filters see a request, in which order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use transom_api::{Phase, PrepareContext, Registry, SharedData, StreamFilters};
+use transom_api::{Phase, Registry, StreamFilters};
 use transom_config::{ExtensionName, Http, ResponseOrder, Route, RouteFilter, Use, VirtualHost};
 
 use super::{FilterUse, Part, Place};
-use crate::metrics::MetricStore;
-use crate::shared::SharedStore;
 
 /// The chain in the order in which requests pass it.
 pub(super) fn explain(
@@ -84,26 +80,11 @@ fn part_of(
         .unwrap_or(Part::Runs(Place::Listener))
 }
 
-/// The phase of a kind of filter, which only its prepared configuration tells. What is compiled in prepares at once and
-/// touches nothing but the metrics that it is handed, so it is prepared with metrics of its own; what is not compiled
-/// in is never prepared for a question.
+/// The phase of a kind of filter; `None` when its configuration does not parse or it is not compiled in.
 fn phase_of(used: &Use, registry: &Registry) -> Option<Phase> {
     let ExtensionName::Builtin(name) = &used.extension else {
         return None;
     };
     let factory = registry.find::<StreamFilters>(name).ok()?;
-    let parsed = factory.parse(&used.config).ok()?;
-    let mut prepare = parsed.prepare(PrepareContext {
-        instance: Arc::from(used.id.as_str()),
-        workers: 1,
-        metrics: MetricStore::new(1).metrics(),
-        shared: SharedData::new(Arc::new(SharedStore::new())),
-    });
-    match prepare
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-    {
-        Poll::Ready(Ok(config)) => Some(config.phase()),
-        Poll::Ready(Err(_)) | Poll::Pending => None,
-    }
+    Some(factory.parse(&used.config).ok()?.phase())
 }
