@@ -78,7 +78,7 @@ fn the_status_without_a_host_is_an_option() {
 fn a_head_that_does_not_come_in_time_is_408() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {header: 20ms}")
+        .option("timeouts: {header: 100ms}")
         .start();
     let mut client = plane.client();
     // An idle connection is not a slow head.
@@ -92,7 +92,7 @@ fn a_head_that_does_not_come_in_time_is_408() {
 fn a_body_that_stands_still_is_408() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {body_idle: 20ms}")
+        .option("timeouts: {body_idle: 100ms}")
         .start();
     let mut client = plane.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
@@ -108,7 +108,7 @@ fn a_body_that_stands_still_is_408() {
 fn an_idle_connection_is_closed_without_a_word() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {idle: 20ms}")
+        .option("timeouts: {idle: 300ms}")
         .start();
     let mut client = plane.client();
     assert_eq!(client.get("/").status(), 200);
