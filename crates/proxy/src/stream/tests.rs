@@ -12,7 +12,7 @@ use transom_api::{
     TrailersVerdict, Wants,
 };
 
-use self::by_hand::{BOTH, Side, Use, WATERMARK, in_both_directions};
+use self::by_hand::{BOTH, Part, Side, WATERMARK, in_both_directions};
 
 /// What filters saw, in order.
 type Log = Rc<RefCell<Vec<String>>>;
@@ -126,7 +126,7 @@ fn check(filters: [&str; 2], steps: &[(&str, &str)]) {
         let log = Log::default();
         let parts = ["a", "b"].into_iter().zip(filters).map(|(name, verdicts)| {
             let (verdicts, log) = (verdicts.to_owned(), Rc::clone(&log));
-            Use {
+            Part {
                 name,
                 // The request of a response is of no interest.
                 wants: wants(direction, &verdicts),
@@ -351,7 +351,7 @@ fn a_whole_body_is_shown_once_and_its_head_waits_for_it() {
 fn more_than_a_limit_is_answered_here() {
     for verdicts in ["h:S d:BBB", "h:A", "whole"] {
         for (direction, status) in [(Direction::Request, 413), (Direction::Response, 502)] {
-            let part = Use {
+            let part = Part {
                 name: "a",
                 wants: wants(direction, verdicts),
                 make: Rc::new(move || Box::new(Script::new("a", verdicts, Log::default()))),
@@ -388,7 +388,7 @@ fn more_than_a_limit_is_answered_here() {
 #[test]
 fn input_is_not_welcome_above_the_watermark() {
     for direction in BOTH {
-        let part = |verdicts: &'static str| Use {
+        let part = |verdicts: &'static str| Part {
             name: "a",
             wants: wants(direction, verdicts).buffer_limit(1 << 20),
             make: Rc::new(move || Box::new(Script::new("a", verdicts, Log::default()))),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
@@ -33,7 +33,7 @@ pub(super) const WATERMARK: usize = 64;
 pub(super) type MakeFilter = Rc<dyn Fn() -> Box<dyn StreamFilter>>;
 
 /// A filter of a chain that is built by hand.
-pub(super) struct Use {
+pub(super) struct Part {
     pub(super) name: &'static str,
     pub(super) wants: Wants,
     pub(super) make: MakeFilter,
@@ -69,7 +69,7 @@ fn generation(_worker: &Rc<Worker>, wants: Wants, part: Rc<dyn StreamFilterWorke
 }
 
 /// A stream through these filters, to the one host of a cluster; responses pass them in the same order.
-fn stream(parts: Vec<Use>) -> Stream {
+fn stream(parts: Vec<Part>) -> Stream {
     let metrics = MetricStore::new(1);
     let define = metrics.metrics();
     let counter = define.counter("a_total", "For tests.", &[]).unwrap();
@@ -123,7 +123,8 @@ fn stream(parts: Vec<Use>) -> Stream {
         scheme: "http",
         state: RefCell::default(),
     });
-    let mut stream = Stream::new(worker, connection, listener);
+    let mut stream = Stream::new(worker, Rc::clone(&connection), Rc::clone(&listener));
+    stream.reset(&connection, &listener, Instant::now());
     let head = &mut stream.core_mut().request.head;
     head.set_presence(Presence::Here);
     head.set_pseudo(Pseudo::Method, b"POST");
@@ -178,7 +179,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(direction: Direction, parts: Vec<Use>) -> Self {
+    pub(super) fn new(direction: Direction, parts: Vec<Part>) -> Self {
         let mut stream = stream(parts);
         if direction == Direction::Response {
             stream.request_head(true);

@@ -8,7 +8,7 @@ use transom_api::{
     TrailersVerdict, Wants,
 };
 
-use super::by_hand::{BOTH, Side, Use, in_both_directions};
+use super::by_hand::{BOTH, Part, Side, in_both_directions};
 
 /// A small generator of numbers (xorshift), so that a seed tells all.
 #[derive(Clone)]
@@ -116,7 +116,7 @@ fn simulate(seed: u64) {
                     .and(Wants::RESPONSE_TRAILERS),
             };
             let random = random.clone();
-            Use {
+            Part {
                 name: "whim",
                 wants: among(wants, only),
                 make: Rc::new(move || Box::new(Whim(random.clone()))),
