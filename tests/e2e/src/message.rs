@@ -124,7 +124,7 @@ impl Message {
             self.header("transfer-encoding"),
             self.header("content-length"),
         ) {
-            (Some(coding), None) if coding == "chunked" => Some(Framing::Chunked),
+            (Some("chunked"), None) => Some(Framing::Chunked),
             (None, Some(_)) => Some(Framing::Length),
             (None, None) => None,
             other => panic!("doubtful framing: {other:?} in {self:?}"),

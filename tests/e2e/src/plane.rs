@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use transom_api::Registry;
 use transom_api::control::MetricValue;
 use transom_proxy::{Proxy, Settings};
@@ -11,7 +13,7 @@ use transom_test_filters::Lab;
 
 use crate::{Client, Message, Upstream};
 
-/// A running data plane with the built-in and the test filters, and a control thread's event loop to order it about.
+/// A running data plane with the built-in and the test filters, and a control thread to order it about.
 #[derive(Debug)]
 pub struct Plane {
     /// The data plane.
@@ -19,7 +21,9 @@ pub struct Plane {
     /// What the test filters observe.
     pub lab: Lab,
     registry: Arc<Registry>,
-    runtime: Runtime,
+    control: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// The configuration of a listener `in` with an `http` filter and a cluster `up`: all that most tests need.
@@ -198,11 +202,20 @@ impl Plane {
     /// When the configuration is not good.
     #[must_use]
     pub fn start(workers: usize, yaml: &str) -> Self {
-        let mut registry = Registry::new();
-        transom_filters::register(&mut registry).unwrap();
+        let mut builtin = Registry::new();
+        transom_filters::register(&mut builtin).unwrap();
+        // Over the built-in ones: a test filter may have the name of one of them.
+        let mut registry = Registry::over(Arc::new(builtin));
         let lab = transom_test_filters::register(&mut registry).unwrap();
         let registry = Arc::new(registry);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let control = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        // Runs what the proxy leaves for later, as the program's control thread does.
+        let thread = std::thread::spawn(move || {
+            // Ends as well when the plane is gone.
+            let _ = runtime.block_on(stopped);
+        });
         let proxy = Proxy::start(Settings {
             workers,
             registry: Arc::clone(&registry),
@@ -211,7 +224,9 @@ impl Plane {
             proxy: Arc::new(proxy.unwrap()),
             lab,
             registry,
-            runtime,
+            control,
+            stop: Some(stop),
+            thread: Some(thread),
         };
         plane.apply(yaml).unwrap();
         plane
@@ -227,7 +242,7 @@ impl Plane {
 
     /// Waits for an order to the proxy.
     pub fn wait<F: Future>(&self, order: F) -> F::Output {
-        self.runtime.block_on(order)
+        self.control.block_on(order)
     }
 
     /// Where a listener is.
@@ -277,5 +292,10 @@ impl Plane {
 impl Drop for Plane {
     fn drop(&mut self) {
         self.proxy.stop();
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has failed the test already.
+            let _ = thread.join();
+        }
     }
 }

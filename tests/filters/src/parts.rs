@@ -1,20 +1,24 @@
 //! What lives on a worker: `part` keeps a `!Send` part, which is built anew after a failure; `second_worker` fails to
-//! build on every worker but the first.
+//! build on every worker but the first; `one_for_all` is one filter that all streams of a worker share.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use transom_api::builtin::SharedFilter;
 use transom_api::{
     AfterFailure, BuildError, DuplicateExtension, Event, FilterError, Node, ParseError, Registry,
     Stream, StreamFilterWorker, StreamInstance, Worker, WorkerPart,
 };
 
 use crate::Lab;
-use crate::kit::{self, Act, Answer, At, Desk, Test, acting, flag, text};
+use crate::kit::{self, Act, Acting, Answer, At, Desk, Test, acting, flag, number, text};
 
 pub(crate) fn register(registry: &mut Registry, lab: &Lab) -> Result<(), DuplicateExtension> {
     kit::register::<Part>(registry, lab, "part")?;
-    kit::register::<SecondWorker>(registry, lab, "second_worker")
+    kit::register::<SecondWorker>(registry, lab, "second_worker")?;
+    kit::register::<OneForAll>(registry, lab, "one_for_all")
 }
 
 /// Has a part on each worker that counts its streams without any lock; tells in `x-part` which version of the
@@ -23,6 +27,9 @@ pub(crate) fn register(registry: &mut Registry, lab: &Lab) -> Result<(), Duplica
 struct Part {
     version: String,
     panics: bool,
+    /// How many rebuilds fail before one succeeds.
+    failing_rebuilds: u64,
+    builds: Arc<AtomicU64>,
 }
 
 impl Test for Part {
@@ -31,6 +38,8 @@ impl Test for Part {
         let part = Self {
             version: text(&mut fields, "version", "1")?.to_owned(),
             panics: flag(&mut fields, "panics")?,
+            failing_rebuilds: number(&mut fields, "failing_rebuilds", 0)?,
+            builds: Arc::default(),
         };
         fields.finish()?;
         Ok(part)
@@ -45,6 +54,11 @@ impl Test for Part {
         desk: &Desk,
         worker: &mut Worker<'_>,
     ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        let builds = self.builds.fetch_add(1, Ordering::SeqCst);
+        if (1..=self.failing_rebuilds).contains(&builds) {
+            desk.note("not rebuilt");
+            return Err(BuildError::new("made not to be built again yet"));
+        }
         desk.note(&format!("built on {}", worker.index()));
         if self.panics {
             panic!("made to break while it is built");
@@ -179,5 +193,44 @@ impl Test for SecondWorker {
 
     fn stream(&self, _desk: &Desk, _: &mut Stream<'_>) -> Result<StreamInstance, FilterError> {
         Ok(StreamInstance::Skip)
+    }
+}
+
+/// Counts all requests of its worker in the one object that they share.
+#[derive(Clone)]
+struct OneForAll;
+
+impl Test for OneForAll {
+    fn parse(node: &Node) -> Result<Self, ParseError> {
+        node.as_fields()?.finish()?;
+        Ok(Self)
+    }
+
+    fn on_worker(
+        &self,
+        _desk: &Desk,
+        _worker: &mut Worker<'_>,
+    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        Ok(SharedFilter::on_worker(Acting(Counting(0))))
+    }
+
+    fn stream(&self, _desk: &Desk, _: &mut Stream<'_>) -> Result<StreamInstance, FilterError> {
+        Ok(StreamInstance::Skip)
+    }
+}
+
+struct Counting(u32);
+
+impl Act for Counting {
+    fn act(&mut self, stream: &mut Stream<'_>, at: At, _end: bool) -> Answer {
+        match at {
+            At::RequestHeaders => self.0 += 1,
+            At::ResponseHeaders => {
+                let set = stream.response_mut().set("x-all", self.0.to_string());
+                debug_assert!(set.is_ok(), "a good name and value");
+            }
+            _ => {}
+        }
+        Answer::Continue
     }
 }

@@ -1,5 +1,6 @@
 //! The program as a process: signals, exit codes, and what a person is told.
 
 mod exit;
+mod memory;
 mod program;
 mod signals;

@@ -93,6 +93,17 @@ impl Program {
         eventually("the program's end", || self.child.try_wait().unwrap())
     }
 
+    /// How much memory the program holds, and the most that it ever held, in bytes.
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            number.unwrap().parse::<u64>().unwrap() * 1024
+        };
+        (kib("VmRSS:"), kib("VmHWM:"))
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

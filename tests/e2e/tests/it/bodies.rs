@@ -130,9 +130,13 @@ fn a_streamed_body_is_rewritten_in_both_directions() {
     for _ in 0..2 {
         let answer = client.post("/", "abc");
         assert_eq!(upstream.last().text(), "aabbcc");
-        // A length that may change is not promised.
-        assert_eq!(upstream.last().framing, Framing::Chunked);
-        assert_eq!(answer.framing, Framing::Chunked);
+        // The old length is not promised: either none is, or that of the body as it came out.
+        for message in [&upstream.last(), &answer] {
+            assert!(matches!(
+                message.framing,
+                Framing::Chunked | Framing::Length
+            ));
+        }
         assert!(
             answer.text().contains("bbooddyy  aaaabbbbcccc"),
             "{answer:?}"
@@ -176,9 +180,8 @@ fn a_length_changed_without_saying_so_fails_the_stream_and_not_the_framing() {
         .start();
     let mut client = plane.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    match client.try_answer("GET") {
-        Ok(Some(answer)) => assert_eq!(answer.status(), 500, "{answer:?}"),
-        Ok(None) | Err(_) => {}
+    if let Ok(Some(answer)) = client.try_answer("GET") {
+        assert_eq!(answer.status(), 500, "{answer:?}");
     }
 }
 

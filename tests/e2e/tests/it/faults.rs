@@ -276,3 +276,18 @@ fn a_terminated_stream_has_no_answer() {
         assert!(line.contains(" LR terminated_by_filter "), "{line}");
     }
 }
+
+#[test]
+fn a_grpc_client_is_answered_in_its_own_way() {
+    let upstream = upstream();
+    let plane = Setup::to(&upstream)
+        .filter("{name: reply, config: {at: request_headers, status: 403, body: not you}}")
+        .start();
+    let answer = plane
+        .client()
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n")
+        .answer();
+    assert_eq!((answer.status(), answer.text()), (200, String::new()));
+    assert_eq!(answer.header("grpc-status"), Some("7"));
+    assert_eq!(answer.header("grpc-message"), Some("not you"));
+}

@@ -69,12 +69,13 @@ fn bodies_keep_their_framing_both_ways() {
     });
     let plane = Setup::to(&upstream).start();
     let mut client = plane.client();
-    for (path, framing) in [("/length", Framing::Length), ("/chunked", Framing::Chunked)] {
+    // What has no length may get one when all of it is there before its head leaves.
+    let known = [Framing::Length];
+    let unknown = [Framing::Chunked, Framing::Length];
+    for (path, framings) in [("/length", &known[..]), ("/chunked", &unknown[..])] {
         let answer = client.post(path, "abc");
-        assert_eq!(
-            (answer.framing, answer.text()),
-            (framing, "12345".to_owned())
-        );
+        assert_eq!(answer.text(), "12345");
+        assert!(framings.contains(&answer.framing), "{answer:?}");
         assert_eq!(upstream.last().framing, Framing::Length);
         let answer = send(
             &mut client,
@@ -82,11 +83,9 @@ fn bodies_keep_their_framing_both_ways() {
                 "POST {path} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
             ),
         );
-        assert_eq!(answer.framing, framing);
-        assert_eq!(
-            (upstream.last().framing, upstream.last().text()),
-            (Framing::Chunked, "abc".to_owned())
-        );
+        assert!(framings.contains(&answer.framing), "{answer:?}");
+        assert_eq!(upstream.last().text(), "abc");
+        assert!(unknown.contains(&upstream.last().framing));
     }
     assert_eq!(client.get("/empty").header("content-length"), Some("0"));
     assert_eq!(client.post("/empty", "").status(), 200);
@@ -103,10 +102,8 @@ fn a_body_that_ends_with_its_connection_is_passed_on() {
     let mut client = plane.client();
     for _ in 0..2 {
         let answer = client.get("/");
-        assert_eq!(
-            (answer.framing, answer.text()),
-            (Framing::Chunked, "all of it".to_owned())
-        );
+        assert_eq!(answer.text(), "all of it");
+        assert_ne!(answer.framing, Framing::UntilClose);
     }
 }
 

@@ -78,7 +78,7 @@ fn the_status_without_a_host_is_an_option() {
 fn a_head_that_does_not_come_in_time_is_408() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {header: 20ms}")
+        .option("timeouts: {header: 100ms}")
         .start();
     let mut client = plane.client();
     // An idle connection is not a slow head.
@@ -92,7 +92,7 @@ fn a_head_that_does_not_come_in_time_is_408() {
 fn a_body_that_stands_still_is_408() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {body_idle: 20ms}")
+        .option("timeouts: {body_idle: 100ms}")
         .start();
     let mut client = plane.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\nabc");
@@ -108,7 +108,7 @@ fn a_body_that_stands_still_is_408() {
 fn an_idle_connection_is_closed_without_a_word() {
     let upstream = Upstream::ok("up");
     let plane = Setup::to(&upstream)
-        .option("timeouts: {idle: 20ms}")
+        .option("timeouts: {idle: 300ms}")
         .start();
     let mut client = plane.client();
     assert_eq!(client.get("/").status(), 200);
@@ -161,15 +161,8 @@ fn a_head_over_its_limits_is_refused() {
     }
 }
 
-/// How much the process holds in memory.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = status.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
 #[test]
-fn a_client_whose_reading_stops_stops_the_upstream_and_memory_stays() {
+fn a_client_whose_reading_stops_stops_the_upstream() {
     const PIECE: usize = 1 << 20;
     const PIECES: usize = 64;
     let (send, sent) = std::sync::mpsc::channel();
@@ -198,17 +191,12 @@ fn a_client_whose_reading_stops_stops_the_upstream_and_memory_stays() {
         let mut client = plane.client();
         client.send(GET);
         assert_eq!(client.head().status(), 200);
-        let before = resident();
         // The upstream comes to a stop: nothing more is taken for a while that is long for a loopback.
         let mut taken = 0;
         while sent.recv_timeout(Duration::from_millis(200)).is_ok() {
             taken += 1;
         }
         assert!(taken < PIECES / 2, "{taken} MiB were taken of the upstream");
-        assert!(
-            resident() < before + (24 << 20),
-            "memory grew while nothing was read"
-        );
         // Reading on brings the rest.
         let rest = client.bytes(PIECE * PIECES);
         assert!(rest.iter().all(|byte| *byte == b'x'));
@@ -327,4 +315,29 @@ fn a_drain_that_takes_too_long_is_given_up() {
     assert_eq!(rest, b"");
     // Filters still get their end when the worker goes.
     plane.lab.wait_for("pause.complete");
+}
+
+#[test]
+fn filters_are_told_of_the_watermark() {
+    let upstream = Upstream::answering(|_| ok(&"x".repeat(32 << 20)));
+    let plane = Setup::to(&upstream).filter("{name: trace}").start();
+    let mut client = plane.client();
+    client.send(GET);
+    assert_eq!(client.head().status(), 200);
+    plane.lab.wait_for("trace.watermark Response true");
+    let _ = client.bytes(32 << 20);
+    plane.lab.wait_for("trace.drop");
+    let told = plane.lab.notes();
+    let told: Vec<&String> = told
+        .iter()
+        .filter(|note| note.contains("watermark"))
+        .collect();
+    // Over and under take turns.
+    assert!(told.len() >= 2, "{told:?}");
+    for (number, note) in told.iter().enumerate() {
+        assert_eq!(
+            *note,
+            &format!("trace.watermark Response {}", number % 2 == 0)
+        );
+    }
 }

@@ -81,7 +81,7 @@ fn tcp_proxy_moves_much_both_ways_at_once() {
 fn an_idle_connection_is_closed() {
     let upstream = shouting();
     let yaml = format!(
-        "listeners: [{{name: in, address: \"127.0.0.1:0\", network_filters: [{{name: tcp_proxy, config: {{cluster: up, idle_timeout: 20ms}}}}]}}]\nclusters: [{{name: up, endpoints: [\"{}\"]}}]\n",
+        "listeners: [{{name: in, address: \"127.0.0.1:0\", network_filters: [{{name: tcp_proxy, config: {{cluster: up, idle_timeout: 300ms}}}}]}}]\nclusters: [{{name: up, endpoints: [\"{}\"]}}]\n",
         upstream.address()
     );
     let plane = Plane::start(1, &yaml);

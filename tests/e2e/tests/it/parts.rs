@@ -107,3 +107,42 @@ fn a_part_that_panics_while_it_is_built_leaves_the_old_configuration() {
     assert!(error.contains("it panicked while it was built"), "{error}");
     assert_eq!(plane.get("/").text(), "up");
 }
+
+#[test]
+fn a_part_that_cannot_be_rebuilt_is_tried_again_and_new_streams_meet_the_policy() {
+    let upstream = Upstream::ok("up");
+    for (policy, meanwhile) in [("closed", 503), ("open", 200)] {
+        let plane = Setup::to(&upstream)
+            .filter(&format!(
+                "{{name: part, on_failure: {policy}, config: {{failing_rebuilds: 2}}}}"
+            ))
+            .start();
+        let answer = plane.get("/break");
+        assert_eq!(answer.status(), if policy == "closed" { 500 } else { 200 });
+        plane.lab.wait_for("part.not rebuilt");
+        let answer = plane.get("/");
+        assert_eq!(
+            (answer.status(), answer.header("x-part")),
+            (meanwhile, None)
+        );
+        let answer = eventually("the new part", || {
+            let answer = plane.get("/");
+            answer.header("x-part").is_some().then_some(answer)
+        });
+        assert_eq!(answer.header("x-part"), Some("1/1"));
+        assert_eq!(plane.lab.count("part.not rebuilt"), 2);
+    }
+}
+
+#[test]
+fn all_streams_of_a_worker_may_share_one_filter() {
+    let upstream = Upstream::ok("up");
+    let plane = Setup::to(&upstream)
+        .filter("{name: one_for_all, config: {}}")
+        .start();
+    let mut client = plane.client();
+    for count in ["1", "2"] {
+        assert_eq!(client.get("/").header("x-all"), Some(count));
+    }
+    assert_eq!(plane.get("/").header("x-all"), Some("3"));
+}
