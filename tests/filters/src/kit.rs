@@ -117,6 +117,10 @@ struct TestParsed<T> {
 }
 
 impl<T: Test> Parsed<StreamFilters> for TestParsed<T> {
+    fn phase(&self) -> Phase {
+        self.test.phase()
+    }
+
     fn clusters(&self) -> Vec<String> {
         self.test.clusters()
     }

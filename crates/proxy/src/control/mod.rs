@@ -278,10 +278,14 @@ impl Proxy {
                     "listener `{listener}` has no stream filter `{filter}`"
                 ))
             })?;
-        if used.extension != extension {
-            // Routes hold configurations in the extension's own type.
+        let routes_know_it = active
+            .snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.routes_name(listener, filter));
+        if used.extension != extension && routes_know_it {
             return Err(ApplyError::new(format!(
-                "the stream filter `{filter}` is `{}`; a generation of it cannot be `{extension}`",
+                "the stream filter `{filter}` is `{}`, and routes have configurations for it: a generation of it cannot \
+                 be `{extension}`, which does not know them",
                 used.extension
             )));
         }

@@ -35,8 +35,9 @@ pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<
             parts.push(part);
         }
     });
-    // Before its parts: the snapshot itself holds them too.
-    parts.insert(0, Box::new(before));
+    // The snapshot itself goes now: with it the last hold on the sockets of listeners that are gone, which otherwise
+    // would take connections that nobody serves.
+    drop(before);
     parts
 }
 

@@ -134,6 +134,18 @@ impl Snapshot {
         }
     }
 
+    /// Whether a route of a listener says something of a stream filter.
+    pub(crate) fn routes_name(&self, listener: &str, filter: &str) -> bool {
+        match self
+            .listeners
+            .get(listener)
+            .map(|listener| &listener.terminal)
+        {
+            Some(PreparedTerminal::Http(http)) => http.table.overrides(filter),
+            _ => false,
+        }
+    }
+
     /// The same snapshot with another generation of a stream filter. What it was declared as stays, so that a reload of
     /// the same declaration keeps the generation.
     pub(crate) fn with_generation(

@@ -121,6 +121,17 @@ impl RouteTable {
             .or_else(|| virtual_host.filters.get(filter))
     }
 
+    /// Whether any place of the table says something of this filter.
+    pub(crate) fn overrides(&self, filter: &str) -> bool {
+        self.virtual_hosts.iter().any(|host| {
+            host.filters.contains_key(filter)
+                || host
+                    .routes
+                    .iter()
+                    .any(|route| route.filters.contains_key(filter))
+        })
+    }
+
     /// Whether any place of the table says something of filters at all.
     pub(crate) fn has_overrides(&self) -> bool {
         self.virtual_hosts.iter().any(|host| {
