@@ -233,6 +233,8 @@ struct Shared {
     random: Random,
     /// Copies under way, or on their way to be.
     pending: Cell<u32>,
+    /// The part was asked to end and waits for them.
+    draining: Cell<bool>,
 }
 
 impl StreamFilterWorker for MirrorWorker {
@@ -269,10 +271,11 @@ impl WorkerPart for MirrorWorker {
     }
 
     fn drain(&self, _worker: &mut Worker<'_>) -> Drain {
-        match self.shared.pending.get() {
-            0 => Drain::Done,
-            _ => Drain::More,
+        if self.shared.pending.get() == 0 {
+            return Drain::Done;
         }
+        self.shared.draining.set(true);
+        Drain::More
     }
 }
 
@@ -283,7 +286,7 @@ impl MirrorWorker {
         }
         let pending = self.shared.pending.get().saturating_sub(1);
         self.shared.pending.set(pending);
-        if pending == 0 {
+        if pending == 0 && self.shared.draining.get() {
             worker.drained();
         }
     }
@@ -295,6 +298,7 @@ impl Shared {
             config,
             random: Random::new(seed),
             pending: Cell::new(0),
+            draining: Cell::new(false),
         }
     }
 }

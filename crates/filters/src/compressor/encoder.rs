@@ -135,6 +135,7 @@ pub(super) mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::compressor::LEVELS;
 
     /// The bytes before they were compressed, as far as these go.
     pub(in crate::compressor) fn decode(coding: Coding, bytes: &[u8]) -> Vec<u8> {
@@ -150,12 +151,6 @@ pub(super) mod tests {
         }
         plain
     }
-
-    const LEVELS: Levels = Levels {
-        gzip: 4,
-        brotli: 3,
-        zstd: 3,
-    };
 
     #[test]
     fn what_is_flushed_can_be_read_before_the_end() {

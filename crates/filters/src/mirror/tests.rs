@@ -119,11 +119,14 @@ fn what_becomes_of_a_copy_is_counted_and_makes_room() {
     assert_eq!(worker.drain(&*part), Drain::More);
     let ids: Vec<_> = worker.callouts().iter().map(|(id, _)| *id).collect();
     worker.end_callout(&*part, ids[0], Err(CalloutError::Timeout));
-    worker.end_callout(&*part, ids[1], Ok(CalloutResponse::default()));
+    let result = Ok(CalloutResponse::default());
+    let done = Event::Callout(transom_api::CalloutDone { id: ids[1], result });
+    assert!(worker.event(&*part, done), "it says that it is drained");
     assert_eq!(worker.drain(&*part), Drain::Done);
     assert_eq!(worker.process().metric("mirror_failed_total"), 1);
     whole(&used);
-    assert_eq!(copies(&mut worker, &used).len(), 1);
+    copies(&mut worker, &used);
+    assert_eq!(worker.process().metric("mirror_sent_total"), 3);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The stream machine without sockets: tables of verdicts and what they lead to, in both directions.
 
 mod by_hand;
+mod length;
 mod simulation;
 
 use std::cell::RefCell;
