@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     BodyTimeout,
     /// The request's body is larger than the listener or a filter allows.
     RequestTooLarge,
+    /// CONNECT: no tunnels are made.
+    ConnectNotServed,
     /// No route matches.
     NoRoute,
     /// The route's cluster does not exist.
@@ -99,6 +101,8 @@ impl Fault {
             Self::BadRequest { status, detail } => (*status, Cow::Borrowed(detail)),
             Self::BodyTimeout => (408, Cow::Borrowed("request_body_timeout")),
             Self::RequestTooLarge => (413, Cow::Borrowed("request_payload_too_large")),
+            // RFC 9110 section 15.6.2: a method that is served for no resource.
+            Self::ConnectNotServed => (501, Cow::Borrowed("connect_not_served")),
             Self::NoRoute => (404, Cow::Borrowed("route_not_found")),
             Self::NoCluster => (
                 options.upstream_unavailable,
@@ -147,7 +151,8 @@ impl Fault {
             Self::UpstreamReset => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Self::UpstreamProtocol => Flags::UPSTREAM_PROTOCOL_ERROR,
             Self::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
-            Self::RequestTooLarge
+            Self::ConnectNotServed
+            | Self::RequestTooLarge
             | Self::ResponseTooLarge
             | Self::FilterFailed { .. }
             | Self::TooManyRematches => Flags::default(),

@@ -148,6 +148,8 @@ impl HttpConnection {
         };
         if too_large {
             stream.refuse(&Fault::RequestTooLarge);
+        } else if head.connect {
+            stream.refuse(&Fault::ConnectNotServed);
         } else {
             stream.request_head(head.end);
         }

@@ -281,6 +281,10 @@ impl Http1Server {
                 message.head.adopt_pseudo(base, Pseudo::Path, head.path);
             }
             b"" if head.target.of(bytes) == b"*" => message.head.set_pseudo(Pseudo::Path, b"*"),
+            // RFC 9112 section 3.2.4: what a client of a proxy writes for `*`.
+            b"" if head.method.of(bytes) == b"OPTIONS" => {
+                message.head.set_pseudo(Pseudo::Path, b"*");
+            }
             b"" if head.connect => {}
             b"" => message.head.set_pseudo(Pseudo::Path, b"/"),
             query => {
@@ -303,7 +307,8 @@ impl Http1Server {
         self.request = Request {
             kind: RequestKind::of(head.method.of(bytes), false),
             version: head.version,
-            keep_alive: head.keep_alive,
+            // What follows a CONNECT may be meant for a tunnel already: it is not looked at as a request.
+            keep_alive: head.keep_alive && !head.connect,
             expects_continue: head.expect_continue,
             ended: head.end,
         };

@@ -193,7 +193,10 @@ fn without_port(authority: &str) -> &str {
 /// Whether a route takes a path without its query.
 pub(crate) fn matches(matcher: &RouteMatch, path: &[u8]) -> bool {
     match matcher {
-        RouteMatch::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+        // `*` stands for the server as a whole (RFC 9110 section 9.3.7): a route for all paths takes it.
+        RouteMatch::Prefix(prefix) => {
+            path.starts_with(prefix.as_bytes()) || (path == b"*" && prefix == "/")
+        }
         RouteMatch::Path(exact) => path == exact.as_bytes(),
     }
 }
@@ -293,5 +296,15 @@ mod tests {
         assert_eq!(route("/ab"), Some(2));
         assert_eq!(route("/b/c"), Some(1));
         assert_eq!(route("/c?/a"), None);
+    }
+
+    #[test]
+    fn the_asterisk_of_options_takes_the_route_for_all_paths() {
+        let route = |matchers: &[RouteMatch]| {
+            let table = table(&[("any", &["*"], matchers)]);
+            table.find(b"h", b"*").map(|index| index.route)
+        };
+        assert_eq!(route(&[prefix("/a"), prefix("/")]), Some(1));
+        assert_eq!(route(&[prefix("/a")]), None);
     }
 }

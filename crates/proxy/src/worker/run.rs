@@ -122,7 +122,10 @@ async fn run(
                     let _ = done.send(());
                 });
             }
-            Command::Stop => return,
+            Command::Stop => {
+                worker.let_go();
+                return;
+            }
         }
     }
 }
@@ -144,6 +147,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Lets go of what holds the worker in turn: else connections in its pools would outlive its thread.
+    fn let_go(&self) {
+        // Taken out first: what is dropped may look at the worker.
+        let held = (
+            self.listeners.take(),
+            self.clusters.take(),
+            self.pending.take(),
+            self.streams.take(),
+        );
+        drop(held);
     }
 
     /// Takes no more connections and waits until those that are there have ended.

@@ -1,0 +1,16 @@
+//! Bytes of a client: decoded whole and in pieces, and written again as a proxy writes them.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use transom_fuzz::{Input, request};
+
+fuzz_target!(|data: &[u8]| {
+    let input = Input::of(data);
+    let whole = request::decode(&[input.bytes], &input);
+    let cut = request::decode(&input.pieces(), &input);
+    assert_eq!(whole, cut, "the verdict hangs on the cuts");
+    for message in &whole.messages {
+        request::check_forwarded(message);
+    }
+});
