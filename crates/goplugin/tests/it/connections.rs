@@ -33,7 +33,12 @@ fn a_connector_serves_four_single_threaded_runtimes_at_once() {
                 let connector = connector.clone();
                 let barrier = barrier.clone();
                 std::thread::spawn(move || {
-                    runtime().block_on(async {
+                    // The kind of runtime that a worker of one thread has.
+                    let local = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(Default::default())
+                        .unwrap();
+                    local.block_on(async {
                         let channel = connector.connect().await.unwrap();
                         barrier.wait();
                         for input in 0..500 {
