@@ -29,7 +29,7 @@ use crate::tls::Tls;
 /// Dropping it kills the plugin and what the plugin started; [`kill`](Self::kill) lets it end by itself first.
 pub struct Client {
     connected: Connected,
-    watched: Option<Watched>,
+    watched: Watched,
     id: String,
     pid: u32,
     test: bool,
@@ -39,10 +39,13 @@ pub struct Client {
     _tasks: [Task; 2],
 }
 
+/// How long a killed plugin may take to end, its pipes included. Only a kernel that is stuck, or a runner, makes it take so long.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
+
 /// What a client is made of.
 pub(super) struct Parts {
     pub(super) connected: Connected,
-    pub(super) watched: Option<Watched>,
+    pub(super) watched: Watched,
     pub(super) id: String,
     pub(super) pid: u32,
     pub(super) test: bool,
@@ -159,25 +162,18 @@ impl Client {
     /// Leaves the plugin running without this host, and says how to attach to it. The plugin must not watch its parent, and must have
     /// been started with [`die_with_host(false)`](super::ClientConfig::die_with_host); its log has no reader from now on.
     pub fn detach(self) -> ReattachConfig {
-        if let Some(watched) = &self.watched {
-            watched.detach();
-        }
+        self.watched.detach();
         self.reattach_config()
     }
 
     /// Whether the plugin has ended: Go's `Exited`.
     pub fn exited(&self) -> bool {
-        self.watched
-            .as_ref()
-            .is_some_and(|watched| watched.exit.borrow().is_some())
+        self.watched.exit.borrow().is_some()
     }
 
     /// Waits until the plugin has ended, for whatever reason, and says how. Its pipes are read to the end by then, its socket is gone.
     pub async fn wait(&self) -> Exit {
-        let Some(watched) = &self.watched else {
-            return std::future::pending().await;
-        };
-        let mut exit = watched.exit.clone();
+        let mut exit = self.watched.exit.clone();
         match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or_default(),
             Err(_) => Exit::default(),
@@ -192,18 +188,21 @@ impl Client {
         if self.test {
             return;
         }
-        let Some(watched) = &self.watched else {
-            return;
-        };
         let mut stopped = self.stopping.lock().await;
-        if !*stopped && watched.exit.borrow().is_none() {
-            self.stop(watched).await;
+        if !*stopped && !self.exited() {
+            self.stop().await;
         }
         *stopped = true;
-        self.wait().await;
+        if tokio::time::timeout(AFTER_KILL, self.wait()).await.is_err() {
+            tracing::warn!(
+                plugin = self.watched.runner.name(),
+                "the killed plugin does not end"
+            );
+        }
     }
 
-    async fn stop(&self, watched: &Watched) {
+    async fn stop(&self) {
+        let watched = &self.watched;
         let mut exit = watched.exit.clone();
         let channel = self.channel();
         let asking = async {

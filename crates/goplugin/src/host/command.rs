@@ -88,7 +88,7 @@ impl CommandRunner {
         let arguments = self.command.get_args().map(OsStr::to_owned);
         Program {
             path: verified.map_or_else(|| path.to_owned(), Verified::path),
-            arguments: [path.as_os_str().to_owned()]
+            arguments: [self.command.get_program().to_owned()]
                 .into_iter()
                 .chain(arguments)
                 .collect(),

@@ -136,7 +136,7 @@ async fn launch(
     Ok(finish(
         config,
         connected,
-        Some(watched),
+        watched,
         running.id,
         running.pid,
         false,
@@ -198,7 +198,7 @@ async fn attach(config: ClientConfig, reattach: ReattachConfig) -> Result<Client
     Ok(finish(
         config,
         connected,
-        Some(watched),
+        watched,
         id,
         reattach.pid,
         reattach.test,
@@ -209,7 +209,7 @@ async fn attach(config: ClientConfig, reattach: ReattachConfig) -> Result<Client
 fn finish(
     mut config: ClientConfig,
     connected: Connected,
-    watched: Option<Watched>,
+    watched: Watched,
     id: String,
     pid: u32,
     test: bool,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::client::AFTER_KILL;
 use super::exit::Exit;
 use super::folder::SocketFolder;
 use super::runner::Runner;
@@ -106,7 +107,7 @@ impl Watched {
     /// Kills a plugin that did not start well, and waits until nothing of it is left.
     pub(super) async fn abandon(mut self) {
         let _ = self.runner.kill().await;
-        let _ = self.exit.wait_for(Option::is_some).await;
+        let _ = tokio::time::timeout(AFTER_KILL, self.exit.wait_for(Option::is_some)).await;
     }
 }
 

@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::body::{AbortOnDrop, IncomingBody};
 use super::pump::{self, Pump};
-use super::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, status, timeout};
+use super::{CONNECTION_WINDOW, MAX_GIVEN_UP, MAX_HEADER_LIST, STREAM_WINDOW, status, timeout};
 use crate::net::Io;
 use crate::task::lock;
 
@@ -158,6 +158,7 @@ async fn open(dialer: &Dialer) -> std::io::Result<Connection> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
         .enable_push(false)
+        .max_concurrent_reset_streams(MAX_GIVEN_UP)
         .handshake(io)
         .await
         .map_err(std::io::Error::other)?;

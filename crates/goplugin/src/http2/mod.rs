@@ -27,3 +27,8 @@ const MAX_HEADER_LIST: u32 = 16 * 1024 * 1024;
 
 /// Calls that a server takes at a time on one connection; further ones wait at the client.
 const MAX_CONCURRENT_CALLS: u32 = 4096;
+
+/// Calls given up that a connection remembers at a time. `h2` ends a connection after twenty that were given up before they were taken, to
+/// stop a stranger's rapid resets (CVE-2023-44487); the two sides here are no strangers, and a host that drops a burst of calls must not
+/// lose all the others.
+const MAX_GIVEN_UP: usize = MAX_CONCURRENT_CALLS as usize;

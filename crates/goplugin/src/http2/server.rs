@@ -19,7 +19,8 @@ use tonic::{Code, Status};
 use super::body::IncomingBody;
 use super::pump::Pump;
 use super::{
-    CONNECTION_WINDOW, MAX_CONCURRENT_CALLS, MAX_HEADER_LIST, STREAM_WINDOW, status, timeout,
+    CONNECTION_WINDOW, MAX_CONCURRENT_CALLS, MAX_GIVEN_UP, MAX_HEADER_LIST, STREAM_WINDOW, status,
+    timeout,
 };
 use crate::net::{Io, Listener};
 use crate::services::Services;
@@ -95,6 +96,8 @@ async fn connection(
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
             .max_concurrent_streams(MAX_CONCURRENT_CALLS)
+            .max_pending_accept_reset_streams(MAX_GIVEN_UP)
+            .max_concurrent_reset_streams(MAX_GIVEN_UP)
             .handshake(io)
             .await
             .map_err(io::Error::other)

@@ -33,7 +33,12 @@ fn a_connector_serves_four_single_threaded_runtimes_at_once() {
                 let connector = connector.clone();
                 let barrier = barrier.clone();
                 std::thread::spawn(move || {
-                    runtime().block_on(async {
+                    // The kind of runtime that a worker of one thread has.
+                    let local = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(Default::default())
+                        .unwrap();
+                    local.block_on(async {
                         let channel = connector.connect().await.unwrap();
                         barrier.wait();
                         for input in 0..500 {
@@ -191,6 +196,37 @@ async fn a_thousand_calls_at_once_share_one_connection() {
         .collect();
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap(), 42);
+    }
+    client.kill().await;
+}
+
+#[tokio::test]
+async fn giving_up_many_calls_at_once_leaves_the_others_alone() {
+    let client = Client::start(config()).await.unwrap();
+    let (numbers, requests) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut test = TestClient::new(client.channel());
+    numbers.send(TestRequest { input: 1 }).await.unwrap();
+    let mut answers = test.stream(requests).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().output, 1);
+    for round in 0..20 {
+        let calls: Vec<_> = (0..200)
+            .map(|_| {
+                let mut test = test.clone();
+                tokio::spawn(
+                    async move { test.bidirectional(BidirectionalRequest { id: 77 }).await },
+                )
+            })
+            .collect();
+        // Some are given up before they leave, some on their way, some while the plugin works on them.
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        for call in calls {
+            call.abort();
+        }
+        numbers.send(TestRequest { input: round }).await.unwrap();
+        assert_eq!(answers.message().await.unwrap().unwrap().output, round);
     }
     client.kill().await;
 }
