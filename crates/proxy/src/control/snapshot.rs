@@ -17,6 +17,7 @@ use crate::listener::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
+use crate::tls::prepare::PreparedServerTls;
 
 /// A configuration made ready.
 pub(crate) struct Snapshot {
@@ -30,6 +31,7 @@ pub(crate) struct Snapshot {
 /// A listener made ready.
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
+    pub(crate) tls: Option<PreparedServerTls>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
     pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
     pub(crate) terminal: PreparedTerminal,
