@@ -3,3 +3,4 @@
 mod bodies;
 mod callouts;
 mod pauses;
+mod tls;
