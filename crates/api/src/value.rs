@@ -104,6 +104,18 @@ pub mod attribute {
     pub const DESTINATION_PORT: &str = "destination.port";
     /// A number of the connection, unique in the process.
     pub const CONNECTION_ID: &str = "connection.id";
+    /// The name that the client asked for in its TLS handshake (SNI).
+    pub const CONNECTION_REQUESTED_SERVER_NAME: &str = "connection.requested_server_name";
+    /// `TLSv1.2`, `TLSv1.3`.
+    pub const CONNECTION_TLS_VERSION: &str = "connection.tls_version";
+    /// Whether the client has shown a certificate, which was verified.
+    pub const CONNECTION_MTLS: &str = "connection.mtls";
+    /// The subject of the client's certificate, as in RFC 4514.
+    pub const CONNECTION_SUBJECT_PEER_CERTIFICATE: &str = "connection.subject_peer_certificate";
+    /// The first DNS name of the client's certificate.
+    pub const CONNECTION_DNS_SAN_PEER_CERTIFICATE: &str = "connection.dns_san_peer_certificate";
+    /// The first URI of the client's certificate.
+    pub const CONNECTION_URI_SAN_PEER_CERTIFICATE: &str = "connection.uri_san_peer_certificate";
     /// The path with its query.
     pub const REQUEST_PATH: &str = "request.path";
     /// The path without its query.

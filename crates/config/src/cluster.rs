@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{HostAddress, Located};
+use crate::{ClusterTls, HostAddress, Located};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Cluster {
     pub host_set: String,
     /// How connections are kept.
     pub pool: Pool,
+    /// TLS that its hosts are spoken to with; `None` for plain bytes.
+    pub tls: Option<ClusterTls>,
 }
 
 /// How a cluster's connections are kept for the next request.

@@ -9,8 +9,9 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    Cluster, Configuration, ExtensionName, HostSet, Http, Listener, NetworkFilter, Process,
-    Resources, ResponseOrder, RouteFilter, RouteMatch, RouteTable, Use,
+    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, HostSet, Http, Listener,
+    ListenerTls, NetworkFilter, Process, Resources, ResponseOrder, RouteFilter, RouteMatch,
+    RouteTable, TrustedCa, Use,
 };
 
 /// What stands in place of a secret.
@@ -72,9 +73,43 @@ fn listener(listener: &Listener) -> Value {
     json!({
         "name": listener.name,
         "address": listener.address.to_string(),
+        "tls": listener.tls.as_ref().map(listener_tls),
         "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
         "network_filters": network_filters.collect::<Value>(),
         "max_connections": listener.max_connections,
+    })
+}
+
+/// Paths of keys are no secrets; what is in the files is not here.
+fn listener_tls(tls: &ListenerTls) -> Value {
+    json!({
+        "certificates": tls.certificates.iter().map(certificate_files).collect::<Value>(),
+        "alpn": tls.alpn,
+        "client_ca": tls.client.authorities().map(|file| &file.value),
+        "client_certificate": tls.client.name(),
+        "min_version": tls.min_version.name(),
+    })
+}
+
+fn cluster_tls(tls: &ClusterTls) -> Value {
+    json!({
+        "sni": tls.sni.as_ref().map(|sni| &sni.value),
+        "ca": match &tls.trusted {
+            Some(TrustedCa::File(file)) => json!(file.value),
+            Some(TrustedCa::System) => json!("system"),
+            None => Value::Null,
+        },
+        "verify": tls.trusted.is_some(),
+        "client": tls.client.as_ref().map(certificate_files),
+        "alpn": tls.alpn,
+        "min_version": tls.min_version.name(),
+    })
+}
+
+fn certificate_files(files: &CertificateFiles) -> Value {
+    json!({
+        "certificate": files.certificate.value,
+        "private_key": files.private_key.value,
     })
 }
 
@@ -174,6 +209,7 @@ fn cluster(cluster: &Cluster) -> Value {
             "max_idle": cluster.pool.max_idle,
             "max_requests_per_connection": cluster.pool.max_requests_per_connection,
         },
+        "tls": cluster.tls.as_ref().map(cluster_tls),
     })
 }
 

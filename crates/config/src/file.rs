@@ -3,6 +3,7 @@
 //! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
 
 mod leaf;
+pub(crate) mod tls;
 
 use std::fmt;
 
@@ -67,6 +68,9 @@ pub(crate) struct Listener {
     pub(crate) name: Tried<Located<Name>>,
     /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
     pub(crate) address: Tried<Located<ListenAddress>>,
+    /// TLS that is spoken with clients. Plain bytes when it is left out.
+    #[serde(default)]
+    pub(crate) tls: Option<Tried<tls::ListenerTls>>,
     /// What looks at a connection before anything is read from it, in this order.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
@@ -331,6 +335,9 @@ pub(crate) struct Cluster {
     /// How connections are kept for the next request.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) pool: Pool,
+    /// TLS that the hosts are spoken to with. Plain bytes when it is left out.
+    #[serde(default)]
+    pub(crate) tls: Option<Tried<Located<tls::ClusterTls>>>,
 }
 
 /// How connections are kept for the next request.

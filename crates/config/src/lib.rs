@@ -38,6 +38,7 @@ mod report;
 mod resources;
 mod route;
 mod schema;
+mod tls;
 mod usage;
 mod validate;
 mod yaml;
@@ -54,5 +55,8 @@ pub use resources::{
 };
 pub use route::{Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
 pub use schema::schema;
+pub use tls::{
+    CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
+};
 pub use usage::{ExtensionName, Use};
 pub use validate::validate;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Http, ListenAddress, Located, Use};
+use crate::{Http, ListenAddress, ListenerTls, Located, Use};
 
 /// An address on which connections are accepted, and what is done with them.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens. No two listeners have the same address, unless it has port 0.
     pub address: Located<ListenAddress>,
+    /// TLS that is spoken with clients; `None` for plain bytes.
+    pub tls: Option<ListenerTls>,
     /// What looks at a connection before anything is read from it.
     pub listener_filters: Vec<Use>,
     /// What handles the connection's bytes. The last one is the only one that ends the chain.

@@ -4,6 +4,7 @@ mod chains;
 mod clusters;
 mod domain;
 mod routes;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
@@ -109,6 +110,9 @@ impl Lowering<'_> {
             };
             let network_filters = self.network_filters(&name, listener.network_filters);
             let listener_filters = self.plain_chain(listener.listener_filters);
+            let tls = listener
+                .tls
+                .and_then(|tls| self.listener_tls(tls.0?, &network_filters));
             let address = match listener.address.0 {
                 Some(address) => {
                     self.address(format!("the listener `{name}`"), &address);
@@ -119,6 +123,7 @@ impl Lowering<'_> {
             let listener = Listener {
                 name,
                 address,
+                tls,
                 listener_filters,
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),

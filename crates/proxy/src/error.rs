@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     ConnectFailed,
     /// The host could not be connected in time.
     ConnectTimeout,
+    /// The host was connected, and the TLS handshake failed; why in one word.
+    TlsFailed(&'static str),
     /// The host closed or reset before its answer began.
     UpstreamReset,
     /// The host's answer was not understood.
@@ -120,6 +122,12 @@ impl Fault {
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_timeout}"),
             ),
+            Self::TlsFailed(cause) => (
+                options.upstream_unavailable,
+                Cow::Owned(format!(
+                    "upstream_reset_before_response_started{{tls_failure:{cause}}}"
+                )),
+            ),
             Self::UpstreamReset => (
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_termination}"),
@@ -147,7 +155,9 @@ impl Fault {
             Self::NoRoute => Flags::NO_ROUTE,
             Self::NoCluster => Flags::NO_CLUSTER,
             Self::NoHealthyHost => Flags::NO_HEALTHY_UPSTREAM,
-            Self::ConnectFailed | Self::ConnectTimeout => Flags::UPSTREAM_CONNECTION_FAILURE,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::TlsFailed(_) => {
+                Flags::UPSTREAM_CONNECTION_FAILURE
+            }
             Self::UpstreamReset => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Self::UpstreamProtocol => Flags::UPSTREAM_PROTOCOL_ERROR,
             Self::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,

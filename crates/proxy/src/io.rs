@@ -5,18 +5,21 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use tokio_rustls::TlsStream;
 
 use crate::network::FilteredIo;
 
-/// A connected byte stream: a socket, or a socket behind network filters.
+/// A connected byte stream: a socket, or a socket behind TLS and network filters.
 #[derive(Debug)]
 pub(crate) enum Io {
     Tcp(TcpStream),
     Unix(UnixStream),
     Filtered(Box<FilteredIo>),
     Prefixed(Box<PrefixedIo>),
+    Tls(Box<TlsStream<Io>>),
 }
 
 /// A stream whose first bytes were read already.
@@ -82,6 +85,8 @@ impl Io {
             Self::Prefixed(prefixed) => {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
+            // A peer that ends without saying so (RFC 8446 section 6.1) is an error: somebody may have cut it off.
+            Self::Tls(tls) => ready!(Pin::new(&mut **tls).poll_read(cx, &mut buffer))?,
         }
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -93,6 +98,8 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
+            // Bytes on the socket may be none for the reader: a ticket, half a record.
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
         }
     }
 
@@ -106,6 +113,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
         }
     }
 
@@ -118,6 +126,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
                 filtered.poll_write(cx, first.map_or(&[], |slice| slice))
@@ -125,12 +134,13 @@ impl Io {
         }
     }
 
-    /// Sends what a filter still holds on; sockets hold nothing.
+    /// Sends what a filter or TLS still holds on; sockets hold nothing.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
 
@@ -141,7 +151,68 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
+    }
+
+    /// Whether TLS holds bytes that it took and the socket did not.
+    pub(crate) fn holds(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
+            Self::Prefixed(prefixed) => prefixed.io.holds(),
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => stream.get_ref().1.wants_write(),
+                TlsStream::Server(stream) => stream.get_ref().1.wants_write(),
+            },
+        }
+    }
+}
+
+// What TLS reads and writes through.
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let count = ready!(Io::poll_read(
+            self.get_mut(),
+            cx,
+            buffer.initialize_unfilled()
+        ))?;
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Io::poll_write(self.get_mut(), cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Io::poll_write_vectored(self.get_mut(), cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Io::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Io::poll_shutdown(self.get_mut(), cx)
     }
 }
 

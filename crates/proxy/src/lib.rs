@@ -9,6 +9,7 @@
 //! - `worker`: a thread with its own event loop, and what lives on it; `listener`, `socket`: where connections come from;
 //! - `network`: filters on the bytes of a connection, and `tcp_proxy`;
 //! - `http`: a connection's requests; `stream`: one request and its response as a machine without I/O;
+//! - `tls`: what clients and hosts are spoken to with, below all of that;
 //! - `router`, `cluster`: where a request goes; `metrics`, `shared`: numbers and data of the process;
 //! - `error`: what can go wrong with a stream and what the client is told.
 //!
@@ -35,7 +36,9 @@ mod router;
 mod shared;
 mod socket;
 mod stream;
+mod tls;
 mod worker;
 
 pub use control::generations::{GenerationStatus, PlaceStatus};
 pub use control::{ApplyError, Proxy, Settings};
+pub use tls::prepare::CertificateNews;

@@ -67,6 +67,11 @@ impl MetricStore {
             .map_or_else(|| Arc::new(Shard::new()), Arc::clone)
     }
 
+    /// The shard of the control side.
+    pub(crate) fn control_shard(&self) -> Arc<Shard> {
+        self.shard(usize::MAX)
+    }
+
     /// The interface that definitions go by.
     pub(crate) fn metrics(self: &Arc<Self>) -> Metrics {
         Metrics::new(Arc::<Self>::clone(self))

@@ -66,6 +66,11 @@ impl Running {
         active.process = process;
         Ok(())
     }
+
+    /// Uses the files of TLS that changed. What cannot be used is logged and counted.
+    pub(crate) async fn refresh_certificates(&self) {
+        self.proxy.refresh_certificates().await;
+    }
 }
 
 /// The admin API's hold on the running program.

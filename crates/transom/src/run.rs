@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use transom_admin::Admin;
 use transom_api::Registry;
 use transom_config::{Configuration, check_file, check_str};
@@ -17,6 +18,9 @@ use transom_proxy::{Proxy, Settings};
 use crate::control::{Handle, Running, report};
 use crate::example::Example;
 use crate::{BAD_INPUT, FAULT, GOOD, check, log};
+
+/// How often it is looked whether files of TLS changed: a renewal is used within this time.
+const LOOK_AT_FILES: Duration = Duration::from_secs(3);
 
 /// Serves a configuration until a signal ends it.
 pub(crate) fn run(file: Option<&Path>) -> u8 {
@@ -144,9 +148,15 @@ fn announce(proxy: &Proxy) {
 
 /// Serves, and reloads when told, until it is told to end.
 async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
+    let mut looks = tokio::time::interval(LOOK_AT_FILES);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = async { signals.hangup.recv().await; } => {}
+            _ = looks.tick() => {
+                running.refresh_certificates().await;
+                continue;
+            }
             () = wait_for_either(&mut signals.terminate, &mut signals.interrupt) => return,
         }
         match running.reload().await {

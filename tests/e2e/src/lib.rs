@@ -3,6 +3,7 @@
 //! - [`plane`]: a [`Plane`](plane::Plane) is a running data plane with the built-in and the test filters;
 //! - [`client`]: a connection that sends bytes as they are and reads answers;
 //! - [`upstream`]: a server whose answers the test writes;
+//! - [`tls`]: authorities, certificates, and both ends with TLS;
 //! - [`message`]: an HTTP/1 message as it was read from the wire, framing and all.
 //!
 //! Everything waits for events with a deadline; nothing sleeps to let something else happen first.
@@ -10,6 +11,7 @@
 pub mod client;
 pub mod message;
 pub mod plane;
+pub mod tls;
 pub mod upstream;
 
 use std::time::{Duration, Instant};

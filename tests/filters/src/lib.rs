@@ -12,6 +12,7 @@
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
 //! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection.
 
+mod attributes;
 mod bodies;
 mod faults;
 mod flow;
@@ -39,6 +40,7 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     routes::register(registry, &lab)?;
     faults::register(registry, &lab)?;
     parts::register(registry, &lab)?;
+    attributes::register(registry, &lab)?;
     notes::register(registry, &lab)?;
     trace::register(registry, &lab)?;
     network::register(registry, &lab)?;

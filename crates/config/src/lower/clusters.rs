@@ -75,6 +75,13 @@ impl Lowering<'_> {
                     continue;
                 }
             };
+            let tls = match cluster.tls {
+                Some(Tried(tls)) => {
+                    let hosts = self.resources.host_sets.get(&host_set).map(Arc::clone);
+                    tls.and_then(|tls| self.cluster_tls(tls, hosts.as_deref()))
+                }
+                None => None,
+            };
             let cluster = Cluster {
                 name: name.clone(),
                 load_balancing,
@@ -88,6 +95,7 @@ impl Lowering<'_> {
                         .max_requests_per_connection
                         .map(|limit| limit.0.into()),
                 },
+                tls,
             };
             self.resources.clusters.insert(name, Arc::new(cluster));
         }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
@@ -10,9 +11,18 @@ use transom_config::HostAddress;
 
 use super::WorkerHost;
 use crate::io::Io;
+use crate::tls::{self, TlsConnectError};
 
 /// A connection that is being made.
-pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Io, ConnectError>>>>;
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>>>>;
+
+/// A connection that was made.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) io: Io,
+    /// Which TLS of the host it was made with; 0 for none.
+    pub(crate) generation: u64,
+}
 
 /// Why a host could not be connected.
 #[derive(Debug, Error)]
@@ -23,28 +33,42 @@ pub(crate) enum ConnectError {
     /// The kernel's own word: refused, unreachable, no such file.
     #[error("{0}")]
     Io(io::Error),
+    /// It was reached, and the TLS handshake failed.
+    #[error("{0}")]
+    Tls(#[from] TlsConnectError),
 }
 
-/// Connects a host within its cluster's `connect_timeout`.
-pub(crate) fn connect(host: &WorkerHost) -> Connecting {
-    let address = host.host.address.clone();
+/// Connects a host, TLS and all, within its cluster's `connect_timeout`.
+pub(crate) fn connect(host: &Rc<WorkerHost>) -> Connecting {
+    let host = Rc::clone(host);
     let limit = host.cluster.connect_timeout;
     Box::pin(async move {
+        let generation = host.generation();
         let connected = tokio::time::timeout(limit, async {
-            match address {
-                HostAddress::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await?;
-                    // Heads and small bodies leave in one write; waiting for more only adds latency.
-                    stream.set_nodelay(true)?;
-                    Ok(Io::Tcp(stream))
-                }
-                HostAddress::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+            let io = connect_socket(&host.host.address)
+                .await
+                .map_err(ConnectError::Io)?;
+            match &host.tls {
+                Some(tls) => Ok(tls::connect(tls, io).await?),
+                None => Ok(io),
             }
         });
         match connected.await {
-            Ok(Ok(io)) => Ok(io),
-            Ok(Err(error)) => Err(ConnectError::Io(error)),
+            Ok(Ok(io)) => Ok(Connected { io, generation }),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(ConnectError::Timeout),
         }
     })
+}
+
+async fn connect_socket(address: &HostAddress) -> io::Result<Io> {
+    match address {
+        HostAddress::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            // Heads and small bodies leave in one write; waiting for more only adds latency.
+            stream.set_nodelay(true)?;
+            Ok(Io::Tcp(stream))
+        }
+        HostAddress::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+    }
 }

@@ -11,10 +11,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use transom_config::{Cluster, HostAddress};
 
-pub(crate) use self::connect::{ConnectError, Connecting, connect};
+use crate::http::client::Http1Client;
+use crate::tls::{ClientTls, WorkerTls};
+
+pub(crate) use self::connect::{ConnectError, Connected, Connecting, connect};
 pub(crate) use self::pool::Pool;
 
 /// A cluster's number in the process. A name keeps its number for as long as the process lives.
@@ -31,17 +35,16 @@ pub(crate) struct Host {
 }
 
 /// What the control side makes of a cluster and its host set.
-#[derive(Debug)]
 pub(crate) struct PreparedCluster {
     pub(crate) id: ClusterId,
     pub(crate) config: Arc<Cluster>,
     pub(crate) hosts: Vec<Arc<Host>>,
     /// Indexes of hosts in the order in which they are taken: each as often as its weight says, spread evenly.
     pub(crate) turns: Vec<u16>,
+    pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
 /// A worker's view of a cluster.
-#[derive(Debug)]
 pub(crate) struct WorkerCluster {
     pub(crate) name: Rc<str>,
     pub(crate) prepared: Arc<PreparedCluster>,
@@ -54,7 +57,19 @@ pub(crate) struct WorkerCluster {
 pub(crate) struct WorkerHost {
     pub(crate) host: Arc<Host>,
     pub(crate) cluster: Arc<Cluster>,
-    pub(crate) pool: Pool,
+    pub(crate) tls: Option<WorkerTls>,
+    pool: Pool,
+}
+
+impl PreparedCluster {
+    /// Whether this is its TLS.
+    pub(crate) fn has_tls(&self, tls: Option<&Arc<ClientTls>>) -> bool {
+        match (&self.tls, tls) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
 }
 
 impl WorkerCluster {
@@ -69,16 +84,13 @@ impl WorkerCluster {
             before
                 .and_then(|before| {
                     before.hosts.iter().find(|known| {
-                        Arc::ptr_eq(&known.host, host) && known.cluster == prepared.config
+                        Arc::ptr_eq(&known.host, host)
+                            && known.cluster == prepared.config
+                            && known.has_tls(prepared.tls.as_ref())
                     })
                 })
                 .map_or_else(
-                    || {
-                        Rc::new(WorkerHost::new(
-                            Arc::clone(host),
-                            Arc::clone(&prepared.config),
-                        ))
-                    },
+                    || Rc::new(WorkerHost::new(Arc::clone(host), &prepared)),
                     Rc::clone,
                 )
         });
@@ -112,11 +124,54 @@ impl WorkerCluster {
 }
 
 impl WorkerHost {
-    fn new(host: Arc<Host>, cluster: Arc<Cluster>) -> Self {
+    fn new(host: Arc<Host>, prepared: &PreparedCluster) -> Self {
+        let cluster = Arc::clone(&prepared.config);
+        let sni = cluster.tls.as_ref().and_then(|tls| tls.sni.as_ref());
         Self {
             pool: Pool::new(&cluster.pool),
+            tls: prepared.tls.as_ref().map(|tls| {
+                WorkerTls::new(
+                    Arc::clone(tls),
+                    &host.address,
+                    sni.map(|sni| sni.value.as_str()),
+                )
+            }),
             host,
             cluster,
+        }
+    }
+
+    /// An idle connection that is still good and was made with the TLS of now.
+    pub(crate) fn take_idle(&self, now: Instant) -> Option<Box<Http1Client>> {
+        self.pool.take(now, self.generation())
+    }
+
+    /// Keeps a connection for later.
+    pub(crate) fn give_idle(&self, client: Box<Http1Client>, now: Instant) {
+        if client.generation == self.generation() {
+            self.pool.give(client, now);
+        }
+    }
+
+    /// Closes connections that are of no use any more. See [`Pool::sweep`].
+    pub(crate) fn sweep(&self, now: Instant, most: usize) {
+        self.pool.sweep(now, most);
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Which TLS a connection is made with that is begun now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.tls.as_ref().map_or(0, WorkerTls::generation)
+    }
+
+    fn has_tls(&self, tls: Option<&Arc<ClientTls>>) -> bool {
+        match (&self.tls, tls) {
+            (Some(mine), Some(tls)) => mine.shares(tls),
+            (None, None) => true,
+            _ => false,
         }
     }
 }
@@ -185,6 +240,7 @@ mod tests {
                 max_idle: 8,
                 max_requests_per_connection: None,
             },
+            tls: None,
         });
         let hosts: Vec<Arc<Host>> = (0..hosts)
             .map(|port| {
@@ -198,6 +254,7 @@ mod tests {
             config,
             turns: turns(&vec![1; hosts.len()]),
             hosts,
+            tls: None,
         };
         WorkerCluster::new(Arc::new(prepared), 0, None)
     }
@@ -240,6 +297,7 @@ mod tests {
             config: Arc::clone(&before.prepared.config),
             hosts: before.prepared.hosts.clone(),
             turns: vec![0, 1],
+            tls: None,
         };
         prepared.hosts[0] = Arc::new(Host::new("127.0.0.1:9".parse().unwrap()));
         let after = WorkerCluster::new(Arc::new(prepared), 0, Some(&before));

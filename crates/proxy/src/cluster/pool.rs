@@ -29,11 +29,12 @@ impl Pool {
         }
     }
 
-    /// A connection that is still good: open, and nothing came on it unasked.
-    pub(crate) fn take(&self, now: Instant) -> Option<Box<Http1Client>> {
+    /// A connection that is still good: open, nothing came on it unasked, and made with the TLS of `generation`.
+    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<Box<Http1Client>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
             if now.saturating_duration_since(candidate.since) < self.idle_timeout
+                && candidate.client.generation == generation
                 && is_quiet(&mut candidate.client)
             {
                 return Some(candidate.client);

@@ -29,6 +29,7 @@ use self::retire::retire;
 use self::snapshot::Snapshot;
 use crate::metrics::MetricStore;
 use crate::shared::SharedStore;
+use crate::tls::prepare::CertificateNews;
 use crate::worker::inbox::Command;
 use crate::worker::{WorkerHandle, WorkerSettings, spawn};
 
@@ -203,6 +204,16 @@ impl Proxy {
             .map(|snapshot| snapshot.resources.clone());
         let resources = before.unwrap_or_default().apply(changes);
         self.activate(&mut active, &resources).await
+    }
+
+    /// Looks at the files that `tls` names, and uses those that changed: new connections get what is in them, old ones
+    /// keep what they have. What cannot be used is logged and counted (`tls_reload_failures_total`).
+    pub async fn refresh_certificates(&self) -> CertificateNews {
+        let snapshot = self.active.lock().await.snapshot.clone();
+        match snapshot {
+            Some(snapshot) => crate::tls::prepare::refresh(&snapshot, &self.metrics).await,
+            None => CertificateNews::default(),
+        }
     }
 
     /// The address that a listener is bound to: of use where the configuration says port 0.

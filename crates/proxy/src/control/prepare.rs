@@ -63,7 +63,7 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
     ) -> Result<Snapshot, ApplyError> {
-        let clusters = self.prepare_clusters(resources, before)?;
+        let clusters = self.prepare_clusters(resources, before).await?;
         let mut listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
             let known = before.and_then(|before| before.listeners.get(name));
@@ -81,7 +81,7 @@ impl Preparer {
         })
     }
 
-    fn prepare_clusters(
+    async fn prepare_clusters(
         &mut self,
         resources: &Resources,
         before: Option<&Snapshot>,
@@ -98,9 +98,17 @@ impl Preparer {
             let same_hosts = before
                 .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
                 == Some(hosts);
+            let tls = match &cluster.tls {
+                Some(tls) => {
+                    let known = known.and_then(|known| known.tls.as_ref());
+                    Some(crate::tls::prepare::client(name, tls, known, &self.metrics).await?)
+                }
+                None => None,
+            };
             if let Some(known) = known
                 && same_hosts
                 && known.config == *cluster
+                && known.has_tls(tls.as_ref())
             {
                 clusters.insert(name.clone(), Arc::clone(known));
                 continue;
@@ -127,6 +135,7 @@ impl Preparer {
                     .map_or_else(|| Arc::clone(cluster), |known| Arc::clone(&known.config)),
                 hosts: shared.collect(),
                 turns: turns(&weights),
+                tls,
             };
             clusters.insert(name.clone(), Arc::new(prepared));
         }
@@ -149,6 +158,14 @@ impl Preparer {
                 ),
                 "write an address and a port, such as 127.0.0.1:8080",
             ));
+        };
+        let tls = match &listener.tls {
+            Some(tls) => {
+                let known = known.and_then(|known| known.tls.as_ref());
+                let name = listener.name.as_str();
+                Some(crate::tls::prepare::server(name, tls, known, &self.metrics).await?)
+            }
+            None => None,
         };
         let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
         let mut listener_filters = Vec::new();
@@ -199,6 +216,7 @@ impl Preparer {
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
             config: Arc::clone(listener),
+            tls,
             listener_filters,
             network_filters,
             terminal,

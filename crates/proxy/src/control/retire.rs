@@ -50,6 +50,9 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         for used in &listener.network_filters {
             show(&used.config, &mut each);
         }
+        if let Some(tls) = &listener.tls {
+            show(&tls.tls, &mut each);
+        }
         if let PreparedTerminal::Http(http) = &listener.terminal {
             for used in &http.uses {
                 show(&used.config, &mut each);

@@ -17,6 +17,7 @@ use crate::listener::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
+use crate::tls::prepare::PreparedServerTls;
 
 /// A configuration made ready.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub(crate) struct Snapshot {
 #[derive(Clone)]
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
+    pub(crate) tls: Option<PreparedServerTls>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
     pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
     pub(crate) terminal: PreparedTerminal,

@@ -35,11 +35,13 @@ pub(crate) struct Http1Client {
     answered: bool,
     /// Requests that were sent on this connection.
     pub(crate) requests: u64,
+    /// Which TLS of the host the connection was made with; 0 for none.
+    pub(crate) generation: u64,
     interim: Head,
 }
 
 impl Http1Client {
-    pub(crate) fn new(io: Io, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(io: Io, generation: u64, worker: Rc<Worker>) -> Self {
         Self {
             io,
             worker,
@@ -53,6 +55,7 @@ impl Http1Client {
             keep_alive: true,
             answered: false,
             requests: 0,
+            generation,
             interim: Head::default(),
         }
     }
@@ -263,7 +266,7 @@ impl Peer for Http1Client {
     }
 
     fn unsent(&self) -> usize {
-        self.write.len()
+        self.write.len().max(usize::from(self.io.holds()))
     }
 }
 

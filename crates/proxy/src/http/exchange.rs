@@ -15,10 +15,9 @@ use super::client::{Http1Client, is_gone};
 use super::peer::{Peer, PeerError, PeerEvent};
 use super::server::Http1Server;
 use super::{HttpOptions, limit};
-use crate::cluster::{ConnectError, Connecting, WorkerHost, connect};
+use crate::cluster::{ConnectError, Connected, Connecting, WorkerHost, connect};
 use crate::error::Fault;
 use crate::http::head::Pseudo;
-use crate::io::Io;
 use crate::stream::Stream;
 use crate::stream::side::End;
 use crate::worker::Worker;
@@ -217,7 +216,7 @@ impl Exchange {
                         .max_requests_per_connection
                         .is_none_or(|most| client.requests < most);
                     if client.is_reusable() && fresh_enough {
-                        host.pool.give(client, self.worker.now());
+                        host.give_idle(client, self.worker.now());
                     }
                 }
                 self.stream.finish(None);
@@ -356,7 +355,7 @@ impl Exchange {
                         return false;
                     };
                     self.stream.core_mut().info.upstream = Some(host.host.text.clone().into());
-                    self.upstream = match host.pool.take(self.worker.now()) {
+                    self.upstream = match host.take_idle(self.worker.now()) {
                         Some(client) => Upstream::Ready(host, client),
                         None => {
                             let connecting = connect(&host);
@@ -366,14 +365,16 @@ impl Exchange {
                 }
                 Upstream::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return false,
-                    Poll::Ready(Ok(io)) => {
-                        self.upstream = Upstream::Ready(Rc::clone(host), self.new_client(io));
+                    Poll::Ready(Ok(connected)) => {
+                        let host = Rc::clone(host);
+                        self.upstream = Upstream::Ready(host, self.new_client(connected));
                     }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
                         let fault = match &error {
                             ConnectError::Timeout => Fault::ConnectTimeout,
                             ConnectError::Io(_) => Fault::ConnectFailed,
+                            ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
                         self.upstream = Upstream::None;
@@ -385,8 +386,9 @@ impl Exchange {
         }
     }
 
-    fn new_client(&self, io: Io) -> Box<Http1Client> {
-        Box::new(Http1Client::new(io, Rc::clone(&self.worker)))
+    fn new_client(&self, connected: Connected) -> Box<Http1Client> {
+        let Connected { io, generation } = connected;
+        Box::new(Http1Client::new(io, generation, Rc::clone(&self.worker)))
     }
 
     /// Takes what the host answers.

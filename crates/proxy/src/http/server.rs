@@ -447,7 +447,7 @@ impl Peer for Http1Server {
     }
 
     fn unsent(&self) -> usize {
-        self.write.len()
+        self.write.len().max(usize::from(self.io.holds()))
     }
 }
 

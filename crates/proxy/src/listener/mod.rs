@@ -20,6 +20,7 @@ use crate::http::connection::HttpConnection;
 use crate::io::{Io, PrefixedIo};
 use crate::network::{FilteredIo, Network, Terminal, tcp_proxy};
 use crate::stream::info::ConnectionInfo;
+use crate::tls::{self, TlsInfo};
 use crate::worker::Worker;
 
 /// A listener as one worker holds it. Lives as long as its sockets; what it does with connections is replaced by
@@ -161,8 +162,8 @@ impl WorkerListener {
             consumed: 0,
         };
         let network = self.network();
-        if network.listener_filters.is_empty() {
-            return self.begin(worker, &network, Io::Tcp(stream), &info, slot);
+        if network.listener_filters.is_empty() && network.tls.is_none() {
+            return self.begin(worker, &network, Io::Tcp(stream), info, None, slot);
         }
         let listener = Rc::clone(self);
         let worker = Rc::clone(worker);
@@ -176,17 +177,27 @@ impl WorkerListener {
             if !passed.prefix.is_empty() {
                 io = Io::Prefixed(Box::new(PrefixedIo::new(io, passed.prefix)));
             }
-            listener.begin(&worker, &network, io, &passed.info, slot);
+            let mut known = None;
+            if let Some(prepared) = &network.tls {
+                let accepting = tls::accept(&worker, &prepared.tls, &prepared.metrics, io);
+                let Some((secured, info)) = accepting.await else {
+                    return;
+                };
+                io = secured;
+                known = Some(Box::new(info));
+            }
+            listener.begin(&worker, &network, io, passed.info, known, slot);
         });
     }
 
-    /// Begins the connection of a socket that passed the listener filters.
+    /// Begins the connection of a socket that passed the listener filters and TLS.
     fn begin(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
         network: &Network,
         mut io: Io,
-        socket: &SocketInfo,
+        socket: SocketInfo,
+        tls: Option<Box<TlsInfo>>,
         slot: ConnectionSlot,
     ) {
         let info = Rc::new(ConnectionInfo {
@@ -194,7 +205,12 @@ impl WorkerListener {
             listener: Rc::clone(&self.name),
             source: socket.source,
             destination: socket.destination,
-            scheme: "http",
+            scheme: if tls.is_some() { "https" } else { "http" },
+            server_name: match &tls {
+                Some(tls) => tls.server_name.clone(),
+                None => socket.server_name,
+            },
+            tls,
             state: RefCell::default(),
         });
         if !network.filters.is_empty() {

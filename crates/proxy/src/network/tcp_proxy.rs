@@ -91,7 +91,7 @@ async fn connect_host(worker: &Worker, listener: &TcpProxyListener) -> Option<Io
     for _ in 0..listener.connect_attempts.max(1) {
         let host = cluster.pick()?;
         match connect(&host).await {
-            Ok(io) => return Some(io),
+            Ok(connected) => return Some(connected.io),
             Err(error) => tracing::debug!(
                 host = host.host.text,
                 %error,

@@ -11,6 +11,7 @@ use transom_api::{Attribute, FilterState, MetadataValue, attribute};
 
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
+use crate::tls::TlsInfo;
 
 /// What all streams of a connection share.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub(crate) struct ConnectionInfo {
     /// The address that the client connected to; `None` for a Unix socket.
     pub(crate) destination: Option<SocketAddr>,
     pub(crate) scheme: &'static str,
+    /// The name that the client asked for, as TLS or a listener filter saw it.
+    pub(crate) server_name: Option<String>,
+    pub(crate) tls: Option<Box<TlsInfo>>,
     pub(crate) state: RefCell<FilterState>,
 }
 
@@ -149,6 +153,10 @@ pub(crate) fn connection_attribute<'a>(
     };
     let port =
         |address: Option<SocketAddr>| address.map(|address| Attribute::Int(address.port().into()));
+    let text =
+        |text: Option<&'a str>| text.map(|text| Attribute::Bytes(Cow::Borrowed(text.as_bytes())));
+    let tls = connection.tls.as_deref();
+    let peer = tls.and_then(|tls| tls.peer.as_ref());
     match name {
         attribute::SOURCE_ADDRESS => address(connection.source),
         attribute::SOURCE_PORT => port(connection.source),
@@ -157,6 +165,16 @@ pub(crate) fn connection_attribute<'a>(
         attribute::CONNECTION_ID => Some(Attribute::Int(
             i64::try_from(connection.id).unwrap_or(i64::MAX),
         )),
+        attribute::CONNECTION_REQUESTED_SERVER_NAME => text(connection.server_name.as_deref()),
+        attribute::CONNECTION_TLS_VERSION => text(tls.map(|tls| tls.version)),
+        attribute::CONNECTION_MTLS => Some(Attribute::Bool(peer.is_some())),
+        attribute::CONNECTION_SUBJECT_PEER_CERTIFICATE => text(peer.map(|peer| &*peer.subject)),
+        attribute::CONNECTION_DNS_SAN_PEER_CERTIFICATE => {
+            text(peer.and_then(|peer| peer.dns_name.as_deref()))
+        }
+        attribute::CONNECTION_URI_SAN_PEER_CERTIFICATE => {
+            text(peer.and_then(|peer| peer.uri_name.as_deref()))
+        }
         attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(
             connection.listener.as_bytes(),
         ))),

@@ -215,6 +215,7 @@ impl Worker {
         };
         Ok(Rc::new(Network {
             listener_filters,
+            tls: listener.tls.clone(),
             filters: filters.into(),
             terminal,
         }))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
-use crate::cluster::{WorkerCluster, connect};
+use crate::cluster::{Connected, WorkerCluster, WorkerHost, connect};
 use crate::http::client::Http1Client;
 use crate::http::head::{Presence, Pseudo};
 use crate::http::peer::{Peer, PeerError, PeerEvent};
@@ -76,7 +76,7 @@ async fn exchange(
     call: &HttpCall,
 ) -> Result<CalloutResponse, CalloutError> {
     let host = cluster.pick().ok_or(CalloutError::Unavailable)?;
-    let mut client = match host.pool.take(worker.now()) {
+    let mut client = match host.take_idle(worker.now()) {
         Some(client) => client,
         None => fresh(worker, &host).await?,
     };
@@ -94,7 +94,7 @@ async fn exchange(
     })?;
     client.rest();
     if client.is_reusable() {
-        host.pool.give(client, worker.now());
+        host.give_idle(client, worker.now());
     }
     let entries = |head: &crate::http::head::Head| {
         (0..)
@@ -113,10 +113,15 @@ async fn exchange(
 
 async fn fresh(
     worker: &Rc<Worker>,
-    host: &crate::cluster::WorkerHost,
+    host: &Rc<WorkerHost>,
 ) -> Result<Box<Http1Client>, CalloutError> {
-    let io = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
-    Ok(Box::new(Http1Client::new(io, Rc::clone(worker))))
+    let connected = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
+    let Connected { io, generation } = connected;
+    Ok(Box::new(Http1Client::new(
+        io,
+        generation,
+        Rc::clone(worker),
+    )))
 }
 
 enum AttemptError {

@@ -141,8 +141,8 @@ impl Worker {
             .collect();
         for cluster in clusters {
             for host in cluster.hosts() {
-                if host.pool.len() > 0 {
-                    host.pool.sweep(self.now(), SWEEP_MOST);
+                if host.idle() > 0 {
+                    host.sweep(self.now(), SWEEP_MOST);
                     tokio::task::yield_now().await;
                 }
             }

@@ -11,4 +11,5 @@ mod parts;
 mod pauses;
 mod reload;
 mod routes;
+mod tls;
 mod trace;

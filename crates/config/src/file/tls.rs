@@ -1,0 +1,149 @@
+//! The shapes of `tls` in listeners and clusters.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::leaf::{Items, tried};
+use crate::Located;
+use crate::decode::{Tried, Verbatim, refuse};
+
+/// TLS that a listener speaks with its clients. Files are read again when they change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerTls {
+    /// Certificates and their keys. The one whose names fit the name that the client asks for is shown, or the first. At
+    /// least one.
+    pub(crate) certificates: Located<Items<CertificateFiles>>,
+    /// The protocols that may be agreed on, the most wanted first; `[]` agrees on none. `[http/1.1]` before an `http`
+    /// filter and none before another when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) alpn: Option<Items<Located<String>>>,
+    /// A PEM file with the authorities that sign certificates of clients.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) client_ca: Option<Located<FilePath>>,
+    /// Whether clients must show a certificate: `none` does not ask, `optional` checks the one that is shown, `required`
+    /// refuses who shows none. `required` with a `client_ca` and `none` without when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) client_certificate: Option<Located<ClientCertificate>>,
+    /// The oldest version of TLS that is spoken, `"1.2"` or `"1.3"`.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(extend("default" = "1.2"))]
+    pub(crate) min_version: Version,
+}
+
+/// TLS that hosts are spoken to with. Files are read again when they change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterTls {
+    /// The name that is asked for and that the host's certificate must have. The certificate must have the host's IP address
+    /// when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) sni: Option<Located<String>>,
+    /// Whose certificates are believed: a PEM file with authorities, or `system` for those that the system trusts.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(extend("default" = "system"))]
+    pub(crate) ca: Option<Located<FilePath>>,
+    /// Whether the host's certificate is checked. Without this check anybody on the way can read and change everything.
+    #[serde(default = "verify", deserialize_with = "tried")]
+    pub(crate) verify: bool,
+    /// The proxy's own certificate, for hosts that ask for one.
+    #[serde(default)]
+    pub(crate) client: Option<Tried<CertificateFiles>>,
+    /// The protocols that may be agreed on, the most wanted first. None are offered when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) alpn: Items<Located<String>>,
+    /// The oldest version of TLS that is spoken, `"1.2"` or `"1.3"`.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(extend("default" = "1.2"))]
+    pub(crate) min_version: Version,
+}
+
+/// A certificate and its private key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFiles {
+    /// A PEM file with the certificate, followed by those that lead from it to a root.
+    pub(crate) certificate: Tried<Located<FilePath>>,
+    /// A PEM file with the certificate's private key, not encrypted.
+    pub(crate) private_key: Tried<Located<FilePath>>,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ClientCertificate {
+    #[default]
+    None,
+    Optional,
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, JsonSchema)]
+#[schemars(inline)]
+pub(crate) enum Version {
+    #[default]
+    #[schemars(rename = "1.2")]
+    V12,
+    #[schemars(rename = "1.3")]
+    V13,
+}
+
+/// The path of a file: not empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FilePath(pub(crate) PathBuf);
+
+fn verify() -> bool {
+    true
+}
+
+impl<'de> Deserialize<'de> for FilePath {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        let path = node.as_str().map_err(refuse)?;
+        if path.is_empty() || path.contains('\0') {
+            return Err(refuse(node.error("this is no path of a file")));
+        }
+        Ok(Self(PathBuf::from(path)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        // Without quotes it is a number in YAML.
+        let text = match &node.kind {
+            transom_api::NodeKind::Float(value) => value.to_string(),
+            _ => node.as_str().map_err(refuse)?.to_owned(),
+        };
+        match text.as_str() {
+            "1.2" => Ok(Self::V12),
+            "1.3" => Ok(Self::V13),
+            "1.0" | "1.1" | "1" => Err(refuse(
+                node.error(format!("TLS {text} is not spoken"))
+                    .with_help("it is broken (RFC 8996); the versions are \"1.2\" and \"1.3\""),
+            )),
+            _ => Err(refuse(
+                node.error(format!("unknown version of TLS {text:?}"))
+                    .with_help("the versions are \"1.2\" and \"1.3\""),
+            )),
+        }
+    }
+}
+
+impl JsonSchema for FilePath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "file path".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "minLength": 1})
+    }
+}

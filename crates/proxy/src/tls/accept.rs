@@ -1,0 +1,103 @@
+//! A client's handshake.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use transom_api::Counter;
+
+use super::certificate::PeerCertificate;
+use super::server::ServerTls;
+use crate::io::Io;
+use crate::worker::Worker;
+
+/// How long a client may take for the whole handshake. A handshake is two round trips; who needs longer is broken or
+/// wants to hold the connection.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client that was refused is read on, so that the alert arrives before the connection is reset.
+const LINGER: Duration = Duration::from_secs(1);
+/// And how much is read meanwhile at the most.
+const LINGER_BYTES: u64 = 64 << 10;
+
+/// What is counted of a listener's handshakes.
+#[derive(Clone, Debug)]
+pub(crate) struct HandshakeMetrics {
+    pub(crate) full: Counter,
+    pub(crate) resumed: Counter,
+    pub(crate) failed: Counter,
+}
+
+/// What a handshake brought to light.
+#[derive(Debug)]
+pub(crate) struct TlsInfo {
+    /// The name that the client asked for.
+    pub(crate) server_name: Option<String>,
+    pub(crate) version: &'static str,
+    /// The client's certificate, which was verified.
+    pub(crate) peer: Option<PeerCertificate>,
+}
+
+/// Does a client's handshake. `None`: it failed, which is counted and told to the client.
+pub(crate) async fn accept(
+    worker: &Worker,
+    tls: &ServerTls,
+    metrics: &HandshakeMetrics,
+    io: Io,
+) -> Option<(Io, TlsInfo)> {
+    let config = Arc::clone(&tls.current().config);
+    let handshake = TlsAcceptor::from(config).accept(io).into_fallible();
+    match tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
+        Ok(Ok(stream)) => {
+            let (_, connection) = stream.get_ref();
+            let kind = match connection.handshake_kind() {
+                Some(HandshakeKind::Resumed) => &metrics.resumed,
+                _ => &metrics.full,
+            };
+            worker.shard.add(kind.0, 1);
+            let info = TlsInfo::of(connection);
+            Some((Io::Tls(Box::new(TlsStream::Server(stream))), info))
+        }
+        Ok(Err((error, io))) => {
+            worker.shard.add(metrics.failed.0, 1);
+            tracing::debug!(%error, "a client's TLS handshake failed");
+            // A client that went away needs no word.
+            if error.kind() == io::ErrorKind::InvalidData {
+                let _ = tokio::time::timeout(LINGER, linger(io)).await;
+            }
+            None
+        }
+        Err(_) => {
+            worker.shard.add(metrics.failed.0, 1);
+            tracing::debug!("a client's TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Says that nothing more comes, and reads on until the client has closed too.
+async fn linger(mut io: Io) {
+    if io.shutdown().await.is_ok() {
+        let mut rest = io.take(LINGER_BYTES);
+        let mut dropped = [0; 1024];
+        while matches!(rest.read(&mut dropped).await, Ok(count) if count > 0) {}
+    }
+}
+
+impl TlsInfo {
+    fn of(connection: &ServerConnection) -> Self {
+        Self {
+            server_name: connection.server_name().map(str::to_owned),
+            version: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            peer: connection
+                .peer_certificates()
+                .and_then(<[_]>::first)
+                .map(PeerCertificate::of),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! TLS of a cluster: whose certificates are believed, and which one is shown.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use transom_config::{ClusterTls, HostAddress, TrustedCa};
+
+use super::certificate::Certificate;
+use super::files::{TlsFileError, authorities};
+use super::provider::{provider, versions};
+use super::published::{Loaded, Published};
+use super::server::paths;
+
+/// TLS of a cluster.
+pub(crate) type ClientTls = Published<Client>;
+
+/// What the files of a cluster's `tls` became.
+pub(crate) struct Client {
+    config: ClientConfig,
+}
+
+/// TLS of a host as one worker has it: with sessions of its own, so that no other is waited for.
+pub(crate) struct WorkerTls {
+    shared: Arc<ClientTls>,
+    name: ServerName<'static>,
+    mine: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
+    generation: Cell<u64>,
+}
+
+impl WorkerTls {
+    pub(crate) fn new(shared: Arc<ClientTls>, address: &HostAddress, sni: Option<&str>) -> Self {
+        // The loader has seen to it that a name is one, and that a Unix socket has one unless nothing is verified.
+        let named = sni.and_then(|sni| ServerName::try_from(sni.to_owned()).ok());
+        let name = named.unwrap_or_else(|| {
+            ServerName::from(match address {
+                HostAddress::Tcp(address) => address.ip(),
+                HostAddress::Unix(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            })
+        });
+        Self {
+            shared,
+            name,
+            mine: RefCell::default(),
+            generation: Cell::new(0),
+        }
+    }
+
+    /// Counts up when files changed: a connection of an earlier generation was made with what they were.
+    pub(crate) fn generation(&self) -> u64 {
+        let mut mine = self.mine.borrow_mut();
+        let same = mine
+            .as_ref()
+            .is_some_and(|(client, _)| self.shared.is_current(client));
+        if !same {
+            // Room for one name: a worker's sessions with this host.
+            const NAMES: usize = 1;
+            let client = self.shared.current();
+            let mut config = client.config.clone();
+            config.resumption = Resumption::in_memory_sessions(NAMES);
+            *mine = Some((client, Arc::new(config)));
+            self.generation.set(self.generation.get() + 1);
+        }
+        self.generation.get()
+    }
+
+    /// What the next handshake uses, and the name that the host's certificate must have.
+    pub(super) fn handshake(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+        self.generation();
+        let mine = self.mine.borrow();
+        let (_, config) = mine.as_ref()?;
+        Some((Arc::clone(config), self.name.clone()))
+    }
+
+    pub(crate) fn shares(&self, other: &Arc<ClientTls>) -> bool {
+        Arc::ptr_eq(&self.shared, other)
+    }
+}
+
+impl Loaded for Client {
+    type Config = ClusterTls;
+
+    fn files(config: &ClusterTls) -> Vec<PathBuf> {
+        let authorities = match &config.trusted {
+            Some(TrustedCa::File(file)) => Some(file.value.clone()),
+            Some(TrustedCa::System) | None => None,
+        };
+        let own = config.client.iter().flat_map(paths);
+        own.chain(authorities).collect()
+    }
+
+    fn load(config: &ClusterTls, _: Option<&Self>) -> Result<Self, TlsFileError> {
+        let refused = |error: Error| TlsFileError {
+            message: format!("TLS cannot be set up: {error}"),
+            span: None,
+            help: "this is a fault of the program".to_owned(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(config.min_version))
+            .map_err(refused)?;
+        let builder = match &config.trusted {
+            Some(TrustedCa::File(file)) => builder.with_root_certificates(authorities(file)?),
+            Some(TrustedCa::System) => builder.with_root_certificates(system_authorities()?),
+            None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Unverified)),
+        };
+        let mut client = match &config.client {
+            Some(files) => {
+                let own = Certificate::load(files, SystemTime::now())?;
+                builder.with_client_cert_resolver(Arc::new(Own(own.key)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        client.alpn_protocols = config
+            .alpn
+            .iter()
+            .map(|name| name.clone().into_bytes())
+            .collect();
+        Ok(Self { config: client })
+    }
+}
+
+fn system_authorities() -> Result<RootCertStore, TlsFileError> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // Systems carry certificates that nobody can use; they are no reason to trust nobody.
+    let (good, _) = roots.add_parsable_certificates(found.certs);
+    if good == 0 {
+        return Err(TlsFileError {
+            message: "the system has no authorities that it trusts".to_owned(),
+            span: None,
+            help: "install them (Debian: ca-certificates), set SSL_CERT_FILE, or name a file: ca: FILE"
+                .to_owned(),
+        });
+    }
+    Ok(roots)
+}
+
+/// Shows the same certificate to whoever asks.
+#[derive(Debug)]
+struct Own(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::client::ResolvesClientCert for Own {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Believes any certificate. The host must still have its key.
+#[derive(Debug)]
+struct Unverified;
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl fmt::Debug for WorkerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerTls")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
