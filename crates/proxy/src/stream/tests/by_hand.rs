@@ -122,6 +122,8 @@ fn stream(parts: Vec<Part>) -> Stream {
         source: None,
         destination: None,
         scheme: "http",
+        server_name: None,
+        tls: None,
         state: RefCell::default(),
     });
     let mut stream = Stream::new(worker, Rc::clone(&connection), Rc::clone(&listener));
@@ -140,6 +142,7 @@ fn cluster() -> WorkerCluster {
         load_balancing: "round_robin".to_owned().into(),
         connect_timeout: Duration::from_secs(5),
         host_set: "up".to_owned(),
+        tls: None,
         pool: Pool {
             idle_timeout: Duration::from_secs(60),
             max_idle: 8,
@@ -148,6 +151,7 @@ fn cluster() -> WorkerCluster {
     };
     let prepared = PreparedCluster {
         id: ClusterId(0),
+        tls: None,
         config: Arc::new(config),
         hosts: vec![Arc::new(Host::new("127.0.0.1:1".parse().unwrap()))],
         turns: vec![0],
