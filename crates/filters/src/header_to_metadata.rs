@@ -241,7 +241,6 @@ impl HeaderToMetadataFilter {
             let entry = entry
                 .as_ref()
                 .map(|entry| (entry, entry.make(found.as_deref())));
-            let is_present = found.is_some();
             match entry {
                 Some((entry, Some(value))) => {
                     stream.set_metadata(&entry.namespace, &entry.key, value);
@@ -252,7 +251,6 @@ impl HeaderToMetadataFilter {
             }
             if let Source::Header(name) = &rule.source
                 && rule.remove
-                && is_present
                 && let Err(error) = stream.headers_mut(map).remove(name)
             {
                 stream.fail(FilterError::broken(format!(

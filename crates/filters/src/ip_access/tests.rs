@@ -14,6 +14,14 @@ fn config(default: &str, rules: Vec<Node>) -> Node {
     Node::map([("default", default.into()), ("rules", Node::list(rules))])
 }
 
+fn by_header(default: &str, rules: Vec<Node>) -> Node {
+    Node::map([
+        ("default", default.into()),
+        ("rules", Node::list(rules)),
+        ("header", "X-Forwarded-For".into()),
+    ])
+}
+
 fn built(config: &Node) -> FakeUse {
     FakeWorker::new().builtin::<IpAccess>(config).unwrap()
 }
@@ -82,12 +90,7 @@ fn a_client_without_an_address_gets_the_default() {
 
 #[test]
 fn the_last_address_of_the_header_counts() {
-    let Node { kind, .. } = config("deny", vec![rule("allow", &["10.0.0.0/8"])]);
-    let transom_api::NodeKind::Map(mut entries) = kind else {
-        panic!("a map");
-    };
-    entries.push(("header".into(), "X-Forwarded-For".into()));
-    let used = built(&Node::new(transom_api::NodeKind::Map(entries)));
+    let used = built(&by_header("deny", vec![rule("allow", &["10.0.0.0/8"])]));
     let inside = || from(&used, "10.0.0.1:80");
     let outside = || from(&used, "192.0.2.1:80");
     for (value, expected) in [
@@ -109,6 +112,10 @@ fn the_last_address_of_the_header_counts() {
         let stream = inside().with_header("x-forwarded-for", value);
         assert!(!passes(stream), "{value}");
     }
+    let lenient = built(&by_header("allow", vec![]));
+    assert!(passes(from(&lenient, "10.0.0.1:80")));
+    let unreadable = from(&lenient, "10.0.0.1:80").with_header("x-forwarded-for", "unknown");
+    assert!(!passes(unreadable), "whatever the default");
     let several = outside()
         .with_header("x-forwarded-for", "10.1.1.1")
         .with_header("x-forwarded-for", "192.0.2.9");

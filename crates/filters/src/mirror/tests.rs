@@ -130,6 +130,17 @@ fn what_becomes_of_a_copy_is_counted_and_makes_room() {
 }
 
 #[test]
+fn a_part_that_was_not_asked_to_end_does_not_say_that_it_has() {
+    let (mut worker, used) = built(&config(&[]));
+    whole(&used);
+    assert_eq!(copies(&mut worker, &used).len(), 1);
+    let id = worker.callouts()[0].0;
+    let result = Ok(CalloutResponse::default());
+    let done = Event::Callout(transom_api::CalloutDone { id, result });
+    assert!(!worker.event(&**used.part(), done));
+}
+
+#[test]
 fn a_long_body_is_not_copied_and_goes_by() {
     let (mut worker, used) = built(&config(&[("max_body", 4.into())]));
     let mut stream = used.stream();
