@@ -98,8 +98,7 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
-            // Bytes on the socket may be none for the reader: a ticket, half a record.
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
+            Self::Tls(tls) => poll_tls_readable(tls, cx),
         }
     }
 
@@ -160,10 +159,7 @@ impl Io {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
             Self::Prefixed(prefixed) => prefixed.io.holds(),
-            Self::Tls(tls) => match &**tls {
-                TlsStream::Client(stream) => stream.get_ref().1.wants_write(),
-                TlsStream::Server(stream) => stream.get_ref().1.wants_write(),
-            },
+            Self::Tls(tls) => tls_holds(tls),
         }
     }
 }
@@ -213,6 +209,26 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Io::poll_shutdown(self.get_mut(), cx)
+    }
+}
+
+/// Ready when there is something for the reader: bytes on the socket may be none, but a ticket or half a record.
+fn poll_tls_readable(tls: &mut TlsStream<Io>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if let Poll::Ready(read) = Pin::new(&mut *tls).poll_fill_buf(cx) {
+        return Poll::Ready(read.map(|_| ()));
+    }
+    // What was read may have an answer of TLS's own, such as the refusal of a renegotiation. A reader may have nothing to
+    // write for long, so it is sent from here. Whether that failed is seen by whoever reads or writes next.
+    if tls_holds(tls) {
+        let _ = Pin::new(tls).poll_flush(cx);
+    }
+    Poll::Pending
+}
+
+fn tls_holds(tls: &TlsStream<Io>) -> bool {
+    match tls {
+        TlsStream::Client(stream) => stream.get_ref().1.wants_write(),
+        TlsStream::Server(stream) => stream.get_ref().1.wants_write(),
     }
 }
 

@@ -7,6 +7,7 @@ mod messages;
 mod registry;
 mod robustness;
 mod schema;
+mod tls;
 
 use std::path::{Path, PathBuf};
 

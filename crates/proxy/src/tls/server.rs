@@ -158,12 +158,19 @@ impl ResolvesServerCert for BySni {
         let usable =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let named = hello.server_name().and_then(|name| self.of_name(name));
-        if let Some(named) = named {
-            let mut named = named
-                .iter()
-                .filter_map(|index| self.certificates.get(*index));
-            return named.find(usable).map(Arc::clone);
-        }
-        self.certificates.iter().find(usable).map(Arc::clone)
+        // A client that can verify none has nothing in common with the listener: with any certificate the handshake goes on
+        // to the place where that is told.
+        let Some(named) = named else {
+            let mut all = self.certificates.iter();
+            return all
+                .find(usable)
+                .or(self.certificates.first())
+                .map(Arc::clone);
+        };
+        let mut named = named
+            .iter()
+            .filter_map(|index| self.certificates.get(*index));
+        let first = named.clone().next();
+        named.find(usable).or(first).map(Arc::clone)
     }
 }
