@@ -119,7 +119,11 @@ async fn main() -> ExitCode {
         mux: options.contains(&"mux"),
         log: Arc::default(),
     };
-    let limit = if name == "soak" { 600 } else { 30 };
+    let limit = match name {
+        "soak" => 600,
+        "idle" => 120,
+        _ => 30,
+    };
     let outcome = tokio::time::timeout(Duration::from_secs(limit), scenarios::run(name, run)).await;
     match outcome {
         Ok(Ok(())) => {

@@ -43,6 +43,7 @@ pub(super) async fn run(name: &str, run: Run) -> Result<(), Failure> {
         "start-error" => start_error(&run).await,
         "tls" => tls(&run).await,
         "soak" => super::soak::soak(&run).await,
+        "idle" => idle(&run).await,
         "wait" => wait(&run, true).await,
         "wait-unbound" => wait(&run, false).await,
         _ => Err(format!("unknown scenario {name:?}").into()),
@@ -491,4 +492,14 @@ async fn wait(run: &Run, bound: bool) -> Result<(), Failure> {
     println!("pid {}", client.pid());
     client.wait().await;
     Err("the plugin ended".into())
+}
+
+/// Says nothing for longer than the 30 s after which a multiplexed connection is asked whether it lives, then calls.
+async fn idle(run: &Run) -> Result<(), Failure> {
+    let (client, mut peer) = run.start().await?;
+    double(&mut peer, 1).await?;
+    tokio::time::sleep(Duration::from_secs(75)).await;
+    double(&mut peer, 2).await?;
+    client.kill().await;
+    Ok(())
 }

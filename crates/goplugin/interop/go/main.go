@@ -257,10 +257,15 @@ func host(scenario string, command []string) error {
 		"checksum":      checksum,
 		"checksum-bad":  checksumBad,
 		"serve-forever": forever,
+		"idle":          idle,
 	}
 	work, ok := scenarios[options[0]]
 	if !ok {
 		return fmt.Errorf("unknown scenario %q", options[0])
+	}
+	limit := 30 * time.Second
+	if options[0] == "idle" {
+		limit = 2 * time.Minute
 	}
 	done := make(chan error, 1)
 	go func() { done <- work(r) }()
@@ -270,7 +275,7 @@ func host(scenario string, command []string) error {
 			fmt.Fprintf(os.Stderr, "log: %s\nraw: %s\n", r.log, r.raw)
 		}
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(limit):
 		return fmt.Errorf("the scenario hangs; log: %s", r.log)
 	}
 }
@@ -571,6 +576,19 @@ func checksumBad(r *run) error {
 	r.config.SecureConfig = &plugin.SecureConfig{Checksum: make([]byte, sha256.Size), Hash: sha256.New()}
 	_, err := r.start()
 	return expect(err, "checksums did not match")
+}
+
+// idle says nothing for longer than the 30 s after which yamux asks whether the other side lives, then calls.
+func idle(r *run) error {
+	test, err := r.start()
+	if err != nil {
+		return err
+	}
+	if err := test.double(1, 2); err != nil {
+		return err
+	}
+	time.Sleep(75 * time.Second)
+	return test.double(2, 4)
 }
 
 // forever keeps a plugin until the host is killed.

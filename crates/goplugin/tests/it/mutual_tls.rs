@@ -10,7 +10,7 @@ use transom_goplugin::host::{Client, ClientConfig};
 use transom_goplugin::{HandshakeLine, PluginAddr};
 
 use crate::hostile::Fake;
-use crate::rogue::{Pair, acceptor, is_admitted};
+use crate::rogue::{Pair, acceptor, is_admitted, is_admitted_by};
 use crate::support::{Folder, assert_answers, config, example, handshake};
 
 /// A plugin that was started by hand, as a host with this certificate would.
@@ -83,6 +83,25 @@ async fn a_plugin_refuses_the_right_certificate_with_a_wrong_key() {
     let host = Pair::new();
     let forged = host.with_key_of(&Pair::new());
     assert!(!Plugin::start(&host).admits(Some(&forged)).await);
+}
+
+#[tokio::test]
+async fn tls_1_2_is_judged_as_tls_1_3_is() {
+    let host = Pair::new();
+    let plugin = Plugin::start(&host);
+    let forged = host.with_key_of(&Pair::new());
+    let stranger = Pair::new();
+    for (identity, admitted) in [
+        (Some(&host), true),
+        (None, false),
+        (Some(&stranger), false),
+        (Some(&forged), false),
+    ] {
+        let stream = UnixStream::connect(&plugin.socket).await.unwrap();
+        let version = &rustls::version::TLS12;
+        let answer = is_admitted_by(version, stream, identity, &plugin.certificate).await;
+        assert_eq!(answer, admitted);
+    }
 }
 
 #[tokio::test]

@@ -87,10 +87,23 @@ pub(crate) async fn is_admitted<S>(stream: S, identity: Option<&Pair>, server: &
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    is_admitted_by(&rustls::version::TLS13, stream, identity, server).await
+}
+
+/// As [`is_admitted`], by this version of TLS.
+pub(crate) async fn is_admitted_by<S>(
+    version: &'static rustls::SupportedProtocolVersion,
+    stream: S,
+    identity: Option<&Pair>,
+    server: &[u8],
+) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut roots = rustls::RootCertStore::empty();
     roots.add(server.to_vec().into()).unwrap();
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match identity {
