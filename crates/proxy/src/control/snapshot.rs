@@ -25,7 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// What it was made from, for the difference to the next.
     pub(crate) resources: Resources,
-    /// The extensions that it was made with.
+    /// The extensions that it was made with: held, so that the address of a factory stays that factory's.
+    #[expect(dead_code, reason = "held for its life only")]
     pub(crate) registry: Arc<Registry>,
     pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
