@@ -71,6 +71,37 @@ pub struct GrpcCall {
     pub timeout: Option<Duration>,
 }
 
+/// A streaming gRPC call to a cluster: messages go and come until one side ends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcOpen {
+    /// The cluster; it must speak HTTP/2.
+    pub cluster: String,
+    /// The full service name.
+    pub service: String,
+    /// The method.
+    pub method: String,
+    /// Metadata to send.
+    pub metadata: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Something that came on a streaming gRPC call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrpcEvent {
+    /// The other side's metadata.
+    Headers(Vec<(Vec<u8>, Vec<u8>)>),
+    /// An encoded message.
+    Message(Vec<u8>),
+    /// The call is over.
+    Closed {
+        /// gRPC's status.
+        status: u32,
+        /// Its text.
+        message: String,
+        /// The trailers.
+        trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    },
+}
+
 /// A callout under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CalloutId(pub u64);

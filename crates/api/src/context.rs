@@ -24,6 +24,13 @@ macro_rules! record_methods {
             self.host.add_metric(gauge.0, amount);
         }
 
+        /// The current value of a counter or gauge, over all workers. For extensions whose own interface reads metrics;
+        /// it looks at every worker's count and is not free.
+        #[must_use]
+        pub fn metric(&self, metric: crate::metrics::MetricId) -> i64 {
+            self.host.metric(metric)
+        }
+
         /// Records a duration.
         pub fn observe(&self, histogram: crate::metrics::Histogram, duration: std::time::Duration) {
             self.host.observe_metric(histogram.0, duration);
@@ -70,6 +77,26 @@ macro_rules! async_methods {
             call: crate::callout::GrpcCall,
         ) -> Result<crate::callout::CalloutId, crate::callout::CalloutError> {
             self.host.grpc_call(call)
+        }
+
+        /// Opens a streaming gRPC call; [`Event::Grpc`](crate::event::Event::Grpc) tells what comes on it. Its cluster must
+        /// speak HTTP/2: until one does, the answer is
+        /// [`Unsupported`](crate::callout::CalloutError::Unsupported).
+        pub fn grpc_open(
+            &mut self,
+            open: crate::callout::GrpcOpen,
+        ) -> Result<crate::callout::CalloutId, crate::callout::CalloutError> {
+            self.host.grpc_open(open)
+        }
+
+        /// Sends a message on a streaming gRPC call; with `end`, the last.
+        pub fn grpc_send(
+            &mut self,
+            call: crate::callout::CalloutId,
+            message: &[u8],
+            end: bool,
+        ) -> Result<(), crate::callout::CalloutError> {
+            self.host.grpc_send(call, message, end)
         }
 
         /// Drops a callout: its end is not told.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::callout::CalloutDone;
+use crate::callout::{CalloutDone, CalloutId, GrpcEvent};
 use crate::verdict::Direction;
 
 /// Something that happened while the filter waited. Given to `on_event`.
@@ -17,6 +17,8 @@ pub enum Event {
     Timer(TimerId),
     /// A callout ended.
     Callout(CalloutDone),
+    /// Something came on a streaming gRPC call.
+    Grpc(CalloutId, GrpcEvent),
     /// What is kept for the receiver of this direction went over the watermark (`above`) or came under it again. A
     /// filter that makes bytes itself pauses while it is above.
     Watermark {

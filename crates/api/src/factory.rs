@@ -43,6 +43,12 @@ pub trait Parsed<K: ExtensionKind>: Send + Sync {
         Vec::new()
     }
 
+    /// Whether its callouts may go to any cluster: for scripts that compute names, where the use's own configuration
+    /// grants it.
+    fn any_cluster(&self) -> bool {
+        false
+    }
+
     /// For stream filters: the request phase that this kind of filter runs in. `phase:` of a use overrides it.
     fn phase(&self) -> Phase {
         Phase::BeforeRoute

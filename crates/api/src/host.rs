@@ -11,7 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::callout::{CalloutError, CalloutId, GrpcCall, HttpCall};
+use crate::callout::{CalloutError, CalloutId, GrpcCall, GrpcOpen, HttpCall};
 use crate::event::{Resumer, TimerId};
 use crate::factory::FilterError;
 use crate::headers::{BodyHost, HeaderHost};
@@ -58,6 +58,8 @@ pub trait RecordHost {
     fn log(&self, level: Level, message: &str);
     /// Adds to a counter or gauge.
     fn add_metric(&self, metric: MetricId, amount: i64);
+    /// The current value of a counter or gauge, over all workers; 0 for a histogram.
+    fn metric(&self, metric: MetricId) -> i64;
     /// Records a duration in a histogram.
     fn observe_metric(&self, metric: MetricId, duration: Duration);
     /// Shared data of the process.
@@ -76,6 +78,20 @@ pub trait AsyncHost {
     fn http_call(&mut self, call: HttpCall) -> Result<CalloutId, CalloutError>;
     /// Starts a gRPC call; [`Event::Callout`](crate::event::Event::Callout) comes when it has ended.
     fn grpc_call(&mut self, call: GrpcCall) -> Result<CalloutId, CalloutError>;
+    /// Opens a streaming gRPC call; [`Event::Grpc`](crate::event::Event::Grpc) tells what comes on it. A host without
+    /// HTTP/2 has none.
+    fn grpc_open(&mut self, _open: GrpcOpen) -> Result<CalloutId, CalloutError> {
+        Err(CalloutError::Unsupported)
+    }
+    /// Sends a message on a streaming gRPC call; with `end`, the last.
+    fn grpc_send(
+        &mut self,
+        _call: CalloutId,
+        _message: &[u8],
+        _end: bool,
+    ) -> Result<(), CalloutError> {
+        Err(CalloutError::Unsupported)
+    }
     /// Drops a callout: its end is not told.
     fn cancel_callout(&mut self, callout: CalloutId);
 }

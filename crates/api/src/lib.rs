@@ -52,7 +52,9 @@ pub mod verdict;
 pub mod worker;
 
 pub use access_log::{AccessLogConfig, AccessLogWorker, Record};
-pub use callout::{CalloutDone, CalloutError, CalloutId, CalloutResponse, GrpcCall, HttpCall};
+pub use callout::{
+    CalloutDone, CalloutError, CalloutId, CalloutResponse, GrpcCall, GrpcEvent, GrpcOpen, HttpCall,
+};
 pub use event::{Event, Message, ResetReason, Resumer, TimerId};
 pub use factory::{
     AfterFailure, BuildError, Factory, FailurePolicy, FilterError, Parsed, Prepare, PrepareContext,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::context::{async_methods, info_methods, record_methods};
 use crate::event::Event;
-use crate::factory::{AfterFailure, BuildError, FilterError};
+use crate::factory::{AfterFailure, BuildError, FilterError, PrepareError, RouteConfig};
 use crate::headers::{Body, BodyMut, HeaderMap, Headers, HeadersMut};
 use crate::host::{Released, StreamHost};
 use crate::reply::LocalReply;
@@ -73,6 +73,12 @@ pub trait StreamFilterConfig: Send + Sync {
     /// What becomes of the worker's part after a stream failed in it.
     fn after_failure(&self) -> AfterFailure {
         AfterFailure::Keep
+    }
+
+    /// Makes what `parse_route` read ready for use, where that needs what this configuration prepared: a library that is
+    /// mapped by now, a module that is compiled. On the control side; the default takes it as it is.
+    fn prepare_route(&self, parsed: RouteConfig) -> Result<RouteConfig, PrepareError> {
+        Ok(parsed)
     }
 
     /// Builds the part that one worker has.

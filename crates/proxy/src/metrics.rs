@@ -72,6 +72,11 @@ impl MetricStore {
         self.shard(usize::MAX)
     }
 
+    /// The value of a counter or gauge over all shards.
+    pub(crate) fn sum(&self, metric: MetricId) -> i64 {
+        self.shards.iter().map(|shard| shard.read(metric.0)).sum()
+    }
+
     /// The interface that definitions go by.
     pub(crate) fn metrics(self: &Arc<Self>) -> Metrics {
         Metrics::new(Arc::<Self>::clone(self))

@@ -166,6 +166,10 @@ macro_rules! later_hosts {
                 self.later.process.log(level, message);
             }
 
+            fn metric(&self, metric: crate::metrics::MetricId) -> i64 {
+                self.later.process.metric_value(metric)
+            }
+
             fn add_metric(&self, metric: crate::metrics::MetricId, amount: i64) {
                 self.later.process.add_metric(metric, amount);
             }

@@ -145,6 +145,14 @@ impl FakeProcess {
         self.change(id, |metric| metric.sum += amount);
     }
 
+    pub(super) fn metric_value(&self, id: MetricId) -> i64 {
+        self.store
+            .lock()
+            .metrics
+            .get(id.0 as usize)
+            .map_or(0, |metric| metric.sum)
+    }
+
     pub(super) fn observe_metric(&self, id: MetricId, duration: Duration) {
         self.change(id, |metric| metric.observed.push(duration));
     }

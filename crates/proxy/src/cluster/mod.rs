@@ -25,6 +25,19 @@ pub(crate) use self::pool::Pool;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ClusterId(pub(crate) u32);
 
+/// The clusters that callouts of a use may go to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AllowedClusters {
+    pub(crate) named: Vec<String>,
+    pub(crate) any: bool,
+}
+
+impl AllowedClusters {
+    pub(crate) fn allow(&self, cluster: &str) -> bool {
+        self.any || self.named.iter().any(|named| named == cluster)
+    }
+}
+
 /// A host of a cluster, shared by all workers and snapshots.
 #[derive(Debug)]
 pub(crate) struct Host {

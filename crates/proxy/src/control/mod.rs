@@ -106,7 +106,7 @@ impl Proxy {
             handles.push(spawn(WorkerSettings {
                 index,
                 count: workers,
-                shard: metrics.shard(index),
+                metrics: Arc::clone(&metrics),
                 shared: shared.clone(),
                 filter_failures,
                 turns,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use transom_api::kind::ExtensionKind;
 use transom_api::{
     AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
-    PrepareContext, Registry, SharedData, StreamFilters,
+    PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
 };
 use transom_config::{
     Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy,
@@ -18,7 +18,7 @@ use transom_config::{
 
 use super::ApplyError;
 use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
-use crate::cluster::{ClusterId, Host, PreparedCluster, turns};
+use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, turns};
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
@@ -331,11 +331,11 @@ impl Preparer {
                     .uses
                     .iter()
                     .zip(&uses)
-                    .all(|(a, b)| a.name == b.name && a.extension == b.extension)
+                    .all(|(a, b)| a.name == b.name && Arc::ptr_eq(&a.config, &b.config))
         });
         let table = match known.filter(|_| same_table && same_filters) {
             Some(known) if known.table.name == table.name => Arc::clone(&known.table),
-            _ => Arc::new(self.prepare_routes(table, http)?),
+            _ => Arc::new(self.prepare_routes(table, http, &uses)?),
         };
         Ok(PreparedTerminal::Http(Box::new(PreparedHttp {
             limits: PreparedHttp::codec_limits(http),
@@ -355,6 +355,7 @@ impl Preparer {
         &self,
         table: &transom_config::RouteTable,
         http: &Http,
+        uses: &[PreparedUse<dyn StreamFilterConfig>],
     ) -> Result<RouteTable, ApplyError> {
         let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
         for host in &table.virtual_hosts {
@@ -365,13 +366,13 @@ impl Preparer {
                     matcher: route.matcher.clone(),
                     cluster: self.cluster_id(&route.cluster)?,
                     timeout: route.timeout,
-                    filters: self.prepare_overrides(&route.filters, http)?,
+                    filters: self.prepare_overrides(&route.filters, http, uses)?,
                 });
             }
             let prepared = VirtualHost {
                 name: host.name.clone(),
                 routes,
-                filters: self.prepare_overrides(&host.filters, http)?,
+                filters: self.prepare_overrides(&host.filters, http, uses)?,
             };
             hosts.push((prepared, host.domains.clone()));
         }
@@ -384,6 +385,7 @@ impl Preparer {
         &self,
         filters: &BTreeMap<String, RouteFilter>,
         http: &Http,
+        uses: &[PreparedUse<dyn StreamFilterConfig>],
     ) -> Result<FilterOverrides, ApplyError> {
         let mut overrides = FilterOverrides::new();
         for (name, filter) in filters {
@@ -402,6 +404,21 @@ impl Preparer {
                     let config = factory
                         .parse_route(node)
                         .map_err(|error| error.or_at(node.span))?;
+                    // A disabled use has nothing that could prepare it, and nobody to give it to.
+                    let Some(of) = uses.iter().find(|of| of.name == *name) else {
+                        continue;
+                    };
+                    let config = of
+                        .config
+                        .prepare_route(config)
+                        .map_err(|error| ApplyError {
+                            message: format!(
+                                "the stream filter `{name}` refused it: {}",
+                                error.message
+                            ),
+                            span: error.span.or(node.span),
+                            help: error.help,
+                        })?;
                     FilterOverride::Config(config)
                 }
             };
@@ -434,7 +451,10 @@ impl Preparer {
         let parsed = factory
             .parse(&used.config)
             .map_err(|error| error.or_at(used.config.span).or_at(used.span))?;
-        let clusters = parsed.clusters();
+        let clusters = AllowedClusters {
+            named: parsed.clusters(),
+            any: parsed.any_cluster(),
+        };
         let context = PrepareContext {
             instance: Arc::from(used.id.as_str()),
             workers: self.workers,
@@ -494,7 +514,7 @@ impl Preparer {
         extension: &str,
         id: &str,
         config: &Node,
-    ) -> Result<PreparedUse<dyn transom_api::StreamFilterConfig>, ApplyError> {
+    ) -> Result<PreparedUse<dyn StreamFilterConfig>, ApplyError> {
         let used = Use {
             extension: transom_config::ExtensionName::Builtin(extension.to_owned()),
             id: id.to_owned(),

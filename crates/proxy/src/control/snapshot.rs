@@ -11,7 +11,7 @@ use transom_api::{
 use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
 use transom_http1::Limits;
 
-use crate::cluster::PreparedCluster;
+use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyListener;
@@ -83,7 +83,7 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) phase: Phase,
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
-    pub(crate) clusters: Vec<String>,
+    pub(crate) clusters: AllowedClusters,
 }
 
 impl<C: ?Sized> Clone for PreparedUse<C> {

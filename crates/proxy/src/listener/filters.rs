@@ -175,6 +175,10 @@ impl RecordHost for SocketContext<'_> {
         self.worker.shard.add(metric, amount);
     }
 
+    fn metric(&self, metric: MetricId) -> i64 {
+        self.worker.metrics.sum(metric)
+    }
+
     fn observe_metric(&self, metric: MetricId, duration: Duration) {
         self.worker.shard.observe(metric, duration);
     }

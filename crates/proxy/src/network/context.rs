@@ -38,7 +38,7 @@ impl<'c> ConnectionContext<'c> {
         self.core
             .places
             .get(self.filter)
-            .is_some_and(|place| place.clusters.iter().any(|allowed| allowed == cluster))
+            .is_some_and(|place| place.clusters.allow(cluster))
     }
 }
 
@@ -191,6 +191,10 @@ impl RecordHost for ConnectionContext<'_> {
 
     fn add_metric(&self, metric: MetricId, amount: i64) {
         self.core.worker.shard.add(metric, amount);
+    }
+
+    fn metric(&self, metric: MetricId) -> i64 {
+        self.core.worker.metrics.sum(metric)
     }
 
     fn observe_metric(&self, metric: MetricId, duration: Duration) {

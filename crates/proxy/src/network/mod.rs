@@ -14,6 +14,7 @@ use transom_api::{FailurePolicy, NetworkFilterConfig, NetworkFilterWorker};
 
 pub(crate) use self::chain::FilteredIo;
 use self::tcp_proxy::TcpProxyListener;
+use crate::cluster::AllowedClusters;
 use crate::http::HttpListener;
 use crate::listener::ListenerPlace;
 use crate::tls::prepare::PreparedServerTls;
@@ -31,7 +32,7 @@ pub(crate) struct Network {
 pub(crate) struct NetworkPlace {
     pub(crate) name: Rc<str>,
     pub(crate) policy: FailurePolicy,
-    pub(crate) clusters: Vec<String>,
+    pub(crate) clusters: AllowedClusters,
     pub(crate) config: Arc<dyn NetworkFilterConfig>,
     pub(crate) part: Part<dyn NetworkFilterWorker>,
 }

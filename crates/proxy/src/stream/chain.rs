@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cluster::AllowedClusters;
 use crate::worker::Part;
 use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
 use transom_api::{
@@ -38,7 +39,7 @@ pub(crate) struct Place {
     pub(crate) phase: Phase,
     pub(crate) policy: FailurePolicy,
     /// Clusters that callouts may go to.
-    pub(crate) clusters: Vec<String>,
+    pub(crate) clusters: AllowedClusters,
     generations: RefCell<Vec<Rc<Generation>>>,
     /// Counts streams to share them out among the generations.
     turn: Cell<u32>,
@@ -51,7 +52,7 @@ pub(crate) struct Generation {
     pub(crate) share: Cell<u8>,
     pub(crate) config: Arc<dyn StreamFilterConfig>,
     /// Clusters that callouts of the worker's part may go to.
-    pub(crate) clusters: Vec<String>,
+    pub(crate) clusters: AllowedClusters,
     part: RefCell<Option<Part<dyn StreamFilterWorker>>>,
     pub(crate) wants: Wants,
     /// Streams that hold it.
@@ -151,7 +152,7 @@ impl Place {
         name: &str,
         phase: Phase,
         policy: FailurePolicy,
-        clusters: Vec<String>,
+        clusters: AllowedClusters,
         generations: Vec<Rc<Generation>>,
     ) -> Self {
         Self {
@@ -198,7 +199,7 @@ impl Generation {
     pub(crate) fn new(
         id: u64,
         config: Arc<dyn StreamFilterConfig>,
-        clusters: Vec<String>,
+        clusters: AllowedClusters,
         part: Part<dyn StreamFilterWorker>,
     ) -> Self {
         Self {

@@ -338,7 +338,7 @@ impl AsyncHost for Context<'_> {
             .chain
             .places
             .get(self.filter)
-            .is_some_and(|place| place.clusters.contains(&call.cluster));
+            .is_some_and(|place| place.clusters.allow(&call.cluster));
         if !allowed {
             return Err(CalloutError::NotAllowed);
         }
@@ -352,7 +352,7 @@ impl AsyncHost for Context<'_> {
             .chain
             .places
             .get(self.filter)
-            .is_some_and(|place| place.clusters.contains(&call.cluster));
+            .is_some_and(|place| place.clusters.allow(&call.cluster));
         if !allowed {
             return Err(CalloutError::NotAllowed);
         }
@@ -417,6 +417,10 @@ impl RecordHost for Context<'_> {
 
     fn add_metric(&self, metric: MetricId, amount: i64) {
         self.core.worker.shard.add(metric, amount);
+    }
+
+    fn metric(&self, metric: MetricId) -> i64 {
+        self.core.worker.metrics.sum(metric)
     }
 
     fn observe_metric(&self, metric: MetricId, duration: Duration) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use transom_api::{BuildError, StreamFilterConfig};
 
 use super::{Part, Worker, until_last};
-use crate::cluster::WorkerCluster;
+use crate::cluster::{AllowedClusters, WorkerCluster};
 use crate::control::generations::{Change, PlaceStatus};
 use crate::control::snapshot::{
     PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
@@ -308,14 +308,14 @@ impl Worker {
         id: u64,
         name: &str,
         config: &Arc<dyn StreamFilterConfig>,
-        clusters: &[String],
+        clusters: &AllowedClusters,
     ) -> Result<Generation, String> {
         let part = Part::build(self, clusters, |view| config.on_worker(view))
             .map_err(|error| self.refused(name, &error))?;
         Ok(Generation::new(
             id,
             Arc::clone(config),
-            clusters.to_vec(),
+            clusters.clone(),
             part,
         ))
     }

@@ -29,7 +29,7 @@ use crate::cluster::{ClusterId, WorkerCluster};
 use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
-use crate::metrics::Shard;
+use crate::metrics::{MetricStore, Shard};
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
@@ -39,6 +39,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) count: usize,
     pub(crate) shard: Arc<Shard>,
+    pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
@@ -67,7 +68,7 @@ impl Worker {
     pub(crate) fn new(
         index: usize,
         count: usize,
-        shard: Arc<Shard>,
+        metrics: Arc<MetricStore>,
         shared: SharedData,
         inbox: Arc<inbox::WorkerInbox>,
         filter_failures: Counter,
@@ -75,7 +76,8 @@ impl Worker {
         Self {
             index,
             count,
-            shard,
+            shard: metrics.shard(index),
+            metrics,
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),

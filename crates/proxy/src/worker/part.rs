@@ -19,6 +19,7 @@ use transom_api::{
 };
 
 use super::Worker;
+use crate::cluster::AllowedClusters;
 
 /// How long a part may take to drain before it is dropped all the same.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -43,7 +44,7 @@ struct PartState {
     listener: RefCell<Option<AbortHandle>>,
     part: RefCell<Option<Weak<dyn WorkerPart>>>,
     /// Clusters that its callouts may go to.
-    clusters: Vec<String>,
+    clusters: AllowedClusters,
     drained: Notify,
     /// What the part runs beside its streams.
     tasks: RefCell<Vec<AbortHandle>>,
@@ -77,13 +78,13 @@ where
     /// Builds a part on a worker. A panic is an error like any other.
     pub(crate) fn build(
         worker: &Rc<Worker>,
-        clusters: &[String],
+        clusters: &AllowedClusters,
         build: impl FnOnce(&mut WorkerView<'_>) -> Result<Rc<P>, BuildError>,
     ) -> Result<Self, BuildError> {
         let mut context = PartContext {
             worker: Rc::clone(worker),
             state: Rc::new(PartState {
-                clusters: clusters.to_vec(),
+                clusters: clusters.clone(),
                 ..PartState::default()
             }),
         };
@@ -231,7 +232,7 @@ impl AsyncHost for PartContext {
     }
 
     fn http_call(&mut self, call: HttpCall) -> Result<CalloutId, CalloutError> {
-        if !self.state.clusters.contains(&call.cluster) {
+        if !self.state.clusters.allow(&call.cluster) {
             return Err(CalloutError::NotAllowed);
         }
         let address = self.address();
@@ -239,7 +240,7 @@ impl AsyncHost for PartContext {
     }
 
     fn grpc_call(&mut self, call: GrpcCall) -> Result<CalloutId, CalloutError> {
-        if !self.state.clusters.contains(&call.cluster) {
+        if !self.state.clusters.allow(&call.cluster) {
             return Err(CalloutError::NotAllowed);
         }
         // gRPC needs HTTP/2, which no cluster speaks yet.
@@ -263,6 +264,10 @@ impl RecordHost for PartContext {
 
     fn add_metric(&self, metric: MetricId, amount: i64) {
         self.worker.shard.add(metric, amount);
+    }
+
+    fn metric(&self, metric: MetricId) -> i64 {
+        self.worker.metrics.sum(metric)
     }
 
     fn observe_metric(&self, metric: MetricId, duration: Duration) {

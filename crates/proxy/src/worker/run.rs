@@ -13,7 +13,7 @@ use transom_api::{Counter, Event, Histogram, SharedData};
 
 use super::Worker;
 use super::inbox::{Command, WorkerInbox};
-use crate::metrics::Shard;
+use crate::metrics::MetricStore;
 
 /// What the control side keeps of a worker.
 pub(crate) struct WorkerHandle {
@@ -25,7 +25,7 @@ pub(crate) struct WorkerHandle {
 pub(crate) struct WorkerSettings {
     pub(crate) index: usize,
     pub(crate) count: usize,
-    pub(crate) shard: Arc<Shard>,
+    pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) filter_failures: Counter,
     /// How long turns of the loop take.
@@ -51,7 +51,7 @@ pub(crate) fn spawn(settings: WorkerSettings) -> io::Result<WorkerHandle> {
     let (inbox, receiver) = WorkerInbox::new();
     let handle = Arc::clone(&inbox);
     let turns = settings.turns;
-    let shard = Arc::clone(&settings.shard);
+    let shard = settings.metrics.shard(settings.index);
     let mut builder = Builder::new_current_thread();
     builder
         .enable_all()
@@ -82,7 +82,7 @@ async fn run(
     let worker = Rc::new(Worker::new(
         settings.index,
         settings.count,
-        settings.shard,
+        settings.metrics,
         settings.shared,
         inbox,
         settings.filter_failures,

@@ -14,7 +14,7 @@ use transom_api::{
 use transom_config::{Cluster, HttpTimeouts, LocalReplyOptions, Pool, RouteMatch};
 use transom_http1::Limits;
 
-use crate::cluster::{ClusterId, Host, PreparedCluster, WorkerCluster};
+use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, WorkerCluster};
 use crate::http::head::{Presence, Pseudo};
 use crate::http::{HttpListener, HttpMetrics, HttpOptions};
 use crate::metrics::MetricStore;
@@ -65,8 +65,9 @@ impl StreamFilterWorker for Maker {
 }
 
 fn generation(worker: &Rc<Worker>, wants: Wants, maker: Rc<dyn StreamFilterWorker>) -> Generation {
-    let part = crate::worker::Part::build(worker, &[], |_| Ok(maker)).unwrap();
-    Generation::new(1, Arc::new(Config(wants)), vec![], part)
+    let part =
+        crate::worker::Part::build(worker, &AllowedClusters::default(), |_| Ok(maker)).unwrap();
+    Generation::new(1, Arc::new(Config(wants)), AllowedClusters::default(), part)
 }
 
 /// A stream through these filters, to the one host of a cluster; responses pass them in the same order.
@@ -76,7 +77,14 @@ fn stream(parts: Vec<Part>) -> Stream {
     let counter = define.counter("a_total", "For tests.", &[]).unwrap();
     let (inbox, _) = WorkerInbox::new();
     let shared = SharedData::new(Arc::new(SharedStore::new()));
-    let worker = Rc::new(Worker::new(0, 1, metrics.shard(0), shared, inbox, counter));
+    let worker = Rc::new(Worker::new(
+        0,
+        1,
+        Arc::clone(&metrics),
+        shared,
+        inbox,
+        counter,
+    ));
     worker.put_cluster(cluster());
     let places = parts.into_iter().map(|part| {
         let maker: Rc<dyn StreamFilterWorker> = Rc::new(Maker(part.make));
@@ -86,7 +94,7 @@ fn stream(parts: Vec<Part>) -> Stream {
             part.name,
             Phase::BeforeRoute,
             policy,
-            vec![],
+            AllowedClusters::default(),
             vec![generation],
         );
         Rc::new(place)
