@@ -86,7 +86,10 @@ impl Io {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
             // A peer that ends without saying so (RFC 8446 section 6.1) is an error: somebody may have cut it off.
-            Self::Tls(tls) => ready!(Pin::new(&mut **tls).poll_read(cx, &mut buffer))?,
+            Self::Tls(tls) => {
+                let read = Pin::new(&mut **tls).poll_read(cx, &mut buffer);
+                ready!(answering(tls, cx, read))?;
+            }
         }
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -98,7 +101,11 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
-            Self::Tls(tls) => poll_tls_readable(tls, cx),
+            // Bytes on the socket may be none for the reader: a ticket, half a record.
+            Self::Tls(tls) => {
+                let filled = Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ());
+                answering(tls, cx, filled)
+            }
         }
     }
 
@@ -212,17 +219,18 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Ready when there is something for the reader: bytes on the socket may be none, but a ticket or half a record.
-fn poll_tls_readable(tls: &mut TlsStream<Io>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if let Poll::Ready(read) = Pin::new(&mut *tls).poll_fill_buf(cx) {
-        return Poll::Ready(read.map(|_| ()));
-    }
-    // What was read may have an answer of TLS's own, such as the refusal of a renegotiation. A reader may have nothing to
-    // write for long, so it is sent from here. Whether that failed is seen by whoever reads or writes next.
-    if tls_holds(tls) {
+/// Passes the outcome of a read on. What was read may have an answer of TLS's own, such as the refusal of a renegotiation;
+/// a reader that waits may have nothing to write for long, so it is sent from here.
+fn answering(
+    tls: &mut TlsStream<Io>,
+    cx: &mut Context<'_>,
+    read: Poll<io::Result<()>>,
+) -> Poll<io::Result<()>> {
+    if read.is_pending() && tls_holds(tls) {
+        // Whether that failed is seen by whoever reads or writes next.
         let _ = Pin::new(tls).poll_flush(cx);
     }
-    Poll::Pending
+    read
 }
 
 fn tls_holds(tls: &TlsStream<Io>) -> bool {

@@ -526,8 +526,8 @@ fn an_answer_until_the_end_of_the_connection_must_end_with_close_notify() {
         let answer = client.try_answer("GET");
         match notify {
             true => assert_eq!(answer.unwrap().unwrap().text(), "half"),
-            // Chunked without its last chunk: the client can tell.
-            false => assert!(answer.is_err(), "{answer:?}"),
+            // No answer, or one in chunks without the last: either way the client can tell.
+            false => assert!(!matches!(answer, Ok(Some(_))), "{answer:?}"),
         }
     }
 }
