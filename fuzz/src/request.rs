@@ -146,6 +146,7 @@ pub fn check_forwarded(message: &Message) {
     // A proxy may write a little more than it read.
     let limits = Limits {
         head: u32::MAX >> 8,
+        fields: Limits::MOST_FIELDS,
         request_line: u32::MAX >> 8,
         ..Limits::default()
     };

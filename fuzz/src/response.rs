@@ -141,6 +141,7 @@ pub fn check_forwarded(message: &Message) {
     }
     let limits = Limits {
         head: u32::MAX >> 8,
+        fields: Limits::MOST_FIELDS,
         ..Limits::default()
     };
     let again = decode_answers(&[&out], limits, std::iter::once(message.answers));
