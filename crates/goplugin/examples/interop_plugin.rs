@@ -56,6 +56,14 @@ impl Test for Peer {
         if key == "panic" {
             std::panic::panic_any(value);
         }
+        if key == "print" {
+            // Blocks if nobody takes the output; the call then never ends.
+            tokio::task::spawn_blocking(move || std::io::stdout().write_all(value.as_bytes()))
+                .await
+                .map_err(|error| Status::internal(error.to_string()))?
+                .map_err(|error| Status::internal(error.to_string()))?;
+            return Ok(Response::new(PrintKvResponse {}));
+        }
         // The names of an event's fields are fixed in the program; this is the one that the suite uses.
         tracing::info!("some-key" = value, "PrintKV called");
         Ok(Response::new(PrintKvResponse {}))

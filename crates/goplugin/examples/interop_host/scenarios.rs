@@ -262,7 +262,10 @@ async fn graceful(mut run: Run) -> Result<(), Failure> {
     let file = folder.join("exit");
     run.variables
         .push(("PEER_EXIT_FILE", file.display().to_string()));
-    let (client, mut peer) = run.start().await?;
+    let started = run.start().await.inspect_err(|_| {
+        let _ = std::fs::remove_dir_all(&folder);
+    });
+    let (client, mut peer) = started?;
     double(&mut peer, 1).await?;
     let PluginAddr::Unix(socket) = client.address().clone() else {
         return Err("the plugin does not listen on a Unix socket".into());

@@ -110,6 +110,7 @@ async fn launch(
         Arc::clone(&record),
         folder,
     );
+    watched.own();
     let attempt = Attempt {
         config: &mut config,
         runner: &runner,

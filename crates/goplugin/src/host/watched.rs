@@ -38,6 +38,8 @@ pub(super) struct After {
     pub(super) address: Option<PluginAddr>,
     /// The plugin ended, perhaps before the rest was said.
     ended: bool,
+    /// The plugin was started here, and ends with its client: then what it cannot remove itself is removed for it.
+    ours: bool,
 }
 
 impl Watched {
@@ -96,8 +98,14 @@ impl Watched {
         }
     }
 
+    /// Says that the plugin was started here.
+    pub(super) fn own(&self) {
+        lock(&self.after).ours = true;
+    }
+
     /// Leaves the plugin, and the folder that its socket is in, to others.
     pub(super) fn detach(&self) {
+        lock(&self.after).ours = false;
         self.runner.detach();
         if let Some(folder) = lock(&self.folder).take() {
             folder.leave();
@@ -108,6 +116,15 @@ impl Watched {
     pub(super) async fn abandon(mut self) {
         let _ = self.runner.kill().await;
         let _ = tokio::time::timeout(AFTER_KILL, self.exit.wait_for(Option::is_some)).await;
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut after = lock(&self.after);
+        if after.ours {
+            after.close();
+        }
     }
 }
 

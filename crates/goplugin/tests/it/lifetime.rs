@@ -259,3 +259,18 @@ fn a_plugin_can_ask_at_the_terminal() {
     assert!(text.contains("colour?"), "{text}");
     assert!(text.trim_end().ends_with("green"), "{text}");
 }
+
+#[tokio::test]
+async fn a_dropped_client_removes_the_socket_of_a_plugin_that_ignores_its_folder() {
+    // As plugins of go-plugin before 1.5 do, which do not know the variable.
+    let folder = Folder::new();
+    let script = format!(
+        "unset PLUGIN_UNIX_SOCKET_DIR; TMPDIR={} exec $PLUGIN",
+        folder.path().display()
+    );
+    let client = Client::start(shell(&script)).await.unwrap();
+    let socket = client.address().address();
+    assert!(std::path::Path::new(&socket).starts_with(folder.path()));
+    drop(client);
+    assert!(!std::path::Path::new(&socket).exists());
+}
