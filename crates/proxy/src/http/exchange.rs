@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use transom_api::{Direction, ResetReason};
+use transom_config::HostAddress;
 
 use super::client::{Http1Client, is_gone};
 use super::peer::{Peer, PeerError, PeerEvent};
@@ -354,7 +355,23 @@ impl Exchange {
                     let Some(host) = self.stream.host().map(Rc::clone) else {
                         return false;
                     };
-                    self.stream.core_mut().info.upstream = Some(host.host.text.clone().into());
+                    let core = self.stream.core_mut();
+                    core.info.upstream = Some(host.host.text.clone().into());
+                    // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
+                    if core
+                        .request
+                        .head
+                        .pseudo(Pseudo::Authority)
+                        .is_none_or(<[u8]>::is_empty)
+                    {
+                        let name = match host.host.address {
+                            HostAddress::Tcp(_) => host.host.text.as_str(),
+                            HostAddress::Unix(_) => "localhost",
+                        };
+                        core.request
+                            .head
+                            .set_pseudo(Pseudo::Authority, name.as_bytes());
+                    }
                     self.upstream = match host.take_idle(self.worker.now()) {
                         Some(client) => Upstream::Ready(host, client),
                         None => {
