@@ -1,6 +1,6 @@
 //! What end-to-end tests need: the real data plane, raw clients before it and scripted upstreams behind it.
 //!
-//! - [`plane`]: a [`Plane`](plane::Plane) is a running data plane with the built-in and the test filters;
+//! - [`plane`]: a `Plane` is a running data plane with the built-in and the test filters;
 //! - [`client`]: a connection that sends bytes as they are and reads answers;
 //! - [`upstream`]: a server whose answers the test writes;
 //! - [`tls`]: authorities, certificates, and both ends with TLS;
