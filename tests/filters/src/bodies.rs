@@ -188,6 +188,8 @@ struct Inject {
     text: String,
     /// Takes the body away and sends the text alone, from a timer.
     own: bool,
+    /// Gives the text to messages that have no body.
+    give: bool,
 }
 
 impl Test for Inject {
@@ -197,6 +199,7 @@ impl Test for Inject {
             direction: direction(&mut fields)?,
             text: text(&mut fields, "text", "+")?.to_owned(),
             own: flag(&mut fields, "own")?,
+            give: flag(&mut fields, "give")?,
         };
         fields.finish()?;
         Ok(inject)
@@ -225,6 +228,13 @@ impl Injecting {
 
 impl Act for Injecting {
     fn act(&mut self, stream: &mut Stream<'_>, at: At, end: bool) -> Answer {
+        let headers = match self.0.direction {
+            Direction::Request => At::RequestHeaders,
+            Direction::Response => At::ResponseHeaders,
+        };
+        if at == headers && end && self.0.give {
+            self.send(stream, true);
+        }
         if at != body_of(self.0.direction) {
             return Answer::Continue;
         }

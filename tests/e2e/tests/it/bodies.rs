@@ -213,6 +213,27 @@ fn a_filter_injects_into_bodies_and_makes_its_own() {
 }
 
 #[test]
+fn a_filter_gives_a_body_to_messages_that_have_none() {
+    let upstream = Upstream::answering(|_| ok(""));
+    let plane = Setup::to(&upstream)
+        .filter("{name: noop}")
+        .filter("{name: inject, config: {text: \"asked\", give: true}}")
+        .filter(
+            "{name: inject, id: down, config: {direction: response, text: \"given\", give: true}}",
+        )
+        .filter("{name: rewrite, config: {}}")
+        .start();
+    let mut client = plane.client();
+    for _ in 0..2 {
+        // Later filters see it as they see any body, and the connection goes on.
+        let answer = client.get("/");
+        assert_eq!(answer.text(), "given", "{answer:?}");
+        let request = upstream.last();
+        assert!(request.text().eq_ignore_ascii_case("asked"), "{request:?}");
+    }
+}
+
+#[test]
 fn trailers_are_added_to_what_has_some_and_to_what_has_none() {
     let upstream = Upstream::answering(|request| {
         if request.target() == "/plain" {

@@ -303,6 +303,20 @@ fn a_newer_generation_gets_its_share_is_promoted_and_rolled_back() {
     let status = plane.wait(proxy.promote_generation("in", "tag")).unwrap();
     assert_eq!(status.generations.len(), 1);
     assert_eq!(share(&plane, 10, "newer"), 10);
+    // A reload that says the same of the filter leaves it; one that says something else has the last word.
+    let setup = Setup::to(&upstream);
+    plane
+        .apply(
+            &setup
+                .clone()
+                .filter(&tag("old"))
+                .filter("{name: noop}")
+                .yaml(),
+        )
+        .unwrap();
+    assert_eq!(share(&plane, 10, "newer"), 10);
+    plane.apply(&setup.filter(&tag("declared")).yaml()).unwrap();
+    assert_eq!(share(&plane, 10, "declared"), 10);
 }
 
 #[test]
