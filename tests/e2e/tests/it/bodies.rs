@@ -228,8 +228,8 @@ fn a_filter_gives_a_body_to_messages_that_have_none() {
         // Later filters see it as they see any body, and the connection goes on.
         let answer = client.get("/");
         assert_eq!(answer.text(), "given", "{answer:?}");
-        let request = upstream.last();
-        assert!(request.text().eq_ignore_ascii_case("asked"), "{request:?}");
+        // The filter behind doubles each byte.
+        assert_eq!(upstream.last().text(), "aasskkeedd");
     }
 }
 
