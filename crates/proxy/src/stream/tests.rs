@@ -1,6 +1,7 @@
 //! The stream machine without sockets: tables of verdicts and what they lead to, in both directions.
 
 mod by_hand;
+mod held_back;
 mod length;
 mod simulation;
 
