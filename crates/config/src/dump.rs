@@ -9,8 +9,9 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    Cluster, Configuration, ExtensionName, HostSet, Http, Listener, NetworkFilter, Process,
-    Resources, ResponseOrder, RouteFilter, RouteMatch, RouteTable, Use,
+    Cluster, Configuration, ExtensionName, FieldMatch, HostSet, Http, Listener, NetworkFilter,
+    PathMatch, Process, Resources, ResponseOrder, RouteFilter, RouteMatch, RouteTable, Use,
+    ValueMatch,
 };
 
 /// What stands in place of a secret.
@@ -131,10 +132,7 @@ fn route_table(table: &RouteTable) -> Value {
         let routes = host.routes.iter().map(|route| {
             json!({
                 "name": route.name,
-                "match": match &route.matcher {
-                    RouteMatch::Prefix(prefix) => json!({"prefix": prefix}),
-                    RouteMatch::Path(path) => json!({"path": path}),
-                },
+                "match": matcher(&route.matcher),
                 "cluster": route.cluster.value,
                 "timeout": route.timeout.map(duration),
                 "filters": route_filters(&route.filters),
@@ -148,6 +146,41 @@ fn route_table(table: &RouteTable) -> Value {
         })
     });
     json!({"name": table.name, "virtual_hosts": virtual_hosts.collect::<Value>()})
+}
+
+fn matcher(matcher: &RouteMatch) -> Value {
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
+    match &matcher.path {
+        PathMatch::Any => {}
+        PathMatch::Prefix(prefix) => put("prefix", json!(prefix)),
+        PathMatch::Exact(path) => put("path", json!(path)),
+        PathMatch::Regex(regex) => put("regex", json!(regex.as_str())),
+    }
+    if !matcher.methods.is_empty() {
+        put("methods", json!(matcher.methods));
+    }
+    for (key, fields) in [("headers", &matcher.headers), ("query", &matcher.query)] {
+        if !fields.is_empty() {
+            put(key, fields.iter().map(field_match).collect());
+        }
+    }
+    Value::Object(shown)
+}
+
+fn field_match(field: &FieldMatch) -> Value {
+    // A route that asks for a token in a header names it.
+    let secret = is_secret(&field.name);
+    let text = |text: &str| json!(if secret { HIDDEN } else { text });
+    let (key, value) = match &field.value {
+        ValueMatch::Present => ("present", json!(true)),
+        ValueMatch::Absent => ("absent", json!(true)),
+        ValueMatch::Exact(value) => ("exact", text(value)),
+        ValueMatch::Prefix(value) => ("prefix", text(value)),
+        ValueMatch::Suffix(value) => ("suffix", text(value)),
+        ValueMatch::Regex(value) => ("regex", text(value.as_str())),
+    };
+    json!({"name": field.name, key: value, "invert": field.invert})
 }
 
 fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {

@@ -33,6 +33,7 @@ mod listener;
 mod load;
 mod located;
 mod lower;
+mod pattern;
 mod problems;
 mod report;
 mod resources;
@@ -48,11 +49,14 @@ pub use http::{Http, HttpLimits, HttpTimeouts, LocalReplyOptions, ResponseOrder}
 pub use listener::{Listener, NetworkFilter, TcpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
+pub use pattern::Pattern;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
     Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
 };
-pub use route::{Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+pub use route::{
+    FieldMatch, PathMatch, Route, RouteFilter, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+};
 pub use schema::schema;
 pub use usage::{ExtensionName, Use};
 pub use validate::validate;

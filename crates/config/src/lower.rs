@@ -3,6 +3,7 @@
 mod chains;
 mod clusters;
 mod domain;
+mod matches;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

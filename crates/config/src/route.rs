@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use transom_api::Node;
 
-use crate::Located;
+use crate::{Located, Pattern};
 
 /// Routes by domain.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,13 +46,68 @@ pub struct Route {
     pub filters: BTreeMap<String, RouteFilter>,
 }
 
-/// Which requests a route takes, by the path of their target without its query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteMatch {
-    /// Paths that begin so.
+/// Which requests a route takes: those for which all of this holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// The path of the target, normalised and without its query.
+    pub path: PathMatch,
+    /// One of these methods; empty is any.
+    pub methods: Vec<String>,
+    /// Header fields, by their names without case. The values of a field that is repeated are joined by `,`.
+    pub headers: Vec<FieldMatch>,
+    /// Parameters of the query, by their names. Names and values are percent-decoded; the first of a name counts.
+    pub query: Vec<FieldMatch>,
+}
+
+/// Which paths a route takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PathMatch {
+    /// All.
+    #[default]
+    Any,
+    /// Those that begin so.
     Prefix(String),
-    /// This path.
-    Path(String),
+    /// This one.
+    Exact(String),
+    /// Those that the pattern matches as a whole.
+    Regex(Pattern),
+}
+
+/// Which header fields or parameters of the query a route asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldMatch {
+    /// The name.
+    pub name: String,
+    /// What is asked of its value.
+    pub value: ValueMatch,
+    /// Takes what this would not take, and nothing else. What is absent has none of the values.
+    pub invert: bool,
+}
+
+/// What is asked of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    /// That there is one.
+    Present,
+    /// That there is none.
+    Absent,
+    /// This one.
+    Exact(String),
+    /// One that begins so.
+    Prefix(String),
+    /// One that ends so.
+    Suffix(String),
+    /// One that the pattern matches as a whole.
+    Regex(Pattern),
+}
+
+impl From<PathMatch> for RouteMatch {
+    fn from(path: PathMatch) -> Self {
+        Self {
+            path,
+            ..Self::default()
+        }
+    }
 }
 
 /// What a route says about a stream filter.

@@ -8,7 +8,7 @@ use transom_api::Span;
 use super::{Lowering, Unique, domain, refer};
 use crate::file;
 use crate::report::Problem;
-use crate::{Located, Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+use crate::{Located, Route, RouteFilter, RouteTable, VirtualHost};
 
 impl Lowering<'_> {
     pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
@@ -105,44 +105,10 @@ impl Lowering<'_> {
     fn route(&mut self, table: &str, route: file::Route) -> Option<Route> {
         refer("cluster", &route.cluster, &self.clusters, self.problems);
         let filters = self.filters(table, route.filters);
-        let Located { value, span } = route.matcher;
-        let (path, matcher): (_, fn(String) -> RouteMatch) = match (value.prefix, value.path) {
-            (Some(prefix), None) => (prefix, RouteMatch::Prefix),
-            (None, Some(path)) => (path, RouteMatch::Path),
-            (Some(_), Some(path)) => {
-                let message = "`prefix` and `path` exclude each other";
-                self.problems.push(Problem::new(message, path.span));
-                return None;
-            }
-            (None, None) if self.problems.any_within(span) => return None,
-            (None, None) => {
-                self.problems
-                    .push(Problem::new("`match` says nothing", span).with_help(
-                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
-                    ));
-                return None;
-            }
-        };
-        if !path.starts_with('/') {
-            self.problems.push(
-                Problem::new(format!("no path begins with {:?}", path.value), path.span)
-                    .with_help("paths begin with a slash"),
-            );
-        } else if let Some(character) = path
-            .chars()
-            .find(|c| matches!(c, '?' | '#') || c.is_whitespace())
-        {
-            self.problems.push(
-                Problem::new(
-                    format!("no path has the character {character:?}"),
-                    path.span,
-                )
-                .with_help("what is matched is the path of the request, without its query"),
-            );
-        }
+        let matcher = self.matcher(route.matcher)?;
         Some(Route {
             name: route.name,
-            matcher: matcher(path.value),
+            matcher,
             cluster: route.cluster,
             timeout: route.timeout.map(|timeout| timeout.0),
             filters,

@@ -120,6 +120,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "VirtualHost" => ("virtual host", "virtual-hosts"),
             "Route" => ("route", "routes"),
             "Match" => ("match", "matches"),
+            "FieldMatch" => ("match of a field", "matches-of-fields"),
             "RouteFilter" => ("filter of a route", "filters-of-routes"),
             "Cluster" => ("cluster", "clusters"),
             "Pool" => ("pool", "pools"),

@@ -23,10 +23,14 @@ pub struct Request<'a> {
     pub listener: Option<&'a str>,
     /// Where the client connects to.
     pub destination: Option<Destination<'a>>,
+    /// Its method.
+    pub method: &'a str,
     /// Its authority: the `Host` field, or that of the target.
     pub authority: &'a str,
     /// Its path with its query.
     pub path: &'a str,
+    /// Its other header fields, names and values.
+    pub fields: &'a [(String, String)],
 }
 
 /// Where a client connects to.
@@ -69,6 +73,8 @@ pub struct HttpExplanation {
     pub virtual_hosts: Vec<Candidate>,
     /// All routes of the virtual host that is taken, in their order; at most one is taken.
     pub routes: Vec<Candidate>,
+    /// Names of the header fields that these routes look at.
+    pub fields: Vec<String>,
     /// The chain, in the order in which the request passes it.
     pub filters: Vec<FilterUse>,
     /// The same by their names, in the order in which the response passes it.

@@ -23,6 +23,7 @@ use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::network::tcp_proxy::TcpProxyListener;
+use crate::router::matcher::{Matcher, PatternsBuilder};
 use crate::router::{FilterOverride, FilterOverrides, Route, RouteTable, VirtualHost};
 use crate::socket::SocketSet;
 
@@ -338,25 +339,27 @@ impl Preparer {
         http: &Http,
     ) -> Result<RouteTable, ApplyError> {
         let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
+        let mut patterns = PatternsBuilder::default();
         for host in &table.virtual_hosts {
             let mut routes = Vec::with_capacity(host.routes.len());
             for route in &host.routes {
                 routes.push(Route {
                     name: route.name.clone(),
-                    matcher: route.matcher.clone(),
+                    matcher: Matcher::new(&route.matcher, &mut patterns),
                     cluster: self.cluster_id(&route.cluster)?,
                     timeout: route.timeout,
                     filters: self.prepare_overrides(&route.filters, http)?,
                 });
             }
-            let prepared = VirtualHost {
-                name: host.name.clone(),
-                routes,
-                filters: self.prepare_overrides(&host.filters, http)?,
-            };
+            let filters = self.prepare_overrides(&host.filters, http)?;
+            let prepared = VirtualHost::new(host.name.clone(), routes, filters);
             hosts.push((prepared, host.domains.clone()));
         }
-        Ok(RouteTable::new(table.name.clone(), hosts))
+        Ok(RouteTable::new(
+            table.name.clone(),
+            hosts,
+            patterns.finish(),
+        ))
     }
 
     /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have

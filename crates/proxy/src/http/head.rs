@@ -144,6 +144,14 @@ impl Head {
             .map(|field| self.bytes(field.value))
     }
 
+    /// The values of a field that is no pseudo-header.
+    pub(crate) fn values<'h>(&'h self, name: &[u8]) -> impl Iterator<Item = &'h [u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| self.bytes(field.name).eq_ignore_ascii_case(name))
+            .map(|field| self.bytes(field.value))
+    }
+
     /// The entry at `index`, pseudo-headers first.
     pub(crate) fn at(&self, index: usize) -> Option<HeaderEntry<'_>> {
         let present = self.pseudo.iter().flatten().count();

@@ -42,7 +42,7 @@ use self::side::{End, Side};
 use crate::cluster::WorkerHost;
 use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
-use crate::http::head::{Head, Pseudo};
+use crate::http::head::Head;
 use crate::router::{FilterOverride, RouteIndex, WorkerTable};
 use crate::worker::Worker;
 
@@ -595,13 +595,7 @@ impl Core {
 
     /// The route that the request's headers ask for now.
     fn look_up_route(&self) -> Option<RouteIndex> {
-        let authority = self
-            .request
-            .head
-            .pseudo(Pseudo::Authority)
-            .unwrap_or_default();
-        let path = self.request.head.pseudo(Pseudo::Path).unwrap_or_default();
-        self.table.find(authority, path)
+        self.table.find(&self.request.head)
     }
 
     fn resolve_route(&mut self) -> Option<RouteIndex> {

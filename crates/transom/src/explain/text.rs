@@ -33,14 +33,15 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
         }
         End::Http(http) => page.http(http),
     }
-    if let End::Http(_) = explanation.end {
+    if let End::Http(http) = &explanation.end {
         page.line("");
         page.line("Filters were not run: what one of them answers or changes is not known here.");
-        if !asked.unused.is_empty() {
-            page.line(&format!(
-                "Only filters look at: {}.",
-                asked.unused.join(", ")
-            ));
+        let unused = asked.fields.iter().map(|(name, _)| name.as_str());
+        let unused: Vec<&str> = unused
+            .filter(|name| !http.fields.iter().any(|it| it.eq_ignore_ascii_case(name)))
+            .collect();
+        if !unused.is_empty() {
+            page.line(&format!("Only filters look at: {}.", unused.join(", ")));
         }
     }
     page.0

@@ -94,8 +94,10 @@ fn request<'a>(host: &'a str, port: u16, authority: &'a str, path: &'a str) -> R
     Request {
         listener: None,
         destination: Some(Destination { host, port }),
+        method: "GET",
         authority,
         path,
+        fields: &[],
     }
 }
 
@@ -271,6 +273,8 @@ fn a_request_that_reaches_no_listener_says_what_there_is() {
             destination: None,
             authority: "",
             path: "/",
+            method: "GET",
+            fields: &[],
         },
     )
     .unwrap_err();
@@ -284,34 +288,33 @@ fn the_explanation_agrees_with_the_router() {
     let registry = registry();
     let configuration = check_str("t.yaml", FILE, &registry).unwrap();
     let hosts = &configuration.resources.route_tables["web/http"].virtual_hosts;
-    let table = crate::router::RouteTable::new(
-        String::new(),
-        hosts
-            .iter()
-            .map(|host| {
-                let routes = host.routes.iter().map(|route| crate::router::Route {
-                    name: None,
-                    matcher: route.matcher.clone(),
-                    cluster: crate::cluster::ClusterId(0),
-                    timeout: route.timeout,
-                    filters: crate::router::FilterOverrides::new(),
-                });
-                let host_of_router = crate::router::VirtualHost {
-                    name: host.name.clone(),
-                    routes: routes.collect(),
-                    filters: crate::router::FilterOverrides::new(),
-                };
-                (host_of_router, host.domains.clone())
-            })
-            .collect(),
-    );
+    let mut patterns = crate::router::matcher::PatternsBuilder::default();
+    let hosts = hosts.iter().map(|host| {
+        let routes = host.routes.iter().map(|route| crate::router::Route {
+            name: None,
+            matcher: crate::router::matcher::Matcher::new(&route.matcher, &mut patterns),
+            cluster: crate::cluster::ClusterId(0),
+            timeout: route.timeout,
+            filters: crate::router::FilterOverrides::new(),
+        });
+        let routes = routes.collect();
+        let filters = crate::router::FilterOverrides::new();
+        let of_router = crate::router::VirtualHost::new(host.name.clone(), routes, filters);
+        (of_router, host.domains.clone())
+    });
+    let hosts = hosts.collect();
+    let table = crate::router::RouteTable::new(String::new(), hosts, patterns.finish());
+    let table = crate::router::Routes::new(&std::sync::Arc::new(table));
     for authority in ["a.example.org", "shop.test:1", "example.org", "", "x"] {
         for path in [
             "/", "/health", "/health?", "/healthy", "/cart", "/only/a", "*",
         ] {
             let explained = http(ask(FILE, request("127.0.0.1", 2046, authority, path)).unwrap());
+            let mut head = crate::http::head::Head::default();
+            head.set_pseudo(crate::http::head::Pseudo::Path, path.as_bytes());
+            head.set_pseudo(crate::http::head::Pseudo::Authority, authority.as_bytes());
             let served = table
-                .find(authority.as_bytes(), path.as_bytes())
+                .find(&head)
                 .and_then(|index| table.route(index))
                 .map(|(host, route)| (host.name.as_str(), route.timeout));
             let said = explained.target.is_some().then(|| {
@@ -321,4 +324,41 @@ fn the_explanation_agrees_with_the_router() {
             assert_eq!(said, served, "{authority} {path}");
         }
     }
+}
+
+#[test]
+fn a_route_says_all_that_holds_or_all_that_does_not() {
+    let text = FILE.replace(
+        "- {name: health, match: {path: /health}, cluster: one}",
+        "- match: {regex: '/c.*', methods: [POST, PUT], headers: [{name: X-A, exact: a}, {name: x-b, absent: true}]}
+                  cluster: one
+                - match: {headers: [{name: x-a, suffix: z, invert: true}], query: [{name: q, prefix: '1'}]}
+                  cluster: one
+                - match: {methods: [GET], headers: [{name: x-a, prefix: b, invert: true}], query: [{name: q, regex: '[0-9]+'}]}
+                  cluster: one",
+    );
+    let fields = [
+        ("x-a".to_owned(), "xyz".to_owned()),
+        ("x-b".to_owned(), String::new()),
+    ];
+    let explained = http(
+        ask(
+            &text,
+            Request {
+                fields: &fields,
+                ..request("127.0.0.1", 2046, "shop.test", "/cart?q=22")
+            },
+        )
+        .unwrap(),
+    );
+    assert_eq!(
+        whys(&explained.routes)[..3],
+        [
+            "the method is not POST or PUT, the header `X-A` is not `a`, the header `x-b` is there",
+            "the header `x-a` ends with `z`, as it must not, the query parameter `q` does not begin with `1`",
+            "the method is GET, the header `x-a` does not begin with `b`, the query parameter `q` matches `[0-9]+`",
+        ]
+    );
+    assert_eq!(taken(&explained.routes), ["#3"]);
+    assert_eq!(explained.fields, ["x-a", "x-b"]);
 }
