@@ -9,9 +9,9 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    Cluster, Configuration, ExtensionName, FieldMatch, HostSet, Http, Listener, NetworkFilter,
-    PathMatch, Process, Resources, ResponseOrder, RouteFilter, RouteMatch, RouteTable, Use,
-    ValueMatch,
+    Cluster, Configuration, ExtensionName, FieldMatch, HeaderEdits, HostSet, Http, Listener,
+    NetworkFilter, PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, Treatment, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -84,6 +84,11 @@ fn http(http: &Http) -> Value {
         "stream_filters": http.stream_filters.iter().map(used).collect::<Value>(),
         "access_logs": http.access_logs.iter().map(used).collect::<Value>(),
         "route_table": http.route_table.value,
+        "paths": {
+            "escaped_slashes": treatment(http.paths.escaped_slashes),
+            "dot_segments": treatment(http.paths.dot_segments),
+            "merge_slashes": http.paths.merge_slashes,
+        },
         "response_order": match http.response_order {
             ResponseOrder::Reverse => "reverse",
             ResponseOrder::Config => "config",
@@ -107,6 +112,14 @@ fn http(http: &Http) -> Value {
         },
         "watermark": http.watermark,
     })
+}
+
+fn treatment(treatment: Treatment) -> &'static str {
+    match treatment {
+        Treatment::Keep => "keep",
+        Treatment::Reject => "reject",
+        Treatment::Normalise => "normalise",
+    }
 }
 
 fn used(used: &Use) -> Value {
@@ -133,8 +146,10 @@ fn route_table(table: &RouteTable) -> Value {
             json!({
                 "name": route.name,
                 "match": matcher(&route.matcher),
-                "cluster": route.cluster.value,
+                "action": action(&route.action),
                 "timeout": route.timeout.map(duration),
+                "request_headers": edits(&route.request_headers),
+                "response_headers": edits(&route.response_headers),
                 "filters": route_filters(&route.filters),
             })
         });
@@ -142,6 +157,8 @@ fn route_table(table: &RouteTable) -> Value {
             "name": host.name,
             "domains": host.domains,
             "routes": routes.collect::<Value>(),
+            "request_headers": edits(&host.request_headers),
+            "response_headers": edits(&host.response_headers),
             "filters": route_filters(&host.filters),
         })
     });
@@ -166,6 +183,62 @@ fn matcher(matcher: &RouteMatch) -> Value {
         }
     }
     Value::Object(shown)
+}
+
+fn action(action: &RouteAction) -> Value {
+    match action {
+        RouteAction::Forward(forward) => {
+            let clusters = forward.clusters.iter();
+            let cluster =
+                |it: &WeightedCluster| json!({"cluster": it.cluster.value, "weight": it.weight});
+            json!({
+                "weighted_clusters": clusters.map(cluster).collect::<Value>(),
+                "rewrite": {
+                    "prefix": match &forward.path {
+                        Some(PathRewrite::Prefix(prefix)) => json!(prefix),
+                        _ => Value::Null,
+                    },
+                    "regex": match &forward.path {
+                        Some(PathRewrite::Regex(pattern, substitution)) => {
+                            json!({"pattern": pattern.as_str(), "substitution": substitution})
+                        }
+                        _ => Value::Null,
+                    },
+                    "host": forward.host,
+                },
+            })
+        }
+        RouteAction::Redirect(redirect) => json!({"redirect": {
+            "code": redirect.status,
+            "scheme": redirect.scheme,
+            "host": redirect.host,
+            "port": redirect.port,
+            "path": match &redirect.path {
+                Some(RedirectPath::Whole(path)) => json!(path),
+                _ => Value::Null,
+            },
+            "prefix": match &redirect.path {
+                Some(RedirectPath::Prefix(prefix)) => json!(prefix),
+                _ => Value::Null,
+            },
+            "strip_query": redirect.strip_query,
+        }}),
+        RouteAction::DirectResponse(direct) => {
+            json!({"direct_response": {"status": direct.status, "body": direct.body}})
+        }
+    }
+}
+
+fn edits(edits: &HeaderEdits) -> Value {
+    let pairs = |pairs: &[(String, String)]| -> Value {
+        let pairs = pairs.iter();
+        let shown = |(name, value): &(String, String)| {
+            let value = if is_secret(name) { HIDDEN } else { value };
+            (name.clone(), json!(value))
+        };
+        Value::Object(pairs.map(shown).collect())
+    };
+    json!({"remove": edits.remove, "set": pairs(&edits.set), "add": pairs(&edits.add)})
 }
 
 fn field_match(field: &FieldMatch) -> Value {

@@ -19,7 +19,10 @@ use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
-pub(crate) use route::{FieldMatch, Match, Route, RouteFilter, RouteTable, VirtualHost};
+pub(crate) use route::{
+    DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
+    RouteFilter, RouteTable, VirtualHost, WeightedCluster,
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -146,6 +149,9 @@ pub(crate) struct Http {
     /// The routes, written in place. Either this or `route_table`.
     #[serde(default)]
     pub(crate) virtual_hosts: Option<Tried<Items<VirtualHost>>>,
+    /// How paths are brought into one form before filters and routes see them.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) paths: Paths,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,
@@ -171,6 +177,32 @@ pub(crate) enum ResponseOrder {
     #[default]
     Reverse,
     Config,
+}
+
+/// What is done with a part of a path.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Treatment {
+    #[default]
+    Keep,
+    Reject,
+    Normalise,
+}
+
+/// How paths are brought into one form.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Paths {
+    /// Slashes and backslashes that are written as `%2F` and `%5C`: `keep` them, `reject` with 400, or `normalise` to `/`.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) escaped_slashes: Treatment,
+    /// Segments `.` and `..`, also when written as `%2E`: `normalise`, `reject` with 400, or `keep` them.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) dot_segments: Treatment,
+    /// Makes one slash of several in a row.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) merge_slashes: bool,
 }
 
 /// How the proxy's own replies look.
@@ -380,6 +412,16 @@ impl Default for LocalReply {
         Self {
             upstream_unavailable: Ranged(502),
             echo_request_headers: false,
+        }
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            escaped_slashes: Treatment::Keep,
+            dot_segments: Treatment::Normalise,
+            merge_slashes: false,
         }
     }
 }

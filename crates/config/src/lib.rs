@@ -45,7 +45,9 @@ mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
-pub use http::{Http, HttpLimits, HttpTimeouts, LocalReplyOptions, ResponseOrder};
+pub use http::{
+    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
+};
 pub use listener::{Listener, NetworkFilter, TcpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
@@ -55,7 +57,9 @@ pub use resources::{
     Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
 };
 pub use route::{
-    FieldMatch, PathMatch, Route, RouteFilter, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+    DirectResponse, FieldMatch, Forward, HeaderEdits, PathMatch, PathRewrite, Redirect,
+    RedirectPath, Route, RouteAction, RouteFilter, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+    WeightedCluster,
 };
 pub use schema::schema;
 pub use usage::{ExtensionName, Use};

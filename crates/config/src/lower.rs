@@ -1,5 +1,6 @@
 //! The file's shapes to resources: names resolve, nesting is undone, and what belongs together is checked together.
 
+mod actions;
 mod chains;
 mod clusters;
 mod domain;

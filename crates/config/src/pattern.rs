@@ -42,6 +42,38 @@ impl Pattern {
         })
     }
 
+    /// Whether all groups that a substitution names (`$1`, `${name}`) are in the pattern: the search would put nothing in
+    /// place of one that is not.
+    pub(crate) fn check_substitution(&self, substitution: &str) -> Result<(), ParseError> {
+        let mut rest = substitution;
+        while let Some((_, after)) = rest.split_once('$') {
+            if let Some(after) = after.strip_prefix('$') {
+                rest = after;
+                continue;
+            }
+            let (name, beyond) = match after.strip_prefix('{') {
+                Some(braced) => braced.split_once('}').unwrap_or(("", braced)),
+                None => {
+                    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                    let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+                    after.split_at_checked(end).unwrap_or((after, ""))
+                }
+            };
+            let is_known = match name.parse::<usize>() {
+                Ok(number) => number < self.regex.captures_len(),
+                Err(_) => self.regex.capture_names().flatten().any(|it| it == name),
+            };
+            if !is_known {
+                let message = format!("the pattern has no group `{name}`");
+                return Err(ParseError::new(message).with_help(
+                    "a group stands in parentheses; `${1}x` is the first one and an x, `$$` is a `$`",
+                ));
+            }
+            rest = beyond;
+        }
+        Ok(())
+    }
+
     /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -117,6 +149,17 @@ mod tests {
                 .regex()
                 .is_match("ä".as_bytes())
         );
+    }
+
+    #[test]
+    fn a_substitution_names_groups_that_are_there() {
+        let pattern = Pattern::anywhere("/(a+)/(?<rest>.*)").unwrap();
+        for good in ["", "/b", "/$1", "/${1}x/$rest", "/${rest}$2$0", "/$$9"] {
+            assert_eq!(pattern.check_substitution(good), Ok(()), "{good}");
+        }
+        for bad in ["$3", "$1x", "${rest", "$", "$ ", "$other"] {
+            assert!(pattern.check_substitution(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

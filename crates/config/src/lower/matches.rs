@@ -71,7 +71,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn check_path(&mut self, path: &Located<String>) {
+    pub(super) fn check_path(&mut self, path: &Located<String>) {
         if !path.starts_with('/') {
             self.problems.push(
                 Problem::new(format!("no path begins with {:?}", path.value), path.span)

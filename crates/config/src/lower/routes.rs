@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use transom_api::Span;
+use transom_api::{HeaderMap, Span};
 
-use super::{Lowering, Unique, domain, refer};
+use super::{Lowering, Unique, domain};
 use crate::file;
 use crate::report::Problem;
-use crate::{Located, Route, RouteFilter, RouteTable, VirtualHost};
+use crate::{Located, PathMatch, Route, RouteFilter, RouteTable, VirtualHost};
 
 impl Lowering<'_> {
     pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
@@ -98,19 +98,42 @@ impl Lowering<'_> {
                 .into_iter()
                 .filter_map(|route| self.route(table, route))
                 .collect(),
+            request_headers: self.edits(HeaderMap::RequestHeaders, host.request_headers),
+            response_headers: self.edits(HeaderMap::ResponseHeaders, host.response_headers),
             filters: self.filters(table, host.filters),
         }
     }
 
-    fn route(&mut self, table: &str, route: file::Route) -> Option<Route> {
-        refer("cluster", &route.cluster, &self.clusters, self.problems);
+    fn route(&mut self, table: &str, route: Located<file::Route>) -> Option<Route> {
+        let Located {
+            value: route,
+            span: place,
+        } = route;
         let filters = self.filters(table, route.filters);
-        let matcher = self.matcher(route.matcher)?;
+        let request_headers = self.edits(HeaderMap::RequestHeaders, route.request_headers);
+        let response_headers = self.edits(HeaderMap::ResponseHeaders, route.response_headers);
+        let asked = route.matcher.span;
+        let matcher = self.matcher(route.matcher);
+        let action = self.action(super::actions::Written {
+            place,
+            asked,
+            matches_prefix: matcher.as_ref().is_none_or(|matcher| {
+                matches!(matcher.path, PathMatch::Prefix(_) | PathMatch::Exact(_))
+            }),
+            cluster: route.cluster,
+            weighted_clusters: route.weighted_clusters,
+            redirect: route.redirect,
+            direct_response: route.direct_response,
+            rewrite: route.rewrite,
+        })?;
+        let matcher = matcher?;
         Some(Route {
             name: route.name,
             matcher,
-            cluster: route.cluster,
+            action,
             timeout: route.timeout.map(|timeout| timeout.0),
+            request_headers,
+            response_headers,
             filters,
         })
     }

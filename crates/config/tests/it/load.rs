@@ -9,7 +9,7 @@ use transom_api::{FailurePolicy, Node, Phase};
 use transom_config::{
     Configuration, ExtensionName, HostAddress, HttpLimits, HttpTimeouts, ListenAddress,
     LocalReplyOptions, NetworkFilter, PathMatch, Pool, Resource, ResourceKind, ResourceName,
-    Resources, ResponseOrder, RouteFilter, Sources, load_str, load_tree, validate,
+    Resources, ResponseOrder, RouteAction, RouteFilter, Sources, load_str, load_tree, validate,
 };
 
 use crate::registry::registry;
@@ -100,7 +100,10 @@ fn a_small_file_has_the_defaults() {
         host.routes[0].matcher,
         PathMatch::Prefix("/".to_owned()).into()
     );
-    assert_eq!(host.routes[0].cluster.value, "backend");
+    assert_eq!(
+        host.routes[0].action,
+        RouteAction::to("backend".to_owned().into())
+    );
     assert_eq!(host.routes[0].timeout, None);
 
     let cluster = &configuration.resources.clusters["backend"];

@@ -67,6 +67,10 @@ pub enum End {
 /// What the `http` network filter does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpExplanation {
+    /// The path that filters and routes see, when it is not the one that is asked for.
+    pub path: Option<String>,
+    /// The options of paths refuse this one: the answer is 400, and no route is looked for.
+    pub is_refused: bool,
     /// The name of the route table.
     pub route_table: String,
     /// All virtual hosts of the table, in their order; at most one is taken.
@@ -83,8 +87,38 @@ pub struct HttpExplanation {
     pub access_logs: Vec<String>,
     /// How long the stream may take; zero is for ever.
     pub timeout: Duration,
-    /// Where the request goes; `None`: there is no route, and the answer is 404.
-    pub target: Option<Target>,
+    /// What becomes of the request; `None`: there is no route, and the answer is 404.
+    pub action: Option<RouteAction>,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteAction {
+    /// It is sent on.
+    Forward(Forwarded),
+    /// It is answered by a redirect.
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Where the client shall ask instead.
+        location: String,
+    },
+    /// It is answered here.
+    DirectResponse {
+        /// The status.
+        status: u16,
+    },
+}
+
+/// Where a request goes, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The clusters with their weights. One is chosen by chance.
+    pub targets: Vec<(u32, Target)>,
+    /// The path with its query that the host sees, if the route rewrites it.
+    pub path: Option<String>,
+    /// The authority that the host sees, if the route rewrites it.
+    pub authority: Option<String>,
 }
 
 /// Something of which one is taken.
@@ -203,7 +237,7 @@ impl Explanation {
     pub fn is_routed(&self) -> bool {
         match &self.end {
             End::TcpProxy(_) => true,
-            End::Http(http) => http.target.is_some(),
+            End::Http(http) => http.action.is_some(),
         }
     }
 }

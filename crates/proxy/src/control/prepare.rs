@@ -12,9 +12,10 @@ use transom_api::{
     PrepareContext, Registry, SharedData, StreamFilters,
 };
 use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy,
-    Use,
+    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
 };
+
+mod routes;
 
 use super::ApplyError;
 use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
@@ -23,8 +24,6 @@ use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::network::tcp_proxy::TcpProxyListener;
-use crate::router::matcher::{Matcher, PatternsBuilder};
-use crate::router::{FilterOverride, FilterOverrides, Route, RouteTable, VirtualHost};
 use crate::socket::SocketSet;
 
 /// How long one extension may take to prepare: start, compile, fetch.
@@ -328,70 +327,10 @@ impl Preparer {
             request_body: http.limits.request_body,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
+            paths: http.paths,
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
-    }
-
-    fn prepare_routes(
-        &self,
-        table: &transom_config::RouteTable,
-        http: &Http,
-    ) -> Result<RouteTable, ApplyError> {
-        let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
-        let mut patterns = PatternsBuilder::default();
-        for host in &table.virtual_hosts {
-            let mut routes = Vec::with_capacity(host.routes.len());
-            for route in &host.routes {
-                routes.push(Route {
-                    name: route.name.clone(),
-                    matcher: Matcher::new(&route.matcher, &mut patterns),
-                    cluster: self.cluster_id(&route.cluster)?,
-                    timeout: route.timeout,
-                    filters: self.prepare_overrides(&route.filters, http)?,
-                });
-            }
-            let filters = self.prepare_overrides(&host.filters, http)?;
-            let prepared = VirtualHost::new(host.name.clone(), routes, filters);
-            hosts.push((prepared, host.domains.clone()));
-        }
-        Ok(RouteTable::new(
-            table.name.clone(),
-            hosts,
-            patterns.finish(),
-        ))
-    }
-
-    /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have
-    /// is left out; the loader has seen to it that some chain has it.
-    fn prepare_overrides(
-        &self,
-        filters: &BTreeMap<String, RouteFilter>,
-        http: &Http,
-    ) -> Result<FilterOverrides, ApplyError> {
-        let mut overrides = FilterOverrides::new();
-        for (name, filter) in filters {
-            let Some(used) = http.stream_filters.iter().find(|used| used.id == *name) else {
-                continue;
-            };
-            let prepared = match filter {
-                RouteFilter::Disabled => FilterOverride::Disabled,
-                RouteFilter::Config(node) => {
-                    let factory = self
-                        .registry
-                        .find::<StreamFilters>(used.extension.as_str())
-                        .map_err(|error| {
-                            ApplyError::from(ParseError::from(error).or_at(used.span))
-                        })?;
-                    let config = factory
-                        .parse_route(node)
-                        .map_err(|error| error.or_at(node.span))?;
-                    FilterOverride::Config(config)
-                }
-            };
-            overrides.insert(name.clone(), prepared);
-        }
-        Ok(overrides)
     }
 
     /// Parses and prepares a use, unless an equal one is known.

@@ -111,7 +111,7 @@ impl Hosts {
 }
 
 /// The host of an authority and its port; brackets of an IPv6 address stay.
-fn split(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn split(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let digits = authority
         .iter()
         .rev()

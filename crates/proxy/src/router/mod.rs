@@ -4,24 +4,33 @@
 //! route, so that nothing shared is counted up and down per request.
 //!
 //! - [`hosts`]: the virtual host of an authority; [`index`]: the first route of a virtual host that takes a request;
+//! - [`action`]: what becomes of the request; [`edits`]: of headers;
+//! - [`path`]: the form of paths that routes and filters see;
 //! - [`matcher`]: what one route asks; [`trie`]: all prefixes of a text in one walk.
 
+pub(crate) mod action;
+pub(crate) mod edits;
 pub(crate) mod hosts;
 mod index;
 pub(crate) mod matcher;
+pub(crate) mod path;
 mod trie;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use transom_api::RouteConfig;
+use transom_config::HeaderEdits;
 
+use self::action::Action;
 use self::hosts::Hosts;
 use self::index::Index;
 use self::matcher::{Matcher, Patterns, Request};
-use crate::cluster::ClusterId;
 use crate::http::head::Head;
 
 /// A prepared route table.
@@ -38,6 +47,8 @@ pub(crate) struct RouteTable {
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     pub(crate) name: String,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
     pub(crate) filters: FilterOverrides,
     routes: Vec<Route>,
     index: Index,
@@ -48,7 +59,9 @@ pub(crate) struct VirtualHost {
 pub(crate) struct Route {
     pub(crate) name: Option<String>,
     pub(crate) matcher: Matcher,
-    pub(crate) cluster: ClusterId,
+    pub(crate) action: Action,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
     pub(crate) timeout: Option<Duration>,
     pub(crate) filters: FilterOverrides,
 }
@@ -75,6 +88,7 @@ pub(crate) struct RouteIndex {
 pub(crate) struct Routes {
     table: Arc<RouteTable>,
     patterns: Patterns,
+    random: Cell<u64>,
 }
 
 /// A worker's table, as its streams hold it: counting the inner `Arc` per stream would move a cache line between
@@ -129,7 +143,21 @@ impl Routes {
         Self {
             patterns: table.patterns.clone(),
             table: Arc::clone(table),
+            random: Cell::new(seed()),
         }
+    }
+
+    pub(crate) fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// A number that nobody foresees by accident: the generator splitmix64.
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     /// The route of a request: the virtual host of its authority, then the first of its routes that takes it.
@@ -156,6 +184,8 @@ impl VirtualHost {
     pub(crate) fn new(name: String, routes: Vec<Route>, filters: FilterOverrides) -> Self {
         Self {
             name,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
             filters,
             index: Index::new(routes.iter().map(|route| &route.matcher)),
             routes,
@@ -171,6 +201,11 @@ impl VirtualHost {
     fn has_overrides(&self) -> bool {
         !self.filters.is_empty() || self.routes.iter().any(|route| !route.filters.is_empty())
     }
+}
+
+/// Another one for each worker: the standard library seeds its hash maps from the system's randomness.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 impl std::fmt::Debug for FilterOverride {

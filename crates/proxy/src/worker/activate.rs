@@ -262,6 +262,7 @@ impl Worker {
             table: Rc::new(Routes::new(&http.table)),
             options: Rc::new(http.options()),
             local_reply: http.local_reply,
+            paths: http.paths,
             watermark: http.watermark,
         })
     }

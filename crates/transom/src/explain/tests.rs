@@ -122,9 +122,9 @@ fn the_same_as_json() {
         })
     );
     assert_eq!(
-        value["http"]["cluster"],
+        value["http"]["clusters"][0],
         json!({
-            "name": "back", "load_balancing": "round_robin", "connect_timeout_ms": 5000,
+            "name": "back", "load_balancing": "round_robin", "connect_timeout_ms": 5000, "weight": 1,
             "hosts": [{"address": "127.0.0.1:8080", "weight": 1}],
         })
     );
@@ -141,7 +141,7 @@ fn a_request_without_a_route_ends_with_1() {
     let value: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!(value["request"]["path"], "/?q");
     assert_eq!(value["routed"], false);
-    assert_eq!(value["http"]["cluster"], Value::Null);
+    assert_eq!(value["http"]["clusters"], Value::Null);
 }
 
 #[test]

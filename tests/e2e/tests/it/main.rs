@@ -2,4 +2,6 @@
 
 mod bodies;
 mod callouts;
+mod paths;
 mod pauses;
+mod routes;

@@ -5,10 +5,12 @@ use transom_config::{
     FieldMatch, Http, PathMatch, Resources, Route, RouteMatch, ValueMatch, VirtualHost,
 };
 
-use super::{Candidate, HttpExplanation, Request, Target, chain};
+use super::{Candidate, Forwarded, HttpExplanation, Request, RouteAction, Target, chain};
 use crate::http::head::{Head, Pseudo};
+use crate::router::action::{PathRewrite, location};
 use crate::router::hosts::Hosts;
 use crate::router::matcher::{self as router, Matcher, PatternsBuilder, Test};
+use crate::router::path::{Normalised, normalise};
 
 /// What the `http` filter does with a request.
 pub(super) fn explain(
@@ -23,7 +25,17 @@ pub(super) fn explain(
         .get(name)
         .map(|table| table.virtual_hosts.as_slice())
         .unwrap_or_default();
-    let head = head(request);
+    let mut head = head(request);
+    let normalised = normalise(request.path.as_bytes(), http.paths);
+    let is_refused = normalised == Normalised::Refused;
+    let hosts = if is_refused { &[] } else { hosts };
+    let path = match normalised {
+        Normalised::Same | Normalised::Refused => None,
+        Normalised::Spelling(path) | Normalised::Path(path) => {
+            head.set_pseudo(Pseudo::Path, &path);
+            Some(String::from_utf8_lossy(&path).into_owned())
+        }
+    };
     let request = router::Request::of(&head);
     let authority = request.authority;
     let taken = domains(hosts.iter().map(|host| host.domains.as_slice()))
@@ -39,6 +51,8 @@ pub(super) fn explain(
     let route = first.and_then(|first| routes.get(first));
     let filters = chain::explain(http, registry, host, route);
     HttpExplanation {
+        path,
+        is_refused,
         route_table: name.clone(),
         virtual_hosts: hosts
             .iter()
@@ -74,7 +88,7 @@ pub(super) fn explain(
         timeout: route
             .and_then(|route| route.timeout)
             .unwrap_or(http.timeouts.stream),
-        target: route.map(|route| Target::of(resources, &route.cluster.value)),
+        action: route.map(|route| action(route, resources, &request)),
     }
 }
 
@@ -135,6 +149,42 @@ fn quoted(domains: &[impl AsRef<str>]) -> String {
         .map(|domain| format!("`{}`", domain.as_ref()))
         .collect();
     domains.join(", ")
+}
+
+fn action(route: &Route, resources: &Resources, request: &router::Request<'_>) -> RouteAction {
+    let mut patterns = PatternsBuilder::default();
+    let matcher = Matcher::new(&route.matcher, &mut patterns);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let forward = match &route.action {
+        transom_config::RouteAction::Redirect(redirect) => {
+            return RouteAction::Redirect {
+                status: redirect.status,
+                location: text(location(redirect, &matcher, request.head)),
+            };
+        }
+        transom_config::RouteAction::DirectResponse(direct) => {
+            return RouteAction::DirectResponse {
+                status: direct.status,
+            };
+        }
+        transom_config::RouteAction::Forward(forward) => forward,
+    };
+    let rewrite = forward
+        .path
+        .as_ref()
+        .map(|path| PathRewrite::new(path, &mut patterns));
+    let patterns = patterns.finish();
+    let targets = forward.clusters.iter().map(|weighted| {
+        let target = Target::of(resources, &weighted.cluster.value);
+        (weighted.weight, target)
+    });
+    RouteAction::Forward(Forwarded {
+        targets: targets.collect(),
+        path: rewrite
+            .and_then(|rewrite| rewrite.of(&matcher, &patterns, request))
+            .map(text),
+        authority: forward.host.clone(),
+    })
 }
 
 /// What a route makes of a request.
