@@ -39,3 +39,5 @@ mod worker;
 
 pub use control::generations::{GenerationStatus, PlaceStatus};
 pub use control::{ApplyError, Proxy, Settings};
+#[doc(hidden)]
+pub use router::measure::{Lookup, RequestHead};

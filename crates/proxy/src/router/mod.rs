@@ -13,6 +13,7 @@ pub(crate) mod edits;
 pub(crate) mod hosts;
 mod index;
 pub(crate) mod matcher;
+pub(crate) mod measure;
 pub(crate) mod path;
 mod trie;
 
