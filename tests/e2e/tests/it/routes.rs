@@ -144,16 +144,22 @@ fn weighted_clusters_get_their_shares() {
 
 #[test]
 fn a_host_that_is_chosen_again_is_of_the_same_cluster() {
-    let (one, two) = (Upstream::ok("one"), Upstream::ok("two"));
-    let plane = Setup::to(&one)
-        .cluster("two", &[two.address()])
+    let hosts = ["a", "b", "c", "d"].map(Upstream::ok);
+    let [a, b, c, d] = &hosts;
+    let plane = Setup::to(a)
+        .no_clusters()
+        .cluster("up", &[a.address(), b.address()])
+        .cluster("two", &[c.address(), d.address()])
         .filter("{name: rechoose}")
         .route(
             "{match: {prefix: /}, weighted_clusters: [{cluster: up, weight: 1}, {cluster: two, weight: 1}]}",
         )
         .start();
-    for _ in 0..20 {
-        assert_eq!(plane.get("/").status(), 200);
+    let mut client = plane.client();
+    for _ in 0..40 {
+        // Each request takes two turns of its cluster, so it ends at the second host, unless the cluster changes between.
+        let answer = client.get("/").text();
+        assert!(["b", "d"].contains(&answer.as_str()), "{answer}");
     }
-    assert!(!one.requests().is_empty() && !two.requests().is_empty());
+    assert!(!b.requests().is_empty() && !d.requests().is_empty());
 }
