@@ -1,7 +1,7 @@
 //! What would become of a request: which listener, virtual host and route take it and why not the others, which filters
 //! see it in which order, and where it goes.
 //!
-//! Nothing is bound, started or sent. Routes are chosen by the very code that serves requests ([`crate::router`]), for
+//! Nothing is bound, started or sent. Routes are chosen by the very code that serves requests (`router`), for
 //! the request as it comes in: filters are not run, so what a filter changes (its path, its authority, its route) is not
 //! known here.
 

@@ -1,6 +1,6 @@
 //! One path for routes and filters, and the client's own bytes for the upstream.
 
-use transom_e2e::{Plane, Setup, Upstream};
+use transom_e2e::{Message, Plane, Setup, Upstream};
 
 /// MOSN's table of URLs (its test `TestHTTP1UrlPathQuery`): each reaches the upstream as it was written.
 const UNCHANGED: [&str; 19] = [
@@ -114,7 +114,7 @@ fn slashes_are_treated_as_the_options_say() {
         let before = upstream.requests().len();
         assert_eq!(plane.get(target).status(), status, "{option} {target}");
         let seen: Vec<_> = upstream.requests().split_off(before);
-        let seen: Vec<&str> = seen.iter().map(|request| request.target()).collect();
+        let seen: Vec<&str> = seen.iter().map(Message::target).collect();
         assert_eq!(seen, Vec::from_iter(forwarded), "{option} {target}");
     }
 }
