@@ -208,7 +208,12 @@ pub fn explain(
         });
     let end = match listener.network_filters.last() {
         Some(NetworkFilter::Http(http)) => {
-            End::Http(Box::new(route::explain(http, resources, registry, request)))
+            let scheme = match listener.tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let explained = route::explain(http, resources, registry, request, scheme);
+            End::Http(Box::new(explained))
         }
         Some(NetworkFilter::TcpProxy(proxy)) => {
             End::TcpProxy(Target::of(resources, &proxy.cluster.value))

@@ -18,6 +18,7 @@ pub(super) fn explain(
     resources: &Resources,
     registry: &Registry,
     request: &Request<'_>,
+    scheme: &str,
 ) -> HttpExplanation {
     let name = &http.route_table.value;
     let hosts: &[VirtualHost] = resources
@@ -25,7 +26,7 @@ pub(super) fn explain(
         .get(name)
         .map(|table| table.virtual_hosts.as_slice())
         .unwrap_or_default();
-    let mut head = head(request);
+    let mut head = head(request, scheme);
     let normalised = normalise(request.path.as_bytes(), http.paths);
     let is_refused = normalised == Normalised::Refused;
     let hosts = if is_refused { &[] } else { hosts };
@@ -93,8 +94,9 @@ pub(super) fn explain(
 }
 
 /// The request's head, as the codec would give it to the router.
-fn head(request: &Request<'_>) -> Head {
+fn head(request: &Request<'_>, scheme: &str) -> Head {
     let mut head = Head::default();
+    head.set_pseudo(Pseudo::Scheme, scheme.as_bytes());
     head.set_pseudo(Pseudo::Method, request.method.as_bytes());
     head.set_pseudo(Pseudo::Path, request.path.as_bytes());
     head.set_pseudo(Pseudo::Authority, request.authority.as_bytes());

@@ -411,6 +411,32 @@ fn what_a_route_does_is_shown_with_this_request_filled_in() {
 }
 
 #[test]
+fn a_redirect_keeps_the_scheme_of_its_listener() {
+    let text = FILE.replace(
+        "- {name: health, match: {path: /health}, cluster: one}",
+        "- {match: {path: /old}, redirect: {path: /new}}",
+    );
+    let tls = text.replace(
+        "address: 127.0.0.1:2046\n",
+        "address: 127.0.0.1:2046\n    tls: {certificates: [{certificate: a.pem, private_key: a.key}]}\n",
+    );
+    for (text, expected) in [(text, "http"), (tls, "https")] {
+        let request = request("127.0.0.1", 2046, "shop.test", "/old");
+        let redirect = RouteAction::Redirect {
+            status: 301,
+            location: format!("{expected}://shop.test/new"),
+        };
+        assert_eq!(http(ask(&text, request).unwrap()).action, Some(redirect));
+    }
+}
+
+#[test]
+fn the_asterisk_of_options_takes_the_route_for_all_paths() {
+    let explained = http(ask(FILE, request("127.0.0.1", 2046, "shop.test", "*")).unwrap());
+    assert_eq!(taken(&explained.routes), ["#3"]);
+}
+
+#[test]
 fn routes_are_told_by_the_normalised_path() {
     let ask = |path| http(ask(FILE, request("127.0.0.1", 2046, "shop.test", path)).unwrap());
     assert_eq!(ask("/health").path, None);
