@@ -9,9 +9,10 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, HostSet, Http, Listener,
-    ListenerTls, NetworkFilter, Process, Resources, ResponseOrder, RouteFilter, RouteMatch,
-    RouteTable, TrustedCa, Use,
+    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, HeaderEdits,
+    HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process,
+    RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable,
+    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -118,6 +119,11 @@ fn http(http: &Http) -> Value {
         "stream_filters": http.stream_filters.iter().map(used).collect::<Value>(),
         "access_logs": http.access_logs.iter().map(used).collect::<Value>(),
         "route_table": http.route_table.value,
+        "paths": {
+            "escaped_slashes": treatment(http.paths.escaped_slashes),
+            "dot_segments": treatment(http.paths.dot_segments),
+            "merge_slashes": http.paths.merge_slashes,
+        },
         "response_order": match http.response_order {
             ResponseOrder::Reverse => "reverse",
             ResponseOrder::Config => "config",
@@ -143,6 +149,14 @@ fn http(http: &Http) -> Value {
     })
 }
 
+fn treatment(treatment: Treatment) -> &'static str {
+    match treatment {
+        Treatment::Keep => "keep",
+        Treatment::Reject => "reject",
+        Treatment::Normalise => "normalise",
+    }
+}
+
 fn used(used: &Use) -> Value {
     let (kind, name) = match &used.extension {
         ExtensionName::Builtin(name) => ("name", name),
@@ -166,12 +180,11 @@ fn route_table(table: &RouteTable) -> Value {
         let routes = host.routes.iter().map(|route| {
             json!({
                 "name": route.name,
-                "match": match &route.matcher {
-                    RouteMatch::Prefix(prefix) => json!({"prefix": prefix}),
-                    RouteMatch::Path(path) => json!({"path": path}),
-                },
-                "cluster": route.cluster.value,
+                "match": matcher(&route.matcher),
+                "action": action(&route.action),
                 "timeout": route.timeout.map(duration),
+                "request_headers": edits(&route.request_headers),
+                "response_headers": edits(&route.response_headers),
                 "filters": route_filters(&route.filters),
             })
         });
@@ -179,10 +192,103 @@ fn route_table(table: &RouteTable) -> Value {
             "name": host.name,
             "domains": host.domains,
             "routes": routes.collect::<Value>(),
+            "request_headers": edits(&host.request_headers),
+            "response_headers": edits(&host.response_headers),
             "filters": route_filters(&host.filters),
         })
     });
     json!({"name": table.name, "virtual_hosts": virtual_hosts.collect::<Value>()})
+}
+
+fn matcher(matcher: &RouteMatch) -> Value {
+    let mut shown = Map::new();
+    let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
+    match &matcher.path {
+        PathMatch::Any => {}
+        PathMatch::Prefix(prefix) => put("prefix", json!(prefix)),
+        PathMatch::Exact(path) => put("path", json!(path)),
+        PathMatch::Regex(regex) => put("regex", json!(regex.as_str())),
+    }
+    if !matcher.methods.is_empty() {
+        put("methods", json!(matcher.methods));
+    }
+    for (key, fields) in [("headers", &matcher.headers), ("query", &matcher.query)] {
+        if !fields.is_empty() {
+            put(key, fields.iter().map(field_match).collect());
+        }
+    }
+    Value::Object(shown)
+}
+
+fn action(action: &RouteAction) -> Value {
+    match action {
+        RouteAction::Forward(forward) => {
+            let clusters = forward.clusters.iter();
+            let cluster =
+                |it: &WeightedCluster| json!({"cluster": it.cluster.value, "weight": it.weight});
+            json!({
+                "weighted_clusters": clusters.map(cluster).collect::<Value>(),
+                "rewrite": {
+                    "prefix": match &forward.path {
+                        Some(PathRewrite::Prefix(prefix)) => json!(prefix),
+                        _ => Value::Null,
+                    },
+                    "regex": match &forward.path {
+                        Some(PathRewrite::Regex(pattern, substitution)) => {
+                            json!({"pattern": pattern.as_str(), "substitution": substitution})
+                        }
+                        _ => Value::Null,
+                    },
+                    "host": forward.host,
+                },
+            })
+        }
+        RouteAction::Redirect(redirect) => json!({"redirect": {
+            "code": redirect.status,
+            "scheme": redirect.scheme,
+            "host": redirect.host,
+            "port": redirect.port,
+            "path": match &redirect.path {
+                Some(RedirectPath::Whole(path)) => json!(path),
+                _ => Value::Null,
+            },
+            "prefix": match &redirect.path {
+                Some(RedirectPath::Prefix(prefix)) => json!(prefix),
+                _ => Value::Null,
+            },
+            "strip_query": redirect.strip_query,
+        }}),
+        RouteAction::DirectResponse(direct) => {
+            json!({"direct_response": {"status": direct.status, "body": direct.body}})
+        }
+    }
+}
+
+fn edits(edits: &HeaderEdits) -> Value {
+    let pairs = |pairs: &[(String, String)]| -> Value {
+        let pairs = pairs.iter();
+        let shown = |(name, value): &(String, String)| {
+            let value = if is_secret(name) { HIDDEN } else { value };
+            (name.clone(), json!(value))
+        };
+        Value::Object(pairs.map(shown).collect())
+    };
+    json!({"remove": edits.remove, "set": pairs(&edits.set), "add": pairs(&edits.add)})
+}
+
+fn field_match(field: &FieldMatch) -> Value {
+    // A route that asks for a token in a header names it.
+    let secret = is_secret(&field.name);
+    let text = |text: &str| json!(if secret { HIDDEN } else { text });
+    let (key, value) = match &field.value {
+        ValueMatch::Present => ("present", json!(true)),
+        ValueMatch::Absent => ("absent", json!(true)),
+        ValueMatch::Exact(value) => ("exact", text(value)),
+        ValueMatch::Prefix(value) => ("prefix", text(value)),
+        ValueMatch::Suffix(value) => ("suffix", text(value)),
+        ValueMatch::Regex(value) => ("regex", text(value.as_str())),
+    };
+    json!({"name": field.name, key: value, "invert": field.invert})
 }
 
 fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {

@@ -3,6 +3,7 @@
 //! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
 
 mod leaf;
+mod route;
 pub(crate) mod tls;
 
 use std::fmt;
@@ -18,6 +19,10 @@ use crate::{HostAddress, ListenAddress, Located};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
+};
+pub(crate) use route::{
+    DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
+    RouteFilter, RouteTable, VirtualHost, WeightedCluster,
 };
 
 const KIB: u64 = 1024;
@@ -148,6 +153,9 @@ pub(crate) struct Http {
     /// The routes, written in place. Either this or `route_table`.
     #[serde(default)]
     pub(crate) virtual_hosts: Option<Tried<Items<VirtualHost>>>,
+    /// How paths are brought into one form before filters and routes see them.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) paths: Paths,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,
@@ -173,6 +181,32 @@ pub(crate) enum ResponseOrder {
     #[default]
     Reverse,
     Config,
+}
+
+/// What is done with a part of a path.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum Treatment {
+    #[default]
+    Keep,
+    Reject,
+    Normalise,
+}
+
+/// How paths are brought into one form.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Paths {
+    /// Slashes and backslashes that are written as `%2F` and `%5C`: `keep` them, `reject` with 400, or `normalise` to `/`.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) escaped_slashes: Treatment,
+    /// Segments `.` and `..`, also when written as `%2E`: `normalise`, `reject` with 400, or `keep` them.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) dot_segments: Treatment,
+    /// Makes one slash of several in a row.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) merge_slashes: bool,
 }
 
 /// How the proxy's own replies look.
@@ -238,79 +272,6 @@ pub(crate) struct TcpProxy {
     /// How many hosts are tried before a connection is given up.
     #[serde(default = "connect_attempts", deserialize_with = "tried")]
     pub(crate) connect_attempts: Ranged<1, 100>,
-}
-
-/// Routes by domain.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RouteTable {
-    /// Its name.
-    pub(crate) name: Tried<Located<Name>>,
-    /// The virtual hosts. No domain is in two of them.
-    pub(crate) virtual_hosts: Items<VirtualHost>,
-}
-
-/// Routes for a set of domains.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct VirtualHost {
-    /// Its name, unique in the table. The first domain when it is left out.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) name: Option<Located<String>>,
-    /// The authorities that it answers for: exact (`a.org`), by suffix (`*.a.org`), by prefix (`a.*`) or any (`*`), each
-    /// with or without a port (`a.org:8080`). The most specific of the table is taken. At least one.
-    pub(crate) domains: Located<Items<Located<String>>>,
-    /// The routes. The first that matches is taken; 404 when none does.
-    #[serde(deserialize_with = "tried")]
-    pub(crate) routes: Items<Route>,
-    /// Configuration of stream filters for all routes here, by the name of their use.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) filters: Entries<Located<RouteFilter>>,
-}
-
-/// Where matching requests go.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Route {
-    /// Its name, for logs and metrics.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) name: Option<String>,
-    /// Which requests it takes.
-    #[serde(rename = "match")]
-    pub(crate) matcher: Located<Match>,
-    /// The name of the cluster that they go to.
-    pub(crate) cluster: Located<String>,
-    /// From the end of the request's head to the end of the response. The `stream` timeout of the `http` filter when it
-    /// is left out; `0s` is for ever.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) timeout: Option<Time>,
-    /// Configuration of stream filters for this route, by the name of their use. Goes before that of the virtual host.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) filters: Entries<Located<RouteFilter>>,
-}
-
-/// Which requests a route takes, by the path of the request without its query. Exactly one key.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Match {
-    /// Paths that begin so: `/` is every path.
-    #[serde(default)]
-    pub(crate) prefix: Option<Located<String>>,
-    /// This path.
-    #[serde(default)]
-    pub(crate) path: Option<Located<String>>,
-}
-
-/// What a route says about a stream filter. Exactly one key.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RouteFilter {
-    /// The configuration that holds here, in place of that of the use.
-    #[serde(default)]
-    pub(crate) config: Option<Verbatim>,
-    /// The filter does not work here.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) disabled: bool,
 }
 
 /// A set of hosts that answer alike, and how to reach them.
@@ -458,6 +419,16 @@ impl Default for LocalReply {
         Self {
             upstream_unavailable: Ranged(502),
             echo_request_headers: false,
+        }
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            escaped_slashes: Treatment::Keep,
+            dot_segments: Treatment::Normalise,
+            merge_slashes: false,
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Http {
     pub access_logs: Vec<Use>,
     /// The route table.
     pub route_table: Located<String>,
+    /// How paths are brought into one form before filters and routes see them.
+    pub paths: PathOptions,
     /// In which order a response passes the stream filters.
     pub response_order: ResponseOrder,
     /// How the proxy's own replies look.
@@ -25,6 +27,28 @@ pub struct Http {
     pub timeouts: HttpTimeouts,
     /// How many bytes of a body are held for a side that does not read before the other side is read no more; 64 KiB.
     pub watermark: u64,
+}
+
+/// How paths are brought into one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathOptions {
+    /// `%2F` and `%5C`; kept.
+    pub escaped_slashes: Treatment,
+    /// `.` and `..` (RFC 3986, section 5.2.4), however they are written; normalised.
+    pub dot_segments: Treatment,
+    /// Makes one slash of several in a row; not done.
+    pub merge_slashes: bool,
+}
+
+/// What is done with a part of a path that can be written in several ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Treatment {
+    /// It stays.
+    Keep,
+    /// The request is answered 400.
+    Reject,
+    /// It is resolved, also for the upstream.
+    Normalise,
 }
 
 /// In which order a response passes the stream filters.

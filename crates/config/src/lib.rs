@@ -33,6 +33,7 @@ mod listener;
 mod load;
 mod located;
 mod lower;
+mod pattern;
 mod problems;
 mod report;
 mod resources;
@@ -45,15 +46,22 @@ mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
-pub use http::{Http, HttpLimits, HttpTimeouts, LocalReplyOptions, ResponseOrder};
+pub use http::{
+    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
+};
 pub use listener::{Listener, NetworkFilter, TcpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
+pub use pattern::Pattern;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
     Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
 };
-pub use route::{Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+pub use route::{
+    DirectResponse, FieldMatch, Forward, HeaderEdits, PathMatch, PathRewrite, Redirect,
+    RedirectPath, Route, RouteAction, RouteFilter, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+    WeightedCluster,
+};
 pub use schema::schema;
 pub use tls::{
     CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,

@@ -1,8 +1,10 @@
 //! The file's shapes to resources: names resolve, nesting is undone, and what belongs together is checked together.
 
+mod actions;
 mod chains;
 mod clusters;
 mod domain;
+mod matches;
 mod routes;
 mod tls;
 

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Timeout,
     /// An extension failed and its policy is `closed`.
     FilterFailed { name: String, status: u16 },
+    /// The route's changes made a request that cannot be sent.
+    UnfitRequest,
     /// A filter asked for another route or host more than ten times.
     TooManyRematches,
 }
@@ -141,6 +143,7 @@ impl Fault {
             Self::FilterFailed { name, status } => {
                 (*status, Cow::Owned(format!("filter_failed{{{name}}}")))
             }
+            Self::UnfitRequest => (500, Cow::Borrowed("unfit_rewritten_request")),
             Self::TooManyRematches => (500, Cow::Borrowed("too_many_rematches")),
         };
         LocalReply::new(status)
@@ -165,6 +168,7 @@ impl Fault {
             | Self::RequestTooLarge
             | Self::ResponseTooLarge
             | Self::FilterFailed { .. }
+            | Self::UnfitRequest
             | Self::TooManyRematches => Flags::default(),
         }
     }

@@ -41,4 +41,6 @@ mod worker;
 
 pub use control::generations::{GenerationStatus, PlaceStatus};
 pub use control::{ApplyError, Proxy, Settings};
+#[doc(hidden)]
+pub use router::measure::{Lookup, RequestHead};
 pub use tls::prepare::CertificateNews;

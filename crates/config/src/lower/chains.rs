@@ -9,7 +9,7 @@ use crate::file;
 use crate::report::Problem;
 use crate::{
     ExtensionName, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
-    ResponseOrder, TcpProxy, Use,
+    PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -237,6 +237,11 @@ impl Lowering<'_> {
             stream_filters,
             access_logs,
             route_table,
+            paths: PathOptions {
+                escaped_slashes: treatment(http.paths.escaped_slashes),
+                dot_segments: treatment(http.paths.dot_segments),
+                merge_slashes: http.paths.merge_slashes,
+            },
             response_order: match http.response_order {
                 file::ResponseOrder::Reverse => ResponseOrder::Reverse,
                 file::ResponseOrder::Config => ResponseOrder::Config,
@@ -276,6 +281,14 @@ impl Lowering<'_> {
             idle_timeout: tcp_proxy.idle_timeout.0,
             connect_attempts: tcp_proxy.connect_attempts.0,
         }))
+    }
+}
+
+fn treatment(treatment: file::Treatment) -> Treatment {
+    match treatment {
+        file::Treatment::Keep => Treatment::Keep,
+        file::Treatment::Reject => Treatment::Reject,
+        file::Treatment::Normalise => Treatment::Normalise,
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use transom_api::Span;
+use transom_api::{HeaderMap, Span};
 
-use super::{Lowering, Unique, domain, refer};
+use super::{Lowering, Unique, domain};
 use crate::file;
 use crate::report::Problem;
-use crate::{Located, Route, RouteFilter, RouteMatch, RouteTable, VirtualHost};
+use crate::{Located, PathMatch, Route, RouteFilter, RouteTable, VirtualHost};
 
 impl Lowering<'_> {
     pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
@@ -98,53 +98,42 @@ impl Lowering<'_> {
                 .into_iter()
                 .filter_map(|route| self.route(table, route))
                 .collect(),
+            request_headers: self.edits(HeaderMap::RequestHeaders, host.request_headers),
+            response_headers: self.edits(HeaderMap::ResponseHeaders, host.response_headers),
             filters: self.filters(table, host.filters),
         }
     }
 
-    fn route(&mut self, table: &str, route: file::Route) -> Option<Route> {
-        refer("cluster", &route.cluster, &self.clusters, self.problems);
+    fn route(&mut self, table: &str, route: Located<file::Route>) -> Option<Route> {
+        let Located {
+            value: route,
+            span: place,
+        } = route;
         let filters = self.filters(table, route.filters);
-        let Located { value, span } = route.matcher;
-        let (path, matcher): (_, fn(String) -> RouteMatch) = match (value.prefix, value.path) {
-            (Some(prefix), None) => (prefix, RouteMatch::Prefix),
-            (None, Some(path)) => (path, RouteMatch::Path),
-            (Some(_), Some(path)) => {
-                let message = "`prefix` and `path` exclude each other";
-                self.problems.push(Problem::new(message, path.span));
-                return None;
-            }
-            (None, None) if self.problems.any_within(span) => return None,
-            (None, None) => {
-                self.problems
-                    .push(Problem::new("`match` says nothing", span).with_help(
-                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
-                    ));
-                return None;
-            }
-        };
-        if !path.starts_with('/') {
-            self.problems.push(
-                Problem::new(format!("no path begins with {:?}", path.value), path.span)
-                    .with_help("paths begin with a slash"),
-            );
-        } else if let Some(character) = path
-            .chars()
-            .find(|c| matches!(c, '?' | '#') || c.is_whitespace())
-        {
-            self.problems.push(
-                Problem::new(
-                    format!("no path has the character {character:?}"),
-                    path.span,
-                )
-                .with_help("what is matched is the path of the request, without its query"),
-            );
-        }
+        let request_headers = self.edits(HeaderMap::RequestHeaders, route.request_headers);
+        let response_headers = self.edits(HeaderMap::ResponseHeaders, route.response_headers);
+        let asked = route.matcher.span;
+        let matcher = self.matcher(route.matcher);
+        let action = self.action(super::actions::Written {
+            place,
+            asked,
+            matches_prefix: matcher.as_ref().is_none_or(|matcher| {
+                matches!(matcher.path, PathMatch::Prefix(_) | PathMatch::Exact(_))
+            }),
+            cluster: route.cluster,
+            weighted_clusters: route.weighted_clusters,
+            redirect: route.redirect,
+            direct_response: route.direct_response,
+            rewrite: route.rewrite,
+        })?;
+        let matcher = matcher?;
         Some(Route {
             name: route.name,
-            matcher: matcher(path.value),
-            cluster: route.cluster,
+            matcher,
+            action,
             timeout: route.timeout.map(|timeout| timeout.0),
+            request_headers,
+            response_headers,
             filters,
         })
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use transom_api::{FailurePolicy, Node, Phase};
 use transom_config::{
     Configuration, ExtensionName, HostAddress, HttpLimits, HttpTimeouts, ListenAddress,
-    LocalReplyOptions, NetworkFilter, Pool, Resource, ResourceKind, ResourceName, Resources,
-    ResponseOrder, RouteFilter, RouteMatch, Sources, load_str, load_tree, validate,
+    LocalReplyOptions, NetworkFilter, PathMatch, Pool, Resource, ResourceKind, ResourceName,
+    Resources, ResponseOrder, RouteAction, RouteFilter, Sources, load_str, load_tree, validate,
 };
 
 use crate::registry::registry;
@@ -96,8 +96,14 @@ fn a_small_file_has_the_defaults() {
     };
     assert_eq!(host.name, "*");
     assert_eq!(host.domains, ["*"]);
-    assert_eq!(host.routes[0].matcher, RouteMatch::Prefix("/".to_owned()));
-    assert_eq!(host.routes[0].cluster.value, "backend");
+    assert_eq!(
+        host.routes[0].matcher,
+        PathMatch::Prefix("/".to_owned()).into()
+    );
+    assert_eq!(
+        host.routes[0].action,
+        RouteAction::to("backend".to_owned().into())
+    );
     assert_eq!(host.routes[0].timeout, None);
 
     let cluster = &configuration.resources.clusters["backend"];
@@ -220,7 +226,7 @@ host_sets:
     assert_eq!(host.filters["header_match"], config);
     let route = &host.routes[0];
     assert_eq!(route.name.as_deref(), Some("one"));
-    assert_eq!(route.matcher, RouteMatch::Path("/x".to_owned()));
+    assert_eq!(route.matcher, PathMatch::Exact("/x".to_owned()).into());
     assert_eq!(route.timeout, Some(Duration::ZERO));
     assert_eq!(route.filters["header_match"], RouteFilter::Disabled);
 

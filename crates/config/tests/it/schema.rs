@@ -25,6 +25,7 @@ fn good() -> Value {
                     "access_logs": [{"name": "ship", "config": {"cluster": "a"}}],
                     "limits": {"head": 4096, "request_line": "4KiB"},
                     "timeouts": {"idle": "1m"},
+                    "paths": {"merge_slashes": true, "escaped_slashes": "reject"},
                     "local_reply": {"upstream_unavailable": 503},
                     "virtual_hosts": [{
                         "domains": ["*"],
@@ -85,6 +86,19 @@ fn what_the_loader_refuses_does_not_fit_the_schema() {
             &format!("{http}/virtual_hosts/0/routes/0/match"),
             json!("/"),
         ),
+        (
+            &format!("{http}/virtual_hosts/0/routes/0/match/headers"),
+            json!([{"name": "x", "exact": 5}]),
+        ),
+        (
+            &format!("{http}/virtual_hosts/0/routes/0/rewrite"),
+            json!({"regex": {"pattern": "a"}}),
+        ),
+        (
+            &format!("{http}/virtual_hosts/0/request_headers"),
+            json!({"set": ["a"]}),
+        ),
+        (&format!("{http}/paths/dot_segments"), json!("remove")),
     ] {
         let mut bad = good();
         let (parent, key) = place.rsplit_once('/').unwrap();

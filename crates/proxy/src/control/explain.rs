@@ -23,10 +23,14 @@ pub struct Request<'a> {
     pub listener: Option<&'a str>,
     /// Where the client connects to.
     pub destination: Option<Destination<'a>>,
+    /// Its method.
+    pub method: &'a str,
     /// Its authority: the `Host` field, or that of the target.
     pub authority: &'a str,
     /// Its path with its query.
     pub path: &'a str,
+    /// Its other header fields, names and values.
+    pub fields: &'a [(String, String)],
 }
 
 /// Where a client connects to.
@@ -63,12 +67,18 @@ pub enum End {
 /// What the `http` network filter does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpExplanation {
+    /// The path that filters and routes see, when it is not the one that is asked for.
+    pub path: Option<String>,
+    /// The options of paths refuse this one: the answer is 400, and no route is looked for.
+    pub is_refused: bool,
     /// The name of the route table.
     pub route_table: String,
     /// All virtual hosts of the table, in their order; at most one is taken.
     pub virtual_hosts: Vec<Candidate>,
     /// All routes of the virtual host that is taken, in their order; at most one is taken.
     pub routes: Vec<Candidate>,
+    /// Names of the header fields that these routes look at.
+    pub fields: Vec<String>,
     /// The chain, in the order in which the request passes it.
     pub filters: Vec<FilterUse>,
     /// The same by their names, in the order in which the response passes it.
@@ -77,8 +87,38 @@ pub struct HttpExplanation {
     pub access_logs: Vec<String>,
     /// How long the stream may take; zero is for ever.
     pub timeout: Duration,
-    /// Where the request goes; `None`: there is no route, and the answer is 404.
-    pub target: Option<Target>,
+    /// What becomes of the request; `None`: there is no route, and the answer is 404.
+    pub action: Option<RouteAction>,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteAction {
+    /// It is sent on.
+    Forward(Forwarded),
+    /// It is answered by a redirect.
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Where the client shall ask instead.
+        location: String,
+    },
+    /// It is answered here.
+    DirectResponse {
+        /// The status.
+        status: u16,
+    },
+}
+
+/// Where a request goes, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The clusters with their weights. One is chosen by chance.
+    pub targets: Vec<(u32, Target)>,
+    /// The path with its query that the host sees, if the route rewrites it.
+    pub path: Option<String>,
+    /// The authority that the host sees, if the route rewrites it.
+    pub authority: Option<String>,
 }
 
 /// Something of which one is taken.
@@ -168,7 +208,12 @@ pub fn explain(
         });
     let end = match listener.network_filters.last() {
         Some(NetworkFilter::Http(http)) => {
-            End::Http(Box::new(route::explain(http, resources, registry, request)))
+            let scheme = match listener.tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let explained = route::explain(http, resources, registry, request, scheme);
+            End::Http(Box::new(explained))
         }
         Some(NetworkFilter::TcpProxy(proxy)) => {
             End::TcpProxy(Target::of(resources, &proxy.cluster.value))
@@ -197,7 +242,7 @@ impl Explanation {
     pub fn is_routed(&self) -> bool {
         match &self.end {
             End::TcpProxy(_) => true,
-            End::Http(http) => http.target.is_some(),
+            End::Http(http) => http.action.is_some(),
         }
     }
 }

@@ -12,9 +12,10 @@ use transom_api::{
     PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
 };
 use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, RouteFilter, TcpProxy,
-    Use,
+    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
 };
+
+mod routes;
 
 use super::ApplyError;
 use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
@@ -23,7 +24,6 @@ use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::network::tcp_proxy::TcpProxyListener;
-use crate::router::{FilterOverride, FilterOverrides, Route, RouteTable, VirtualHost};
 use crate::socket::SocketSet;
 
 /// How long one extension may take to prepare: start, compile, fetch.
@@ -346,85 +346,10 @@ impl Preparer {
             request_body: http.limits.request_body,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
+            paths: http.paths,
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
-    }
-
-    fn prepare_routes(
-        &self,
-        table: &transom_config::RouteTable,
-        http: &Http,
-        uses: &[PreparedUse<dyn StreamFilterConfig>],
-    ) -> Result<RouteTable, ApplyError> {
-        let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
-        for host in &table.virtual_hosts {
-            let mut routes = Vec::with_capacity(host.routes.len());
-            for route in &host.routes {
-                routes.push(Route {
-                    name: route.name.clone(),
-                    matcher: route.matcher.clone(),
-                    cluster: self.cluster_id(&route.cluster)?,
-                    timeout: route.timeout,
-                    filters: self.prepare_overrides(&route.filters, http, uses)?,
-                });
-            }
-            let prepared = VirtualHost {
-                name: host.name.clone(),
-                routes,
-                filters: self.prepare_overrides(&host.filters, http, uses)?,
-            };
-            hosts.push((prepared, host.domains.clone()));
-        }
-        Ok(RouteTable::new(table.name.clone(), hosts))
-    }
-
-    /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have
-    /// is left out; the loader has seen to it that some chain has it.
-    fn prepare_overrides(
-        &self,
-        filters: &BTreeMap<String, RouteFilter>,
-        http: &Http,
-        uses: &[PreparedUse<dyn StreamFilterConfig>],
-    ) -> Result<FilterOverrides, ApplyError> {
-        let mut overrides = FilterOverrides::new();
-        for (name, filter) in filters {
-            let Some(used) = http.stream_filters.iter().find(|used| used.id == *name) else {
-                continue;
-            };
-            let prepared = match filter {
-                RouteFilter::Disabled => FilterOverride::Disabled,
-                RouteFilter::Config(node) => {
-                    let factory = self
-                        .registry
-                        .find::<StreamFilters>(used.extension.as_str())
-                        .map_err(|error| {
-                            ApplyError::from(ParseError::from(error).or_at(used.span))
-                        })?;
-                    let config = factory
-                        .parse_route(node)
-                        .map_err(|error| error.or_at(node.span))?;
-                    // A disabled use has nothing that could prepare it, and nobody to give it to.
-                    let Some(of) = uses.iter().find(|of| of.name == *name) else {
-                        continue;
-                    };
-                    let config = of
-                        .config
-                        .prepare_route(config)
-                        .map_err(|error| ApplyError {
-                            message: format!(
-                                "the stream filter `{name}` refused it: {}",
-                                error.message
-                            ),
-                            span: error.span.or(node.span),
-                            help: error.help,
-                        })?;
-                    FilterOverride::Config(config)
-                }
-            };
-            overrides.insert(name.clone(), prepared);
-        }
-        Ok(overrides)
     }
 
     /// Parses and prepares a use, unless an equal one is known.

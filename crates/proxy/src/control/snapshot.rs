@@ -8,7 +8,7 @@ use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
     Registry, StreamFilterConfig,
 };
-use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, Resources};
+use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources};
 use transom_http1::Limits;
 
 use crate::cluster::{AllowedClusters, PreparedCluster};
@@ -64,6 +64,7 @@ pub(crate) struct PreparedHttp {
     pub(crate) request_body: Option<u64>,
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) local_reply: LocalReplyOptions,
+    pub(crate) paths: PathOptions,
     pub(crate) watermark: usize,
     pub(crate) metrics: HttpMetrics,
 }

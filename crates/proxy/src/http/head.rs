@@ -33,10 +33,12 @@ pub(crate) struct Head {
     pseudo: [Option<Range>; 5],
     fields: Vec<Field>,
     presence: Presence,
+    /// The path as it came, and the other spelling of it that filters and routes see.
+    respelled: Option<(Range, Range)>,
 }
 
 /// A stretch of the arena.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Range {
     start: u32,
     len: u32,
@@ -58,6 +60,7 @@ impl Head {
         self.arena.shrink_to(KEPT);
         self.fields.clear();
         self.pseudo = [None; 5];
+        self.respelled = None;
         self.presence = Presence::Absent;
     }
 
@@ -112,6 +115,24 @@ impl Head {
         }
     }
 
+    /// Shows filters and routes the path in another spelling; [`Head::restore_path`] undoes it.
+    pub(crate) fn respell_path(&mut self, path: &[u8]) {
+        let came = self.pseudo.get(Pseudo::Path as usize).copied().flatten();
+        self.set_pseudo(Pseudo::Path, path);
+        let shown = self.pseudo.get(Pseudo::Path as usize).copied().flatten();
+        self.respelled = came.zip(shown);
+    }
+
+    /// Puts the path back as it came, unless somebody has set another one.
+    pub(crate) fn restore_path(&mut self) {
+        if let Some((came, shown)) = self.respelled.take()
+            && let Some(slot) = self.pseudo.get_mut(Pseudo::Path as usize)
+            && *slot == Some(shown)
+        {
+            *slot = Some(came);
+        }
+    }
+
     /// The status of a response; 0 when there is none.
     pub(crate) fn status(&self) -> u16 {
         match self.pseudo(Pseudo::Status) {
@@ -146,6 +167,14 @@ impl Head {
             .iter()
             .filter(|field| self.bytes(field.name).eq_ignore_ascii_case(name))
             .nth(nth)
+            .map(|field| self.bytes(field.value))
+    }
+
+    /// The values of a field that is no pseudo-header.
+    pub(crate) fn values<'h>(&'h self, name: &[u8]) -> impl Iterator<Item = &'h [u8]> {
+        self.fields
+            .iter()
+            .filter(move |field| self.bytes(field.name).eq_ignore_ascii_case(name))
             .map(|field| self.bytes(field.value))
     }
 
@@ -383,6 +412,21 @@ mod tests {
                 "X-New=1"
             ]
         );
+    }
+
+    #[test]
+    fn a_path_comes_back_as_it_came_unless_it_was_set() {
+        let mut head = request();
+        head.restore_path();
+        assert_eq!(head.pseudo(Pseudo::Path), Some(&b"/a?b"[..]));
+        head.respell_path(b"/other");
+        assert_eq!(head.pseudo(Pseudo::Path), Some(&b"/other"[..]));
+        head.restore_path();
+        assert_eq!(head.pseudo(Pseudo::Path), Some(&b"/a?b"[..]));
+        head.respell_path(b"/other");
+        head.set(MAP, b":path", b"/other").unwrap();
+        head.restore_path();
+        assert_eq!(head.pseudo(Pseudo::Path), Some(&b"/other"[..]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use transom_api::{Counter, Gauge, Histogram};
-use transom_config::{HttpTimeouts, LocalReplyOptions};
+use transom_config::{HttpTimeouts, LocalReplyOptions, PathOptions};
 use transom_http1::Limits;
 
 use crate::router::WorkerTable;
@@ -33,6 +33,7 @@ pub(crate) struct HttpListener {
     pub(crate) table: WorkerTable,
     pub(crate) options: Rc<HttpOptions>,
     pub(crate) local_reply: LocalReplyOptions,
+    pub(crate) paths: PathOptions,
     pub(crate) watermark: usize,
 }
 

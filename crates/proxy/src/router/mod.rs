@@ -1,45 +1,68 @@
-//! Route tables: which cluster a request goes to.
+//! Route tables: where a request goes.
 //!
 //! A table is prepared on the control side and shared by all workers. A stream keeps the table and the number of its
 //! route, so that nothing shared is counted up and down per request.
+//!
+//! - [`hosts`]: the virtual host of an authority; [`index`]: the first route of a virtual host that takes a request;
+//! - [`action`]: what becomes of the request; [`edits`]: of headers;
+//! - [`path`]: the form of paths that routes and filters see;
+//! - [`matcher`]: what one route asks; [`trie`]: all prefixes of a text in one walk.
 
-use std::collections::{BTreeMap, HashMap};
+pub(crate) mod action;
+pub(crate) mod edits;
+pub(crate) mod hosts;
+mod index;
+pub(crate) mod matcher;
+pub(crate) mod measure;
+pub(crate) mod path;
+mod trie;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use transom_api::RouteConfig;
-use transom_config::RouteMatch;
+use transom_config::HeaderEdits;
 
-use crate::cluster::ClusterId;
+use self::action::Action;
+use self::hosts::Hosts;
+use self::index::Index;
+use self::matcher::{Matcher, Patterns, Request};
+use crate::http::head::Head;
 
 /// A prepared route table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RouteTable {
     pub(crate) name: String,
+    hosts: Hosts,
     virtual_hosts: Vec<VirtualHost>,
-    /// Lower-case `host` or `host:port` to a virtual host.
-    exact: HashMap<String, u32>,
-    /// `*.suffix` without its star, the longest first.
-    suffixes: Vec<(String, u32)>,
-    /// `prefix.*` without its star, the longest first.
-    prefixes: Vec<(String, u32)>,
-    any: Option<u32>,
+    patterns: Patterns,
+    has_overrides: bool,
 }
 
 /// A prepared virtual host.
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     pub(crate) name: String,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
     pub(crate) filters: FilterOverrides,
+    routes: Vec<Route>,
+    index: Index,
 }
 
 /// A prepared route.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) name: Option<String>,
-    pub(crate) matcher: RouteMatch,
-    pub(crate) cluster: ClusterId,
+    pub(crate) matcher: Matcher,
+    pub(crate) action: Action,
+    pub(crate) request_headers: HeaderEdits,
+    pub(crate) response_headers: HeaderEdits,
     pub(crate) timeout: Option<Duration>,
     pub(crate) filters: FilterOverrides,
 }
@@ -61,50 +84,39 @@ pub(crate) struct RouteIndex {
     route: u32,
 }
 
-impl RouteTable {
-    /// A table of virtual hosts with the domains that each answers to. The loader has refused repeated domains.
-    pub(crate) fn new(name: String, virtual_hosts: Vec<(VirtualHost, Vec<String>)>) -> Self {
-        let mut table = Self {
-            name,
-            ..Self::default()
-        };
-        for (index, (virtual_host, domains)) in virtual_hosts.into_iter().enumerate() {
-            let index = index as u32;
-            for domain in domains {
-                let domain = domain.to_ascii_lowercase();
-                if domain == "*" {
-                    table.any = Some(index);
-                } else if let Some(suffix) = domain.strip_prefix('*') {
-                    table.suffixes.push((suffix.to_owned(), index));
-                } else if let Some(prefix) = domain.strip_suffix('*') {
-                    table.prefixes.push((prefix.to_owned(), index));
-                } else {
-                    table.exact.insert(domain, index);
-                }
-            }
-            table.virtual_hosts.push(virtual_host);
-        }
-        table
-            .suffixes
-            .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        table
-            .prefixes
-            .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        table
-    }
+/// A table as a worker has it: with patterns of its own.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    table: Arc<RouteTable>,
+    patterns: Patterns,
+    random: Cell<u64>,
+}
 
-    /// The route of a request: the virtual host of its authority, then the first of its routes that matches.
-    pub(crate) fn find(&self, authority: &[u8], path: &[u8]) -> Option<RouteIndex> {
-        let virtual_host = self.find_virtual_host(authority)?;
-        let path = crate::stream::split_query(path).0;
-        let routes = &self.virtual_hosts.get(virtual_host as usize)?.routes;
-        let route = routes
+/// A worker's table, as its streams hold it: counting the inner `Arc` per stream would move a cache line between
+/// workers.
+pub(crate) type WorkerTable = std::rc::Rc<Routes>;
+
+impl RouteTable {
+    /// A table of virtual hosts with the domains that each answers to, and the patterns that their routes name. The
+    /// loader has refused repeated domains.
+    pub(crate) fn new(
+        name: String,
+        virtual_hosts: Vec<(VirtualHost, Vec<String>)>,
+        patterns: Patterns,
+    ) -> Self {
+        let domains = virtual_hosts
             .iter()
-            .position(|route| matches(&route.matcher, path))?;
-        Some(RouteIndex {
-            virtual_host,
-            route: route as u32,
-        })
+            .zip(0..)
+            .flat_map(|((_, domains), index)| {
+                domains.iter().map(move |domain| (domain.as_str(), index))
+            });
+        Self {
+            name,
+            hosts: Hosts::new(domains),
+            has_overrides: virtual_hosts.iter().any(|(host, _)| host.has_overrides()),
+            virtual_hosts: virtual_hosts.into_iter().map(|(host, _)| host).collect(),
+            patterns,
+        }
     }
 
     pub(crate) fn route(&self, index: RouteIndex) -> Option<(&VirtualHost, &Route)> {
@@ -134,71 +146,78 @@ impl RouteTable {
 
     /// Whether any place of the table says something of filters at all.
     pub(crate) fn has_overrides(&self) -> bool {
-        self.virtual_hosts.iter().any(|host| {
-            !host.filters.is_empty() || host.routes.iter().any(|route| !route.filters.is_empty())
+        self.has_overrides
+    }
+}
+
+impl Routes {
+    pub(crate) fn new(table: &Arc<RouteTable>) -> Self {
+        Self {
+            patterns: table.patterns.clone(),
+            table: Arc::clone(table),
+            random: Cell::new(seed()),
+        }
+    }
+
+    pub(crate) fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// A number that nobody foresees by accident: the generator splitmix64.
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    /// The route of a request: the virtual host of its authority, then the first of its routes that takes it.
+    pub(crate) fn find(&self, head: &Head) -> Option<RouteIndex> {
+        let request = Request::of(head);
+        let virtual_host = self.table.hosts.find(request.authority)?;
+        let routes = self.table.virtual_hosts.get(virtual_host as usize)?;
+        Some(RouteIndex {
+            virtual_host,
+            route: routes.find(&self.patterns, &request)?,
+        })
+    }
+}
+
+impl Deref for Routes {
+    type Target = RouteTable;
+
+    fn deref(&self) -> &RouteTable {
+        &self.table
+    }
+}
+
+impl VirtualHost {
+    pub(crate) fn new(name: String, routes: Vec<Route>, filters: FilterOverrides) -> Self {
+        Self {
+            name,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            filters,
+            index: Index::new(routes.iter().map(|route| &route.matcher)),
+            routes,
+        }
+    }
+
+    fn find(&self, patterns: &Patterns, request: &Request<'_>) -> Option<u32> {
+        self.index.find(patterns, request, |route| {
+            self.routes.get(route as usize).map(|route| &route.matcher)
         })
     }
 
-    /// The virtual host of an authority: exact with port, exact without, longest suffix, longest prefix, any.
-    pub(crate) fn find_virtual_host(&self, authority: &[u8]) -> Option<u32> {
-        if self.exact.is_empty() && self.suffixes.is_empty() && self.prefixes.is_empty() {
-            return self.any;
-        }
-        let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
-        let host = without_port(&authority);
-        self.exact
-            .get(&authority)
-            .or_else(|| self.exact.get(host))
-            .copied()
-            .or_else(|| {
-                let found = self
-                    .suffixes
-                    .iter()
-                    .find(|(suffix, _)| ends(&authority, suffix) || ends(host, suffix));
-                found.map(|(_, index)| *index)
-            })
-            .or_else(|| {
-                let found = self
-                    .prefixes
-                    .iter()
-                    .find(|(prefix, _)| host.len() > prefix.len() && host.starts_with(prefix));
-                found.map(|(_, index)| *index)
-            })
-            .or(self.any)
+    fn has_overrides(&self) -> bool {
+        !self.filters.is_empty() || self.routes.iter().any(|route| !route.filters.is_empty())
     }
 }
 
-/// `*.example.org` does not mean `.example.org` itself: something must stand for the star.
-fn ends(host: &str, suffix: &str) -> bool {
-    host.len() > suffix.len() && host.ends_with(suffix)
-}
-
-/// The host of an authority; brackets of an IPv6 address stay.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
-        {
-            // In `[::1]` the last colon stands inside the brackets.
-            if host.starts_with('[') && !host.ends_with(']') {
-                authority
-            } else {
-                host
-            }
-        }
-        _ => authority,
-    }
-}
-
-/// Whether a route takes a path without its query.
-pub(crate) fn matches(matcher: &RouteMatch, path: &[u8]) -> bool {
-    match matcher {
-        // `*` stands for the server as a whole (RFC 9110 section 9.3.7): a route for all paths takes it.
-        RouteMatch::Prefix(prefix) => {
-            path.starts_with(prefix.as_bytes()) || (path == b"*" && prefix == "/")
-        }
-        RouteMatch::Path(exact) => path == exact.as_bytes(),
-    }
+/// Another one for each worker: the standard library seeds its hash maps from the system's randomness.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 impl std::fmt::Debug for FilterOverride {
@@ -207,104 +226,5 @@ impl std::fmt::Debug for FilterOverride {
             Self::Disabled => "Disabled",
             Self::Config(_) => "Config",
         })
-    }
-}
-
-/// A shared table, as a worker and its streams hold it: counting the inner `Arc` per stream would move a cache line
-/// between workers.
-pub(crate) type WorkerTable = std::rc::Rc<Arc<RouteTable>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(hosts: &[(&str, &[&str], &[RouteMatch])]) -> RouteTable {
-        let hosts = hosts.iter().map(|(name, domains, routes)| {
-            let host = VirtualHost {
-                name: (*name).to_owned(),
-                routes: routes
-                    .iter()
-                    .map(|matcher| Route {
-                        name: None,
-                        matcher: matcher.clone(),
-                        cluster: ClusterId(0),
-                        timeout: None,
-                        filters: FilterOverrides::new(),
-                    })
-                    .collect(),
-                filters: FilterOverrides::new(),
-            };
-            (
-                host,
-                domains.iter().map(|domain| (*domain).to_owned()).collect(),
-            )
-        });
-        RouteTable::new("t".to_owned(), hosts.collect())
-    }
-
-    fn prefix(path: &str) -> RouteMatch {
-        RouteMatch::Prefix(path.to_owned())
-    }
-
-    #[test]
-    fn the_most_specific_domain_wins() {
-        let all = [prefix("/")];
-        let table = table(&[
-            ("any", &["*"], &all),
-            ("exact", &["a.example.org"], &all),
-            ("port", &["a.example.org:81"], &all),
-            ("suffix", &["*.example.org"], &all),
-            ("long", &["*.b.example.org"], &all),
-            ("prefix", &["www.*"], &all),
-            ("v6", &["[::1]"], &all),
-        ]);
-        for (authority, expected) in [
-            ("a.example.org", "exact"),
-            ("A.EXAMPLE.ORG", "exact"),
-            ("a.example.org:80", "exact"),
-            ("a.example.org:81", "port"),
-            ("x.example.org", "suffix"),
-            ("x.example.org:8080", "suffix"),
-            ("example.org", "any"),
-            (".example.org", "any"),
-            ("x.b.example.org", "long"),
-            ("www.other.net", "prefix"),
-            ("www.", "any"),
-            ("[::1]", "v6"),
-            ("[::1]:80", "v6"),
-            ("", "any"),
-        ] {
-            let index = table.find(authority.as_bytes(), b"/").unwrap();
-            assert_eq!(table.route(index).unwrap().0.name, expected, "{authority}");
-        }
-    }
-
-    #[test]
-    fn the_first_matching_route_wins_and_the_query_does_not_count() {
-        let table = table(&[(
-            "any",
-            &["*"],
-            &[
-                RouteMatch::Path("/a".to_owned()),
-                prefix("/b"),
-                prefix("/a"),
-            ],
-        )]);
-        let route = |path: &str| table.find(b"h", path.as_bytes()).map(|index| index.route);
-        assert_eq!(route("/a"), Some(0));
-        assert_eq!(route("/a?x=/b"), Some(0));
-        assert_eq!(route("/ab"), Some(2));
-        assert_eq!(route("/b/c"), Some(1));
-        assert_eq!(route("/c?/a"), None);
-    }
-
-    #[test]
-    fn the_asterisk_of_options_takes_the_route_for_all_paths() {
-        let route = |matchers: &[RouteMatch]| {
-            let table = table(&[("any", &["*"], matchers)]);
-            table.find(b"h", b"*").map(|index| index.route)
-        };
-        assert_eq!(route(&[prefix("/a"), prefix("/")]), Some(1));
-        assert_eq!(route(&[prefix("/a")]), None);
     }
 }

@@ -8,12 +8,14 @@
 //!
 //! - [`passage`]: how heads, data and trailers go from filter to filter;
 //! - [`context`]: what a filter sees and can do;
+//! - [`forward`]: what the route makes of the request;
 //! - [`side`]: the state of one direction; [`chain`]: the places and their generations;
 //! - [`reply`]: answers of the proxy's own.
 
 mod actions;
 pub(crate) mod chain;
 mod context;
+mod forward;
 pub(crate) mod info;
 mod passage;
 mod reply;
@@ -39,10 +41,10 @@ use self::context::Context;
 pub(crate) use self::info::split_query;
 use self::info::{Attributes, ConnectionInfo, StreamInfo};
 use self::side::{End, Side};
-use crate::cluster::WorkerHost;
+use crate::cluster::{ClusterId, WorkerHost};
 use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
-use crate::http::head::{Head, Pseudo};
+use crate::http::head::Head;
 use crate::router::{FilterOverride, RouteIndex, WorkerTable};
 use crate::worker::Worker;
 
@@ -64,6 +66,8 @@ pub(crate) struct Core {
     table: WorkerTable,
     actions: Actions,
     route: RouteState,
+    /// The cluster that was chosen of the route's.
+    cluster: Option<ClusterId>,
     host: Option<Rc<WorkerHost>>,
     phase: Phase,
     rematches: u8,
@@ -152,6 +156,7 @@ impl Stream {
                 listener,
                 actions: Actions::default(),
                 route: RouteState::Unresolved,
+                cluster: None,
                 host: None,
                 phase: Phase::BeforeRoute,
                 rematches: 0,
@@ -169,6 +174,7 @@ impl Stream {
         }
         core.info.clear();
         core.route = RouteState::Unresolved;
+        core.cluster = None;
         core.host = None;
         core.phase = Phase::BeforeRoute;
         core.rematches = 0;
@@ -204,7 +210,8 @@ impl Stream {
 
     /// The request's head is in [`Core::request`]: makes the filters and lets the head go through the chain.
     pub(crate) fn request_head(&mut self, end: bool) {
-        let failed = self.make_filters();
+        let refused = self.core.normalise_path();
+        let failed = self.make_filters().or(refused);
         let side = &mut self.core.request.side;
         side.begun = true;
         side.head_end = end;
@@ -222,6 +229,7 @@ impl Stream {
             return;
         }
         core.info.details = Cow::Borrowed("via_upstream");
+        core.change_response();
         let side = &mut core.response.side;
         side.begun = true;
         side.head_end = end;
@@ -614,18 +622,13 @@ impl Core {
 
     fn clear_route(&mut self) {
         self.route = RouteState::Unresolved;
+        self.cluster = None;
         self.host = None;
     }
 
     /// The route that the request's headers ask for now.
     fn look_up_route(&self) -> Option<RouteIndex> {
-        let authority = self
-            .request
-            .head
-            .pseudo(Pseudo::Authority)
-            .unwrap_or_default();
-        let path = self.request.head.pseudo(Pseudo::Path).unwrap_or_default();
-        self.table.find(authority, path)
+        self.table.find(&self.request.head)
     }
 
     fn resolve_route(&mut self) -> Option<RouteIndex> {
@@ -658,17 +661,6 @@ impl Core {
                     Some(FilterOverride::Disabled)
                 )
             })
-    }
-
-    /// Chooses a host of the route's cluster.
-    fn choose_host(&mut self) -> Result<(), Fault> {
-        let index = self.resolve_route().ok_or(Fault::NoRoute)?;
-        let (_, route) = self.table.route(index).ok_or(Fault::NoRoute)?;
-        let cluster = self.worker.cluster(route.cluster).ok_or(Fault::NoCluster)?;
-        self.info.cluster = Some(Rc::clone(&cluster.name));
-        let host = cluster.pick().ok_or(Fault::NoHealthyHost)?;
-        self.host = Some(host);
-        Ok(())
     }
 }
 

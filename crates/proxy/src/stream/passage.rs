@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use transom_api::{DataVerdict, Direction, HeadersVerdict, Phase, TrailersVerdict, Wants};
 
+use super::forward::NotForwarded;
 use super::side::{DataStop, End, HeadStop};
 use super::{Flow, Stream};
 use crate::error::Fault;
@@ -38,7 +39,7 @@ impl Stream {
                 match self.end_phase() {
                     Ok(true) => continue,
                     Ok(false) => return,
-                    Err(fault) => return self.fault(&fault),
+                    Err(why) => return self.not_forwarded(why),
                 }
             }
             let Some(filter) = self.core.chain.filter_at(direction, at) else {
@@ -95,7 +96,7 @@ impl Stream {
     }
 
     /// Does what stands between two request phases. False when the head has left.
-    fn end_phase(&mut self) -> Result<bool, Fault> {
+    fn end_phase(&mut self) -> Result<bool, NotForwarded> {
         match self.core.phase {
             Phase::BeforeRoute => {
                 self.core.resolve_route();
@@ -112,6 +113,7 @@ impl Stream {
                 if self.core.host.is_none() {
                     self.core.choose_host()?;
                 }
+                self.core.finish_request()?;
                 self.release_head(Direction::Request);
                 Ok(false)
             }
@@ -426,8 +428,8 @@ impl Stream {
         if actions.rematch_route || actions.rechoose_host {
             match self.match_again(actions.rematch_route) {
                 Ok(()) => return Flow::Again,
-                Err(fault) => {
-                    self.fault(&fault);
+                Err(why) => {
+                    self.not_forwarded(why);
                     return Flow::Diverted;
                 }
             }
@@ -504,10 +506,10 @@ impl Stream {
         }
     }
 
-    fn match_again(&mut self, route: bool) -> Result<(), Fault> {
+    fn match_again(&mut self, route: bool) -> Result<(), NotForwarded> {
         self.core.rematches += 1;
         if self.core.rematches > MOST_REMATCHES {
-            return Err(Fault::TooManyRematches);
+            return Err(Fault::TooManyRematches.into());
         }
         if route {
             self.core.clear_route();

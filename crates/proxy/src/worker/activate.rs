@@ -20,6 +20,7 @@ use crate::http::HttpListener;
 use crate::listener::{ListenerPlace, WorkerListener};
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
+use crate::router::Routes;
 use crate::stream::chain::{AccessLogPlace, Chain, Generation, Place};
 
 /// A snapshot as built on this worker, before it is active.
@@ -259,9 +260,10 @@ impl Worker {
         }
         Ok(HttpListener {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
-            table: Rc::new(Arc::clone(&http.table)),
+            table: Rc::new(Routes::new(&http.table)),
             options: Rc::new(http.options()),
             local_reply: http.local_reply,
+            paths: http.paths,
             watermark: http.watermark,
         })
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use transom_api::{FailurePolicy, Phase};
 use transom_proxy::control::explain::{
-    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, Target,
+    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, RouteAction, Target,
 };
 
 use super::request::Asked;
@@ -31,8 +31,11 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
     value
 }
 
+/// What becomes of the request stands under one of `clusters` (with `rewrite`), `redirect` and `direct_response`.
 fn http(http: &HttpExplanation) -> Value {
-    json!({
+    let mut value = json!({
+        "path": http.path,
+        "refused": http.is_refused,
         "route_table": http.route_table,
         "virtual_hosts": candidates(&http.virtual_hosts),
         "routes": candidates(&http.routes),
@@ -40,8 +43,34 @@ fn http(http: &HttpExplanation) -> Value {
         "response_order": http.response_order,
         "access_logs": http.access_logs,
         "timeout_ms": milliseconds(http.timeout),
-        "cluster": http.target.as_ref().map(target),
-    })
+    });
+    let entries = match &http.action {
+        None => Vec::new(),
+        Some(RouteAction::Forward(forwarded)) => {
+            let clusters = forwarded.targets.iter();
+            let cluster = |(weight, it): &(u32, Target)| {
+                let mut cluster = target(it);
+                if let Value::Object(entries) = &mut cluster {
+                    entries.insert("weight".to_owned(), json!(weight));
+                }
+                cluster
+            };
+            let rewrite = json!({"path": forwarded.path, "authority": forwarded.authority});
+            let clusters = clusters.map(cluster).collect();
+            vec![("clusters", clusters), ("rewrite", rewrite)]
+        }
+        Some(RouteAction::Redirect { status, location }) => {
+            let redirect = json!({"status": status, "location": location});
+            vec![("redirect", redirect)]
+        }
+        Some(RouteAction::DirectResponse { status }) => {
+            vec![("direct_response", json!({"status": status}))]
+        }
+    };
+    if let Value::Object(value) = &mut value {
+        value.extend(entries.into_iter().map(|(key, it)| (key.to_owned(), it)));
+    }
+    value
 }
 
 fn filter(filter: &FilterUse) -> Value {

@@ -12,8 +12,8 @@ pub(super) struct Asked {
     pub(super) url: String,
     pub(super) authority: String,
     pub(super) path: String,
-    /// Names of the fields on which nothing depends that can be explained.
-    pub(super) unused: Vec<String>,
+    /// Header fields beside `Host`.
+    pub(super) fields: Vec<(String, String)>,
     listener: Option<String>,
     destination: Option<(String, u16)>,
 }
@@ -29,11 +29,11 @@ impl Asked {
     pub(super) fn new(question: &Question<'_>) -> Result<Self, BadRequest> {
         let url = Url::parse(question.url)?;
         let mut host = None;
-        let mut unused = Vec::new();
+        let mut fields = Vec::new();
         for header in question.headers {
             let (name, value) = split_header(header)?;
             if !name.eq_ignore_ascii_case("host") {
-                unused.push(name.to_owned());
+                fields.push((name.to_owned(), value.to_owned()));
             } else if host.replace(value).is_some() {
                 return Err(refused(
                     "`Host` is given twice".to_owned(),
@@ -46,7 +46,7 @@ impl Asked {
             url: question.url.to_owned(),
             authority: host.unwrap_or(url.authority).to_owned(),
             path: url.path,
-            unused,
+            fields,
             listener: question.listener.map(str::to_owned),
             destination: url.destination,
         };
@@ -78,8 +78,10 @@ impl Asked {
                 .destination
                 .as_ref()
                 .map(|(host, port)| Destination { host, port: *port }),
+            method: &self.method,
             authority: &self.authority,
             path: &self.path,
+            fields: &self.fields,
         }
     }
 }

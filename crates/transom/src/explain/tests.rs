@@ -45,7 +45,11 @@ impl Drop for File {
 }
 
 fn ask(url: &str, headers: &[&str], output: Output) -> Answer {
-    let file = File::new(FILE);
+    ask_of(FILE, url, headers, output)
+}
+
+fn ask_of(text: &str, url: &str, headers: &[&str], output: Output) -> Answer {
+    let file = File::new(text);
     let headers: Vec<String> = headers.iter().map(|it| (*it).to_owned()).collect();
     answer(&Question {
         file: &file.0,
@@ -122,12 +126,43 @@ fn the_same_as_json() {
         })
     );
     assert_eq!(
-        value["http"]["cluster"],
+        value["http"]["clusters"][0],
         json!({
-            "name": "back", "load_balancing": "round_robin", "connect_timeout_ms": 5000,
+            "name": "back", "load_balancing": "round_robin", "connect_timeout_ms": 5000, "weight": 1,
             "hosts": [{"address": "127.0.0.1:8080", "weight": 1}],
         })
     );
+}
+
+#[test]
+fn what_a_route_does_instead_of_sending_on_is_shown() {
+    let file = FILE.replace(
+        "- {name: api, match: {prefix: /api/}, cluster: back}",
+        "- {match: {prefix: /api/}, redirect: {prefix: /v2/}}
+                - {match: {path: /up}, direct_response: {status: 204}}
+                - match: {prefix: /both/}
+                  weighted_clusters: [{cluster: back, weight: 3}, {cluster: next, weight: 1}]
+                  rewrite: {prefix: /, host: inner.test}",
+    );
+    let file = file + "  - {name: next, endpoints: [\"127.0.0.1:8081\"]}\n";
+    let shown = |path: &str| {
+        let answer = ask_of(&file, path, &["Host: a.test"], Output::Text);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stdout
+    };
+    assert!(
+        shown("/api/x?q").contains("\nredirect\n  the answer is 301, to http://a.test/v2/x?q\n")
+    );
+    assert!(shown("/up").contains("\ndirect response\n  the answer is 204\n"));
+    let both = shown("/b/../both/x");
+    for part in [
+        "\npath, as filters and routes see it\n  /both/x\n",
+        "\nrewrite\n  the path becomes /x\n  the host becomes inner.test\n",
+        "\none of these clusters, by chance\n  back  weight 3\n  next  weight 1\n",
+        "\ncluster next, by round_robin",
+    ] {
+        assert!(both.contains(part), "{part} in {both}");
+    }
 }
 
 #[test]
@@ -141,7 +176,7 @@ fn a_request_without_a_route_ends_with_1() {
     let value: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!(value["request"]["path"], "/?q");
     assert_eq!(value["routed"], false);
-    assert_eq!(value["http"]["cluster"], Value::Null);
+    assert_eq!(value["http"]["clusters"], Value::Null);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Phase};
 use transom_proxy::control::explain::{
-    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, Target,
+    Candidate, End, Explanation, FilterUse, Forwarded, HttpExplanation, Part, Place, RouteAction,
+    Target,
 };
 
 use super::request::Asked;
@@ -33,14 +34,15 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
         }
         End::Http(http) => page.http(http),
     }
-    if let End::Http(_) = explanation.end {
+    if let End::Http(http) = &explanation.end {
         page.line("");
         page.line("Filters were not run: what one of them answers or changes is not known here.");
-        if !asked.unused.is_empty() {
-            page.line(&format!(
-                "Only filters look at: {}.",
-                asked.unused.join(", ")
-            ));
+        let unused = asked.fields.iter().map(|(name, _)| name.as_str());
+        let unused: Vec<&str> = unused
+            .filter(|name| !http.fields.iter().any(|it| it.eq_ignore_ascii_case(name)))
+            .collect();
+        if !unused.is_empty() {
+            page.line(&format!("Only filters look at: {}.", unused.join(", ")));
         }
     }
     page.0
@@ -75,6 +77,14 @@ impl Page {
     }
 
     fn http(&mut self, http: &HttpExplanation) {
+        if let Some(path) = &http.path {
+            self.part("path, as filters and routes see it", [path.clone()]);
+        }
+        if http.is_refused {
+            let why = "the option `paths` refuses it: the answer is 400";
+            self.part("path", [why.to_owned()]);
+            return;
+        }
         let table = &http.route_table;
         self.candidates(
             &format!("virtual host, of route table {table}"),
@@ -83,8 +93,18 @@ impl Page {
         if !http.routes.is_empty() {
             self.candidates("route", &http.routes);
         }
-        if http.target.is_none() {
-            self.part("no route", ["the answer is 404".to_owned()]);
+        match &http.action {
+            None => self.part("no route", ["the answer is 404".to_owned()]),
+            Some(RouteAction::Redirect { status, location }) => {
+                self.part(
+                    "redirect",
+                    [format!("the answer is {status}, to {location}")],
+                );
+            }
+            Some(RouteAction::DirectResponse { status }) => {
+                self.part("direct response", [format!("the answer is {status}")]);
+            }
+            Some(RouteAction::Forward(_)) => {}
         }
         if !http.filters.is_empty() {
             self.part(
@@ -96,8 +116,8 @@ impl Page {
                 self.part("filters, as the response passes them", [order]);
             }
         }
-        if let Some(target) = &http.target {
-            self.target(target);
+        if let Some(RouteAction::Forward(forwarded)) = &http.action {
+            self.forwarded(forwarded);
             let timeout = if http.timeout.is_zero() {
                 "none".to_owned()
             } else {
@@ -107,6 +127,28 @@ impl Page {
         }
         if !http.access_logs.is_empty() {
             self.part("access logs", [http.access_logs.join(", ")]);
+        }
+    }
+
+    fn forwarded(&mut self, forwarded: &Forwarded) {
+        let rewritten = [
+            ("the path becomes", &forwarded.path),
+            ("the host becomes", &forwarded.authority),
+        ];
+        let rewritten: Vec<String> = rewritten
+            .into_iter()
+            .filter_map(|(what, value)| Some(format!("{what} {}", value.as_ref()?)))
+            .collect();
+        if !rewritten.is_empty() {
+            self.part("rewrite", rewritten);
+        }
+        if let [_, _, ..] = forwarded.targets.as_slice() {
+            let shares = forwarded.targets.iter();
+            let shares = shares.map(|(weight, it)| format!("{}  weight {weight}", it.cluster));
+            self.part("one of these clusters, by chance", shares);
+        }
+        for (_, target) in &forwarded.targets {
+            self.target(target);
         }
     }
 

@@ -85,6 +85,23 @@ fn a_stream_knows_the_tls_of_its_connection() {
 }
 
 #[test]
+fn a_redirect_stays_with_tls() {
+    let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::ok("never"));
+    let pair = folder.pair("a", &ca.sign(&["a.test"]));
+    let plane = Setup::to(&up)
+        .listener_option(&format!("tls: {{certificates: [{{{pair}}}]}}"))
+        .route("{match: {path: /old}, redirect: {path: /new}}")
+        .start();
+    let secure = Secure::new(&ca);
+    let mut client = secure.connect(plane.address("in"), "a.test").unwrap();
+    let answer = client.get("/old");
+    assert_eq!(answer.status(), 301);
+    let location = answer.headers("location");
+    assert!(location.starts_with("https://"), "{location}");
+    assert!(location.ends_with("/new"), "{location}");
+}
+
+#[test]
 fn a_client_with_whom_no_protocol_can_be_agreed_on_is_refused() {
     let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::ok("good"));
     let plane = plane(

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use transom_api::{Phase, Registry, StreamFilters};
-use transom_config::{ExtensionName, Http, ResponseOrder, Route, RouteFilter, Use, VirtualHost};
+use transom_config::{
+    ExtensionName, Http, ResponseOrder, Route, RouteAction, RouteFilter, Use, VirtualHost,
+};
 
 use super::{FilterUse, Part, Place};
 
@@ -62,12 +64,13 @@ fn part_of(
     if used.disabled {
         return Part::Disabled(Place::Listener);
     }
+    let forwards = route.is_some_and(|route| matches!(route.action, RouteAction::Forward(_)));
+    if phase == Some(Phase::AfterChooseHost) && !forwards {
+        return Part::NotReached;
+    }
     let Some(route) = route else {
         // What a virtual host says holds for its routes: without one the listener's word is the last.
-        return match phase {
-            Some(Phase::AfterChooseHost) => Part::NotReached,
-            _ => Part::Runs(Place::Listener),
-        };
+        return Part::Runs(Place::Listener);
     };
     let said = |filters: &BTreeMap<String, RouteFilter>, place| {
         filters.get(&used.id).map(|filter| match filter {

@@ -94,8 +94,10 @@ fn request<'a>(host: &'a str, port: u16, authority: &'a str, path: &'a str) -> R
     Request {
         listener: None,
         destination: Some(Destination { host, port }),
+        method: "GET",
         authority,
         path,
+        fields: &[],
     }
 }
 
@@ -150,17 +152,22 @@ fn the_first_matching_route_is_taken_and_the_others_say_why_not() {
         ]
     );
     assert_eq!(http.timeout, Duration::from_secs(1));
+    let target = Target {
+        cluster: "two".to_owned(),
+        load_balancing: "round_robin".to_owned(),
+        connect_timeout: Duration::from_secs(2),
+        hosts: vec![
+            ("127.0.0.1:8082".to_owned(), 3),
+            ("127.0.0.1:8083".to_owned(), 1),
+        ],
+    };
     assert_eq!(
-        http.target,
-        Some(Target {
-            cluster: "two".to_owned(),
-            load_balancing: "round_robin".to_owned(),
-            connect_timeout: Duration::from_secs(2),
-            hosts: vec![
-                ("127.0.0.1:8082".to_owned(), 3),
-                ("127.0.0.1:8083".to_owned(), 1)
-            ],
-        })
+        http.action,
+        Some(RouteAction::Forward(Forwarded {
+            targets: vec![(1, target)],
+            path: None,
+            authority: None,
+        }))
     );
 }
 
@@ -205,7 +212,7 @@ fn without_a_route_no_host_is_chosen_and_nothing_is_overridden() {
     let http = http(explanation);
     assert_eq!(taken(&http.virtual_hosts), ["*"]);
     assert_eq!(whys(&http.routes), ["the path does not begin with `/only`"]);
-    assert_eq!(http.target, None);
+    assert_eq!(http.action, None);
     let part = |name: &str| {
         let mut filters = http.filters.iter();
         filters.find(|filter| filter.name == name).unwrap().part
@@ -271,6 +278,8 @@ fn a_request_that_reaches_no_listener_says_what_there_is() {
             destination: None,
             authority: "",
             path: "/",
+            method: "GET",
+            fields: &[],
         },
     )
     .unwrap_err();
@@ -284,41 +293,164 @@ fn the_explanation_agrees_with_the_router() {
     let registry = registry();
     let configuration = check_str("t.yaml", FILE, &registry).unwrap();
     let hosts = &configuration.resources.route_tables["web/http"].virtual_hosts;
-    let table = crate::router::RouteTable::new(
-        String::new(),
-        hosts
-            .iter()
-            .map(|host| {
-                let routes = host.routes.iter().map(|route| crate::router::Route {
-                    name: None,
-                    matcher: route.matcher.clone(),
-                    cluster: crate::cluster::ClusterId(0),
-                    timeout: route.timeout,
-                    filters: crate::router::FilterOverrides::new(),
-                });
-                let host_of_router = crate::router::VirtualHost {
-                    name: host.name.clone(),
-                    routes: routes.collect(),
-                    filters: crate::router::FilterOverrides::new(),
-                };
-                (host_of_router, host.domains.clone())
-            })
-            .collect(),
-    );
+    let mut patterns = crate::router::matcher::PatternsBuilder::default();
+    let hosts = hosts.iter().map(|host| {
+        let routes = host.routes.iter().map(|route| crate::router::Route {
+            name: None,
+            matcher: crate::router::matcher::Matcher::new(&route.matcher, &mut patterns),
+            action: crate::router::action::Action::DirectResponse(transom_config::DirectResponse {
+                status: 200,
+                body: String::new(),
+            }),
+            request_headers: transom_config::HeaderEdits::default(),
+            response_headers: transom_config::HeaderEdits::default(),
+            timeout: route.timeout,
+            filters: crate::router::FilterOverrides::new(),
+        });
+        let routes = routes.collect();
+        let filters = crate::router::FilterOverrides::new();
+        let of_router = crate::router::VirtualHost::new(host.name.clone(), routes, filters);
+        (of_router, host.domains.clone())
+    });
+    let hosts = hosts.collect();
+    let table = crate::router::RouteTable::new(String::new(), hosts, patterns.finish());
+    let table = crate::router::Routes::new(&std::sync::Arc::new(table));
     for authority in ["a.example.org", "shop.test:1", "example.org", "", "x"] {
         for path in [
             "/", "/health", "/health?", "/healthy", "/cart", "/only/a", "*",
         ] {
             let explained = http(ask(FILE, request("127.0.0.1", 2046, authority, path)).unwrap());
+            let mut head = crate::http::head::Head::default();
+            head.set_pseudo(crate::http::head::Pseudo::Path, path.as_bytes());
+            head.set_pseudo(crate::http::head::Pseudo::Authority, authority.as_bytes());
             let served = table
-                .find(authority.as_bytes(), path.as_bytes())
+                .find(&head)
                 .and_then(|index| table.route(index))
                 .map(|(host, route)| (host.name.as_str(), route.timeout));
-            let said = explained.target.is_some().then(|| {
+            let said = explained.action.is_some().then(|| {
                 let timeout = Some(explained.timeout).filter(|it| *it != Duration::from_secs(7));
                 (taken(&explained.virtual_hosts)[0], timeout)
             });
             assert_eq!(said, served, "{authority} {path}");
         }
     }
+}
+
+#[test]
+fn a_route_says_all_that_holds_or_all_that_does_not() {
+    let text = FILE.replace(
+        "- {name: health, match: {path: /health}, cluster: one}",
+        "- match: {regex: '/c.*', methods: [POST, PUT], headers: [{name: X-A, exact: a}, {name: x-b, absent: true}]}
+                  cluster: one
+                - match: {headers: [{name: x-a, suffix: z, invert: true}], query: [{name: q, prefix: '1'}]}
+                  cluster: one
+                - match: {methods: [GET], headers: [{name: x-a, prefix: b, invert: true}], query: [{name: q, regex: '[0-9]+'}]}
+                  cluster: one",
+    );
+    let fields = [
+        ("x-a".to_owned(), "xyz".to_owned()),
+        ("x-b".to_owned(), String::new()),
+    ];
+    let explained = http(
+        ask(
+            &text,
+            Request {
+                fields: &fields,
+                ..request("127.0.0.1", 2046, "shop.test", "/cart?q=22")
+            },
+        )
+        .unwrap(),
+    );
+    assert_eq!(
+        whys(&explained.routes)[..3],
+        [
+            "the method is not POST or PUT, the header `X-A` is not `a`, the header `x-b` is there",
+            "the header `x-a` ends with `z`, as it must not, the query parameter `q` does not begin with `1`",
+            "the method is GET, the header `x-a` does not begin with `b`, the query parameter `q` matches `[0-9]+`",
+        ]
+    );
+    assert_eq!(taken(&explained.routes), ["#3"]);
+    assert_eq!(explained.fields, ["x-a", "x-b"]);
+}
+
+#[test]
+fn what_a_route_does_is_shown_with_this_request_filled_in() {
+    let text = FILE.replace(
+        "- {name: health, match: {path: /health}, cluster: one}",
+        "- {match: {prefix: /old/}, redirect: {prefix: /new/, scheme: https, code: 308}}
+                - {match: {path: /health}, direct_response: {status: 204}}
+                - match: {regex: '/u/.*'}
+                  weighted_clusters: [{cluster: one, weight: 9}, {cluster: two, weight: 1}]
+                  rewrite: {regex: {pattern: /u/, substitution: /user/}, host: inner.test}",
+    );
+    let ask = |path| http(ask(&text, request("127.0.0.1", 2046, "shop.test", path)).unwrap());
+    let explained = ask("/old/a?b");
+    let location = "https://shop.test/new/a?b".to_owned();
+    let redirect = RouteAction::Redirect {
+        status: 308,
+        location,
+    };
+    assert_eq!(explained.action, Some(redirect));
+    let mut filters = explained.filters.iter();
+    let pick = filters.find(|filter| filter.name == "pick").unwrap();
+    assert_eq!(pick.part, Part::NotReached);
+    assert_eq!(
+        ask("/health").action,
+        Some(RouteAction::DirectResponse { status: 204 })
+    );
+    let Some(RouteAction::Forward(forwarded)) = ask("/u/7?x").action else {
+        panic!("it is sent on");
+    };
+    let shares = forwarded.targets.iter();
+    let shares: Vec<_> = shares
+        .map(|(weight, it)| (*weight, it.cluster.as_str()))
+        .collect();
+    assert_eq!(shares, [(9, "one"), (1, "two")]);
+    assert_eq!(forwarded.path.as_deref(), Some("/user/7?x"));
+    assert_eq!(forwarded.authority.as_deref(), Some("inner.test"));
+}
+
+#[test]
+fn a_redirect_keeps_the_scheme_of_its_listener() {
+    let text = FILE.replace(
+        "- {name: health, match: {path: /health}, cluster: one}",
+        "- {match: {path: /old}, redirect: {path: /new}}",
+    );
+    let tls = text.replace(
+        "address: 127.0.0.1:2046\n",
+        "address: 127.0.0.1:2046\n    tls: {certificates: [{certificate: a.pem, private_key: a.key}]}\n",
+    );
+    for (text, expected) in [(text, "http"), (tls, "https")] {
+        let request = request("127.0.0.1", 2046, "shop.test", "/old");
+        let redirect = RouteAction::Redirect {
+            status: 301,
+            location: format!("{expected}://shop.test/new"),
+        };
+        assert_eq!(http(ask(&text, request).unwrap()).action, Some(redirect));
+    }
+}
+
+#[test]
+fn the_asterisk_of_options_takes_the_route_for_all_paths() {
+    let explained = http(ask(FILE, request("127.0.0.1", 2046, "shop.test", "*")).unwrap());
+    assert_eq!(taken(&explained.routes), ["#3"]);
+}
+
+#[test]
+fn routes_are_told_by_the_normalised_path() {
+    let ask = |path| http(ask(FILE, request("127.0.0.1", 2046, "shop.test", path)).unwrap());
+    assert_eq!(ask("/health").path, None);
+    let explained = ask("/x/../%63art?/..");
+    assert_eq!(explained.path.as_deref(), Some("/cart?/.."));
+    assert_eq!(taken(&explained.routes), ["#2"]);
+    let text = FILE.replace(
+        "timeouts:",
+        "paths: {dot_segments: reject}\n          timeouts:",
+    );
+    let explained =
+        super::tests::ask(&text, request("127.0.0.1", 2046, "shop.test", "/x/../a")).unwrap();
+    assert!(!explained.is_routed());
+    let explained = http(explained);
+    assert!(explained.is_refused);
+    assert_eq!(taken(&explained.virtual_hosts), [""; 0]);
 }

@@ -11,14 +11,18 @@ use transom_api::{
     BuildError, Direction, Event, FailurePolicy, FilterError, Message, Phase, SharedData,
     Stream as FilterContext, StreamFilter, StreamInstance, Wants, Worker as WorkerView, WorkerPart,
 };
-use transom_config::{Cluster, HttpTimeouts, LocalReplyOptions, Pool, RouteMatch};
+use transom_config::{
+    Cluster, HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch, PathOptions, Pool, Treatment,
+};
 use transom_http1::Limits;
 
 use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, WorkerCluster};
 use crate::http::head::{Presence, Pseudo};
 use crate::http::{HttpListener, HttpMetrics, HttpOptions};
 use crate::metrics::MetricStore;
-use crate::router::{FilterOverrides, Route, RouteTable, VirtualHost};
+use crate::router::action::{Action, Forward};
+use crate::router::matcher::{Matcher, PatternsBuilder};
+use crate::router::{FilterOverrides, Route, RouteTable, Routes, VirtualHost};
 use crate::shared::SharedStore;
 use crate::stream::Stream;
 use crate::stream::chain::{Chain, Generation, Place};
@@ -101,7 +105,7 @@ fn stream(parts: Vec<Part>) -> Stream {
     });
     let listener = Rc::new(HttpListener {
         chain: Rc::new(Chain::new(places.collect(), Vec::new(), false)),
-        table: Rc::new(Arc::new(table())),
+        table: Rc::new(Routes::new(&Arc::new(table()))),
         options: Rc::new(HttpOptions {
             limits: Limits::default(),
             request_body: None,
@@ -121,6 +125,11 @@ fn stream(parts: Vec<Part>) -> Stream {
         local_reply: LocalReplyOptions {
             upstream_unavailable: 502,
             echo_request_headers: false,
+        },
+        paths: PathOptions {
+            escaped_slashes: Treatment::Keep,
+            dot_segments: Treatment::Normalise,
+            merge_slashes: false,
         },
         watermark: WATERMARK,
     });
@@ -168,19 +177,21 @@ fn cluster() -> WorkerCluster {
 }
 
 fn table() -> RouteTable {
+    let mut patterns = PatternsBuilder::default();
+    let all = PathMatch::Prefix("/".to_owned());
+    let clusters = [(1, ClusterId(0))];
     let route = Route {
         name: None,
-        matcher: RouteMatch::Prefix("/".to_owned()),
-        cluster: ClusterId(0),
+        matcher: Matcher::new(&all.into(), &mut patterns),
+        action: Action::Forward(Forward::new(clusters.into_iter(), None, None)),
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
         timeout: None,
         filters: FilterOverrides::new(),
     };
-    let host = VirtualHost {
-        name: "any".to_owned(),
-        routes: vec![route],
-        filters: FilterOverrides::new(),
-    };
-    RouteTable::new("t".to_owned(), vec![(host, vec!["*".to_owned()])])
+    let host = VirtualHost::new("any".to_owned(), vec![route], FilterOverrides::new());
+    let hosts = vec![(host, vec!["*".to_owned()])];
+    RouteTable::new("t".to_owned(), hosts, patterns.finish())
 }
 
 /// One direction of a stream as its driver sees it.

@@ -1,0 +1,170 @@
+//! What a route asks of requests.
+
+use transom_api::field;
+use transom_api::field::Pseudo;
+
+use super::Lowering;
+use crate::file;
+use crate::report::Problem;
+use crate::{FieldMatch, Located, PathMatch, Pattern, RouteMatch, ValueMatch};
+
+/// Whose fields are matched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Headers,
+    Query,
+}
+
+type Make = fn(String) -> ValueMatch;
+
+impl Lowering<'_> {
+    pub(super) fn matcher(&mut self, matcher: Located<file::Match>) -> Option<RouteMatch> {
+        let Located { value, span } = matcher;
+        let says_more = !value.methods.items.is_empty()
+            || !value.headers.items.is_empty()
+            || !value.query.items.is_empty();
+        let path = match (value.prefix, value.path, value.regex) {
+            (Some(prefix), None, None) => {
+                self.check_path(&prefix);
+                PathMatch::Prefix(prefix.value)
+            }
+            (None, Some(path), None) => {
+                self.check_path(&path);
+                PathMatch::Exact(path.value)
+            }
+            (None, None, Some(regex)) => PathMatch::Regex(self.pattern(&regex)?),
+            (None, None, None) if says_more => PathMatch::Any,
+            (None, None, None) if self.problems.any_within(span) => return None,
+            (None, None, None) => {
+                self.problems
+                    .push(Problem::new("`match` says nothing", span).with_help(
+                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
+                    ));
+                return None;
+            }
+            (prefix, path, regex) => {
+                let given: Vec<(&str, Located<String>)> =
+                    [("prefix", prefix), ("path", path), ("regex", regex)]
+                        .into_iter()
+                        .filter_map(|(name, value)| Some((name, value?)))
+                        .collect();
+                let names: Vec<String> =
+                    given.iter().map(|(name, _)| format!("`{name}`")).collect();
+                let message = format!("{} exclude each other", names.join(" and "));
+                let place = given.last().and_then(|(_, value)| value.span).or(span);
+                self.problems.push(Problem::new(message, place));
+                return None;
+            }
+        };
+        let methods = value.methods.items.into_iter().map(|method| {
+            if !Pseudo::Method.takes(method.as_bytes()) {
+                let message = format!("{:?} is no method", method.value);
+                self.problems.push(Problem::new(message, method.span));
+            }
+            method.value
+        });
+        Some(RouteMatch {
+            path,
+            methods: methods.collect(),
+            headers: self.fields(Of::Headers, value.headers),
+            query: self.fields(Of::Query, value.query),
+        })
+    }
+
+    pub(super) fn check_path(&mut self, path: &Located<String>) {
+        if !path.starts_with('/') {
+            self.problems.push(
+                Problem::new(format!("no path begins with {:?}", path.value), path.span)
+                    .with_help("paths begin with a slash"),
+            );
+        } else if let Some(character) = path
+            .chars()
+            .find(|c| matches!(c, '?' | '#') || c.is_whitespace())
+        {
+            self.problems.push(
+                Problem::new(
+                    format!("no path has the character {character:?}"),
+                    path.span,
+                )
+                .with_help("what is matched is the path of the request, without its query"),
+            );
+        }
+    }
+
+    fn fields(
+        &mut self,
+        of: Of,
+        fields: file::Items<Located<file::FieldMatch>>,
+    ) -> Vec<FieldMatch> {
+        let fields = fields.items.into_iter();
+        fields.filter_map(|field| self.field(of, field)).collect()
+    }
+
+    fn field(&mut self, of: Of, field: Located<file::FieldMatch>) -> Option<FieldMatch> {
+        let Located { value, span } = field;
+        let name = value.name;
+        if of == Of::Headers && Pseudo::of(name.as_bytes()).is_some() {
+            self.problems.push(
+                Problem::new(format!("`{name}` is no header field here"), name.span).with_help(
+                    "methods are matched by `methods`, paths by `path`, `prefix` or `regex`, hosts by `domains`",
+                ),
+            );
+        } else if of == Of::Headers && !field::is_name(name.as_bytes()) {
+            let message = format!("{:?} is no name of a header field", name.value);
+            self.problems.push(Problem::new(message, name.span));
+        }
+        let mut asked = Vec::new();
+        let texts: [(_, Make); 3] = [
+            (value.exact, ValueMatch::Exact),
+            (value.prefix, ValueMatch::Prefix),
+            (value.suffix, ValueMatch::Suffix),
+        ];
+        for (text, what) in texts {
+            asked.extend(text.map(|text| (what(text.value), text.span)));
+        }
+        if let Some(regex) = value.regex {
+            asked.push((ValueMatch::Regex(self.pattern(&regex)?), regex.span));
+        }
+        let words = [
+            (value.present, ValueMatch::Present),
+            (value.absent, ValueMatch::Absent),
+        ];
+        for (said, what) in words {
+            asked.extend(said.then_some((what, span)));
+        }
+        const KEYS: &str =
+            "write one of `exact`, `prefix`, `suffix`, `regex`, `present: true`, `absent: true`";
+        let mut asked = asked.into_iter();
+        let first = asked.next();
+        if let Some((_, place)) = asked.next() {
+            let message = format!("two things are asked of `{name}`");
+            self.problems
+                .push(Problem::new(message, place).with_help(KEYS));
+            return None;
+        }
+        let Some((asked, _)) = first else {
+            if !self.problems.any_within(span) {
+                let message = format!("nothing is asked of `{name}`");
+                self.problems
+                    .push(Problem::new(message, span).with_help(KEYS));
+            }
+            return None;
+        };
+        Some(FieldMatch {
+            name: name.value,
+            value: asked,
+            invert: value.invert,
+        })
+    }
+
+    /// A regular expression that the whole of a value must match.
+    fn pattern(&mut self, text: &Located<String>) -> Option<Pattern> {
+        match Pattern::whole(text) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                self.problems.push(error.or_at(text.span));
+                None
+            }
+        }
+    }
+}
