@@ -123,14 +123,14 @@ impl Exchange {
             self.send_request(cx);
             self.read_response(cx, client);
             if self.stream.is_over() {
-                return Poll::Ready(Outcome::Broken(ResetReason::Local));
+                return Poll::Ready(broken_off(cx, client));
             }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
             };
             if self.stream.is_over() {
-                return Poll::Ready(Outcome::Broken(ResetReason::Local));
+                return Poll::Ready(broken_off(cx, client));
             }
             if sent {
                 return Poll::Ready(Outcome::Complete);
@@ -658,6 +658,14 @@ impl Exchange {
     fn options_watermark(&self) -> usize {
         self.stream.core().watermark()
     }
+}
+
+/// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as the
+/// client takes it at once, so that it sees a beginning without an end and not nothing.
+fn broken_off(cx: &mut Context<'_>, client: &mut Http1Server) -> Outcome {
+    // The connection ends in any case.
+    let _ = client.poll_flush(cx);
+    Outcome::Broken(ResetReason::Local)
 }
 
 /// Sends the request's head and what follows it.
