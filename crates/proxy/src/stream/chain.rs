@@ -172,6 +172,9 @@ impl Place {
         let [older @ .., newest] = generations.as_slice() else {
             return None;
         };
+        if older.is_empty() {
+            return Some(Rc::clone(newest));
+        }
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         for generation in older {

@@ -240,6 +240,11 @@ impl Stream {
     /// A piece of a body came; `end`: nothing follows it.
     pub(crate) fn data(&mut self, direction: Direction, bytes: Bytes, end: bool) {
         self.note_data(direction, bytes.len(), end);
+        if end && bytes.is_empty() && self.is_open(direction) {
+            // Nobody in the chain looks at where a body ends.
+            self.core.message_mut(direction).side.out_end = Some(End::Plain);
+            return;
+        }
         self.pass_data(direction, 0, bytes, end.then_some(End::Plain));
     }
 

@@ -396,10 +396,16 @@ impl Stream {
     }
 
     /// Carries out what a callback asked for, but for what depends on its verdict.
+    #[inline]
     fn after_callback(&mut self, filter: usize) -> Flow {
-        if !self.core.actions.any {
-            return Flow::On;
+        if self.core.actions.any {
+            self.carry_out(filter)
+        } else {
+            Flow::On
         }
+    }
+
+    fn carry_out(&mut self, filter: usize) -> Flow {
         let injected = std::mem::take(&mut self.core.actions.injected);
         let mut actions = self.core.actions.take();
         if let Some(error) = actions.fail.take()
@@ -557,7 +563,15 @@ impl Stream {
     }
 
     /// Sends on what a filter injected, from behind it.
+    #[inline]
     fn run_injected(&mut self, filter: usize) {
+        // The usual callback asked for nothing.
+        if self.core.actions.any {
+            self.pass_injected(filter);
+        }
+    }
+
+    fn pass_injected(&mut self, filter: usize) {
         while !self.core.actions.injected.is_empty() {
             let injected = self.core.actions.injected.remove(0);
             let position = self.core.chain.position_of(injected.direction, filter) + 1;
