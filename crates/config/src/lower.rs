@@ -5,6 +5,7 @@ mod chains;
 mod clusters;
 mod domain;
 mod matches;
+mod network;
 mod routes;
 mod tls;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use transom_api::{Node, NodeKind, Span};
 
-pub(crate) use chains::PARTS_OF_PROXY;
+pub(crate) use chains::{PARTS_OF_PROXY, without_end};
 
 use crate::file;
 use crate::problems::Problems;

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -133,10 +135,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
-            Self::Filtered(filtered) => {
-                let first = slices.iter().find(|slice| !slice.is_empty());
-                filtered.poll_write(cx, first.map_or(&[], |slice| slice))
-            }
+            Self::Filtered(filtered) => filtered.poll_write_vectored(cx, slices),
         }
     }
 
@@ -158,6 +157,31 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Ready when network filters let the connection begin; a socket without them has.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Filtered(filtered) => filtered.poll_begun(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Has the peer told by a reset, and not by an end, when this is dropped. A Unix socket knows no reset.
+    pub(crate) fn reset_when_dropped(&self) {
+        match self {
+            Self::Tcp(tcp) => {
+                // A socket that refuses is closed in the usual way.
+                let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Filtered(filtered) => filtered.reset_when_dropped(),
+            Self::Prefixed(prefixed) => prefixed.io.reset_when_dropped(),
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => stream.get_ref().0.reset_when_dropped(),
+                TlsStream::Server(stream) => stream.get_ref().0.reset_when_dropped(),
+            },
         }
     }
 

@@ -62,6 +62,8 @@ pub enum End {
     TcpProxy(Target),
     /// The request becomes a stream.
     Http(Box<HttpExplanation>),
+    /// The network filter of this name answers the client itself.
+    Filter(String),
 }
 
 /// What the `http` network filter does with a request.
@@ -218,7 +220,8 @@ pub fn explain(
         Some(NetworkFilter::TcpProxy(proxy)) => {
             End::TcpProxy(Target::of(resources, &proxy.cluster.value))
         }
-        Some(NetworkFilter::Extension(_)) | None => {
+        Some(NetworkFilter::Extension(used)) => End::Filter(used.id.clone()),
+        None => {
             return Err(ExplainError {
                 message: format!(
                     "the listener `{}` has neither `http` nor `tcp_proxy`",
@@ -241,7 +244,7 @@ impl Explanation {
     #[must_use]
     pub fn is_routed(&self) -> bool {
         match &self.end {
-            End::TcpProxy(_) => true,
+            End::TcpProxy(_) | End::Filter(_) => true,
             End::Http(http) => http.action.is_some(),
         }
     }

@@ -207,12 +207,15 @@ impl Preparer {
                 }
             }
         }
-        let terminal = terminal.ok_or_else(|| {
-            ApplyError::new(format!(
-                "the listener `{}` has neither `http` nor `tcp_proxy`",
-                listener.name
-            ))
-        })?;
+        let ends_itself = network_filters.last().is_some_and(|used| used.is_terminal);
+        let terminal = terminal
+            .or_else(|| ends_itself.then_some(PreparedTerminal::Filters))
+            .ok_or_else(|| {
+                ApplyError::new(format!(
+                    "the listener `{}` has neither `http` nor `tcp_proxy`, and its last network filter answers nobody",
+                    listener.name
+                ))
+            })?;
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
             config: Arc::clone(listener),
@@ -430,6 +433,7 @@ impl Preparer {
             own_phase: parsed.phase(),
             policy: used.on_failure,
             clusters,
+            is_terminal: parsed.is_terminal(),
         })
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct PreparedListener {
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
     TcpProxy(TcpProxyListener),
+    /// The last network filter itself.
+    Filters,
 }
 
 /// The `http` network filter made ready.
@@ -85,6 +87,8 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: AllowedClusters,
+    /// A network filter that ends its chain.
+    pub(crate) is_terminal: bool,
 }
 
 impl<C: ?Sized> Clone for PreparedUse<C> {
@@ -100,6 +104,7 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             own_phase: self.own_phase,
             policy: self.policy,
             clusters: self.clusters.clone(),
+            is_terminal: self.is_terminal,
         }
     }
 }
@@ -134,7 +139,7 @@ impl Snapshot {
     ) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
         match &self.listeners.get(listener)?.terminal {
             PreparedTerminal::Http(http) => http.uses.iter().find(|used| used.name == filter),
-            PreparedTerminal::TcpProxy(_) => None,
+            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) use self::filters::ListenerPlace;
 use crate::http::HttpListener;
 use crate::http::connection::HttpConnection;
 use crate::io::{Io, PrefixedIo};
-use crate::network::{FilteredIo, Network, Terminal, tcp_proxy};
+use crate::network::{FilteredIo, Network, Terminal, alone, tcp_proxy};
 use crate::stream::info::ConnectionInfo;
 use crate::tls::{self, TlsInfo};
 use crate::worker::Worker;
@@ -91,7 +91,7 @@ impl WorkerListener {
     pub(crate) fn http(&self) -> Option<Rc<HttpListener>> {
         match &self.network.borrow().terminal {
             Terminal::Http(http) => Some(Rc::clone(http)),
-            Terminal::TcpProxy(_) => None,
+            Terminal::TcpProxy(_) | Terminal::Filters => None,
         }
     }
 
@@ -231,6 +231,9 @@ impl WorkerListener {
                     Rc::clone(proxy),
                     slot,
                 ));
+            }
+            Terminal::Filters => {
+                tokio::task::spawn_local(alone::serve(io, Rc::clone(worker), slot));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A chain without filters costs nothing: the terminal filter gets the socket itself. With filters it gets a
 //! [`FilteredIo`], which looks like a socket and lets every byte pass the filters.
 
+pub(crate) mod alone;
 mod chain;
 mod context;
 pub(crate) mod tcp_proxy;
@@ -41,4 +42,6 @@ pub(crate) struct NetworkPlace {
 pub(crate) enum Terminal {
     Http(Rc<HttpListener>),
     TcpProxy(Rc<TcpProxyListener>),
+    /// The last filter of the chain itself.
+    Filters,
 }

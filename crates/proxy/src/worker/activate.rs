@@ -213,6 +213,7 @@ impl Worker {
             PreparedTerminal::TcpProxy(proxy) => {
                 Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy)))
             }
+            PreparedTerminal::Filters => Terminal::Filters,
         };
         Ok(Rc::new(Network {
             listener_filters,

@@ -8,7 +8,7 @@ use transom_proxy::control::explain::{
 
 use super::request::Asked;
 
-/// `{"request", "routed", "address", "listeners", "network_filters", "tcp_proxy" | "http"}`.
+/// `{"request", "routed", "address", "listeners", "network_filters", "tcp_proxy" | "http" | "network_filter"}`.
 pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
     let mut value = json!({
         "request": {
@@ -24,6 +24,7 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
     let (key, end) = match &explanation.end {
         End::TcpProxy(cluster) => ("tcp_proxy", json!({ "cluster": target(cluster) })),
         End::Http(it) => ("http", http(it)),
+        End::Filter(name) => ("network_filter", json!(name)),
     };
     if let Value::Object(entries) = &mut value {
         entries.insert(key.to_owned(), end);

@@ -33,6 +33,10 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
             page.target(target);
         }
         End::Http(http) => page.http(http),
+        End::Filter(name) => page.part(
+            name,
+            ["this network filter answers the client itself".to_owned()],
+        ),
     }
     if let End::Http(http) = &explanation.end {
         page.line("");

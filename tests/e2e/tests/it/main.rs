@@ -13,5 +13,6 @@ mod pauses;
 mod reload;
 mod route_filters;
 mod routes;
+mod terminals;
 mod tls;
 mod trace;

@@ -104,7 +104,7 @@ fn request<'a>(host: &'a str, port: u16, authority: &'a str, path: &'a str) -> R
 fn http(explanation: Explanation) -> HttpExplanation {
     match explanation.end {
         End::Http(http) => *http,
-        End::TcpProxy(_) => panic!("the http filter"),
+        End::TcpProxy(_) | End::Filter(_) => panic!("the http filter"),
     }
 }
 
