@@ -39,6 +39,7 @@ mod report;
 mod resources;
 mod route;
 mod schema;
+mod target;
 mod tls;
 mod usage;
 mod validate;
@@ -63,6 +64,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use schema::schema;
+pub use target::{AddressRoute, AddressSet, PortSet, Targets};
 pub use tls::{
     CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
 };

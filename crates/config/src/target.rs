@@ -94,7 +94,9 @@ impl PortSet {
     /// Whether a port is one of these.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
-        self.0.iter().any(|(first, last)| (*first..=*last).contains(&port))
+        self.0
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&port))
     }
 
     /// Each port or range as it is written in a file.
@@ -128,7 +130,11 @@ impl fmt::Display for AddressRoute {
             }
             write!(f, "{name} {value}")?;
         }
-        if first { f.write_str("any client") } else { Ok(()) }
+        if first {
+            f.write_str("any client")
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -70,7 +70,11 @@ impl<'c> Check<'c> {
         for (index, filter) in filters.iter().enumerate() {
             match filter {
                 NetworkFilter::Http(http) => self.http(http),
-                NetworkFilter::TcpProxy(_) => {}
+                NetworkFilter::TcpProxy(proxy) => {
+                    for used in &proxy.access_logs {
+                        self.one::<AccessLogs>(used);
+                    }
+                }
                 NetworkFilter::Extension(used) => {
                     let Some((_, Some(parsed))) = self.one::<NetworkFilters>(used) else {
                         continue;

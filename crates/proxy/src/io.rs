@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::network::FilteredIo;
+use crate::stream::info::Metadata;
 
 /// A connected byte stream: a socket, or a socket behind TLS and network filters.
 #[derive(Debug)]
@@ -165,6 +166,14 @@ impl Io {
         match self {
             Self::Filtered(filtered) => filtered.poll_begun(cx),
             _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// What network filters have put into dynamic metadata.
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        match self {
+            Self::Filtered(filtered) => filtered.take_metadata(),
+            _ => Metadata::new(),
         }
     }
 
@@ -362,28 +371,48 @@ impl ReadBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     free: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
     write: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     /// A read buffer holds a usual head and a small body in one read.
     pub(crate) const SIZE: usize = 16 << 10;
+    /// What a relay reads into. A little more than the 64 KiB that senders like to write at once: a read that does not fill
+    /// the buffer says that there is no more, and saves the one that would.
+    pub(crate) const LARGE: usize = 68 << 10;
     /// Kept for reuse per worker: 4 MiB of read buffers. More are freed.
     const MOST: usize = 256;
+    /// And a megabyte of large ones: they are held only while a receiver is slow.
+    const MOST_LARGE: usize = 16;
     /// A write buffer that grew beyond this is not kept.
     const LARGEST_WRITE: usize = 64 << 10;
 
     /// An initialised read buffer.
-    fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         self.free
             .borrow_mut()
             .pop()
             .unwrap_or_else(|| vec![0; Self::SIZE])
     }
 
-    fn give(&self, buffer: Vec<u8>) {
-        let mut free = self.free.borrow_mut();
-        if buffer.len() == Self::SIZE && free.len() < Self::MOST {
+    /// An initialised large buffer.
+    pub(crate) fn take_large(&self) -> Vec<u8> {
+        self.large
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| vec![0; Self::LARGE])
+    }
+
+    /// Takes a buffer of either size back.
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
+        let (free, most) = match buffer.len() {
+            Self::SIZE => (&self.free, Self::MOST),
+            Self::LARGE => (&self.large, Self::MOST_LARGE),
+            _ => return,
+        };
+        let mut free = free.borrow_mut();
+        if free.len() < most {
             free.push(buffer);
         }
     }

@@ -1,6 +1,8 @@
 //! The network filters that carry bytes and datagrams to clusters.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::Deserializer;
 use transom_api::{Networks, Node};
@@ -48,7 +50,7 @@ pub(crate) struct AddressRoute {
     pub(crate) source: Option<AddressSet>,
     /// The client's port is one of these: `53`, `1024..2047`.
     #[serde(default, deserialize_with = "tried")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<PortRange>>")]
     pub(crate) source_ports: Option<PortSet>,
     /// The address that the client sent to is one of these.
     #[serde(default, deserialize_with = "tried")]
@@ -56,7 +58,7 @@ pub(crate) struct AddressRoute {
     pub(crate) destination: Option<AddressSet>,
     /// The port that the client sent to is one of these.
     #[serde(default, deserialize_with = "tried")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<PortRange>>")]
     pub(crate) destination_ports: Option<PortSet>,
     /// The name of the cluster that these clients go to. Either this or `weighted_clusters`.
     #[serde(default)]
@@ -64,6 +66,25 @@ pub(crate) struct AddressRoute {
     /// Clusters among which they are shared out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) weighted_clusters: Option<Located<Items<Located<WeightedCluster>>>>,
+}
+
+/// Only in the schema.
+struct PortRange;
+
+impl JsonSchema for PortRange {
+    fn schema_name() -> Cow<'static, str> {
+        "port".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"], "minimum": 0, "maximum": 65535, "pattern": r"^[0-9]+(\.\.[0-9]+)?$",
+        })
+    }
 }
 
 impl<'de> Deserialize<'de> for AddressSet {
@@ -89,8 +110,13 @@ impl<'de> Deserialize<'de> for PortSet {
         let mut ports = Vec::with_capacity(list.len());
         for item in list {
             let Some((first, last)) = port_range(item) else {
-                let error = item.error(format!("{} is no port and no range of ports", item.describe()));
-                return Err(refuse(error.with_help("write 80 or 8000..8080, from 0 to 65535")));
+                let error = item.error(format!(
+                    "{} is no port and no range of ports",
+                    item.describe()
+                ));
+                return Err(refuse(
+                    error.with_help("write 80 or 8000..8080, from 0 to 65535"),
+                ));
             };
             ports.push((first, last));
         }

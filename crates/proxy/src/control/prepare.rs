@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use transom_api::kind::ExtensionKind;
 use transom_api::{
-    AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
-    PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
+    AccessLogConfig, AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError,
+    Phase, PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
 };
-use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
-};
+use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
 
+mod network;
 mod routes;
 
 use super::ApplyError;
@@ -23,7 +22,6 @@ use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, turns};
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
-use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
 
 /// How long one extension may take to prepare: start, compile, fetch.
@@ -193,7 +191,7 @@ impl Preparer {
                     );
                 }
                 NetworkFilter::TcpProxy(proxy) => {
-                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?);
+                    terminal = Some(self.prepare_tcp_proxy(proxy, listener, known).await?);
                 }
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
@@ -270,25 +268,6 @@ impl Preparer {
         Ok((Arc::new(sockets), true))
     }
 
-    fn prepare_tcp_proxy(
-        &self,
-        proxy: &TcpProxy,
-        listener: &Listener,
-    ) -> Result<PreparedTerminal, ApplyError> {
-        let labels = [("listener", listener.name.as_str())];
-        let unavailable = self.metrics.metrics().counter(
-            "tcp_proxy_unavailable_total",
-            "Connections that ended because no host could be connected.",
-            &labels,
-        )?;
-        Ok(PreparedTerminal::TcpProxy(TcpProxyListener {
-            cluster: self.cluster_id(&proxy.cluster)?,
-            idle_timeout: proxy.idle_timeout,
-            connect_attempts: proxy.connect_attempts,
-            unavailable,
-        }))
-    }
-
     async fn prepare_http(
         &self,
         http: &Http,
@@ -297,7 +276,8 @@ impl Preparer {
         before: Option<&Snapshot>,
         known: Option<&Arc<PreparedListener>>,
     ) -> Result<PreparedTerminal, ApplyError> {
-        let known = match known.map(|known| &known.terminal) {
+        let known_terminal = known.map(|known| &known.terminal);
+        let known = match known_terminal {
             Some(PreparedTerminal::Http(known)) => Some(&**known),
             _ => None,
         };
@@ -309,12 +289,9 @@ impl Preparer {
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
-        let mut access_logs = Vec::new();
-        for used in http.access_logs.iter().filter(|used| !used.disabled) {
-            let known = known
-                .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
-            access_logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
-        }
+        let access_logs = self
+            .prepare_access_logs(&http.access_logs, known_terminal)
+            .await?;
         let table = resources
             .route_tables
             .get(&http.route_table.value)
@@ -353,6 +330,20 @@ impl Preparer {
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
+    }
+
+    async fn prepare_access_logs(
+        &self,
+        uses: &[Use],
+        known: Option<&PreparedTerminal>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let known = known.map_or(&[][..], PreparedTerminal::access_logs);
+        let mut prepared = Vec::new();
+        for used in uses.iter().filter(|used| !used.disabled) {
+            let known = known.iter().find(|known| known.name == used.id);
+            prepared.push(self.prepare_use::<AccessLogs>(used, known).await?);
+        }
+        Ok(prepared)
     }
 
     /// Parses and prepares a use, unless an equal one is known.

@@ -14,7 +14,7 @@ use transom_http1::Limits;
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
-use crate::network::tcp_proxy::TcpProxyListener;
+use crate::network::tcp_proxy::TcpProxyOptions;
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
 use crate::tls::prepare::PreparedServerTls;
@@ -50,9 +50,16 @@ pub(crate) struct PreparedListener {
 #[derive(Clone)]
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
-    TcpProxy(TcpProxyListener),
+    TcpProxy(Box<PreparedTcpProxy>),
     /// The last network filter itself.
     Filters,
+}
+
+/// The `tcp_proxy` network filter made ready.
+#[derive(Clone)]
+pub(crate) struct PreparedTcpProxy {
+    pub(crate) options: TcpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
 }
 
 /// The `http` network filter made ready.
@@ -126,6 +133,17 @@ impl PreparedHttp {
             head: u32::try_from(http.limits.head).unwrap_or(u32::MAX),
             fields: u16::try_from(http.limits.fields).unwrap_or(u16::MAX),
             ..Limits::default()
+        }
+    }
+}
+
+impl PreparedTerminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[PreparedUse<dyn AccessLogConfig>] {
+        match self {
+            Self::Http(http) => &http.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
         }
     }
 }

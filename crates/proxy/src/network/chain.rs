@@ -1,6 +1,5 @@
 //! A socket behind network filters.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,15 +9,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Connection, Direction, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
-    NetworkVerdict, NetworkWants, ResetReason,
+    Connection, Direction, FailurePolicy, FilterError, FilterState, NetworkFilter, NetworkVerdict,
+    NetworkWants, ResetReason,
 };
 
 use super::NetworkPlace;
 use super::context::ConnectionContext;
 use crate::http::body::BodyBuffer;
 use crate::io::Io;
-use crate::stream::info::ConnectionInfo;
+use crate::stream::info::{ConnectionInfo, Metadata};
 use crate::worker::Worker;
 
 /// What waits in the chain before the socket, or the terminal filter, is no longer read.
@@ -57,7 +56,7 @@ pub(super) struct ConnectionCore {
     pub(super) info: Rc<ConnectionInfo>,
     pub(super) places: Rc<[Rc<NetworkPlace>]>,
     pub(super) state: FilterState,
-    pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(super) metadata: Metadata,
     /// From the client, and to the client.
     pub(super) sides: [ByteSide; 2],
     pub(super) wishes: Wishes,
@@ -115,7 +114,7 @@ impl FilteredIo {
                 info,
                 places,
                 state: FilterState::default(),
-                metadata: BTreeMap::new(),
+                metadata: Metadata::new(),
                 sides: Default::default(),
                 wishes: Wishes::default(),
                 slot: None,
@@ -173,6 +172,10 @@ impl FilteredIo {
 
     pub(crate) fn reset_when_dropped(&self) {
         self.io.reset_when_dropped();
+    }
+
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        std::mem::take(&mut self.core.metadata)
     }
 
     /// Counts up when bytes move either way.

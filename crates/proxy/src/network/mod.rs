@@ -6,6 +6,9 @@
 pub(crate) mod alone;
 mod chain;
 mod context;
+pub(crate) mod record;
+mod relay;
+pub(crate) mod targets;
 pub(crate) mod tcp_proxy;
 
 use std::rc::Rc;
@@ -18,6 +21,7 @@ use self::tcp_proxy::TcpProxyListener;
 use crate::cluster::AllowedClusters;
 use crate::http::HttpListener;
 use crate::listener::ListenerPlace;
+use crate::stream::chain::AccessLogPlace;
 use crate::tls::prepare::PreparedServerTls;
 use crate::worker::Part;
 
@@ -44,4 +48,15 @@ pub(crate) enum Terminal {
     TcpProxy(Rc<TcpProxyListener>),
     /// The last filter of the chain itself.
     Filters,
+}
+
+impl Terminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[Rc<AccessLogPlace>] {
+        match self {
+            Self::Http(http) => &http.chain.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
+        }
+    }
 }

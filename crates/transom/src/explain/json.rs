@@ -22,7 +22,15 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
         "network_filters": explanation.network_filters,
     });
     let (key, end) = match &explanation.end {
-        End::TcpProxy(cluster) => ("tcp_proxy", json!({ "cluster": target(cluster) })),
+        End::TcpProxy(targets) => {
+            let targets = targets.iter().map(
+                |it| json!({"when": it.when, "weight": it.weight, "cluster": target(&it.target)}),
+            );
+            (
+                "tcp_proxy",
+                json!({"clusters": targets.collect::<Vec<_>>()}),
+            )
+        }
         End::Http(it) => ("http", http(it)),
         End::Filter(name) => ("network_filter", json!(name)),
     };

@@ -13,6 +13,7 @@ mod pauses;
 mod reload;
 mod route_filters;
 mod routes;
+mod tcp_proxy;
 mod terminals;
 mod tls;
 mod trace;

@@ -1,10 +1,10 @@
 //! The built-in network filters in the running proxy: those that end a chain, and those before `tcp_proxy`.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use transom_e2e::{Client, PATIENCE, Plane, Upstream, eventually};
+use transom_e2e::{Client, PATIENCE, Plane, Upstream, eventually, sockets};
 
 /// A listener `in` with these network filters, and the clusters `a` and `b`.
 fn plane(filters: &str, clusters: [&Upstream; 2]) -> Plane {
@@ -67,24 +67,13 @@ fn echo_moves_much() {
 #[test]
 fn a_client_of_echo_that_reads_nothing_is_read_no_more() {
     let plane = alone("{name: echo}");
-    let mut socket = TcpStream::connect(plane.address("in")).unwrap();
+    let socket = TcpStream::connect(plane.address("in")).unwrap();
     socket
         .set_write_timeout(Some(Duration::from_secs(1)))
         .unwrap();
-    let piece = [7; 64 << 10];
-    let mut sent = 0;
     // The kernel's buffers on both ways and what waits in the proxy, and no more.
-    let error = loop {
-        match socket.write(&piece) {
-            Ok(count) => sent += count,
-            Err(error) => break error,
-        }
-        assert!(sent < 64 << 20, "everything is taken");
-    };
-    assert!(matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut
-    ));
+    let sent = sockets::send_until_stuck(&socket, 64 << 20);
+    assert!(sent < 64 << 20, "everything is taken");
     let echoed = plane.metric("transom_echo_bytes_total", &[]);
     assert!(echoed < 32 << 20, "{echoed}");
 }
@@ -199,6 +188,37 @@ fn ip_access_closes_before_a_host_is_connected() {
             .map(|what| plane.metric(&format!("transom_network_ip_access_{what}_total"), &[]));
         assert_eq!(counted, if passes { [0, 1] } else { [1, 0] });
     }
+}
+
+#[test]
+fn sni_cluster_is_asked_only_for_what_it_names() {
+    let (a, b) = (named("a"), named("b"));
+    // Without TLS there is no name: `pass` goes to the cluster of `tcp_proxy`, `close` nowhere.
+    for (otherwise, closed) in [("pass", false), ("close", true)] {
+        let plane = plane(
+            &format!(
+                "{{name: sni_cluster, config: {{clusters: [b], otherwise: {otherwise}}}}}, {{name: tcp_proxy, config: {{cluster: a}}}}"
+            ),
+            [&a, &b],
+        );
+        let mut client = plane.client();
+        if closed {
+            assert!(client.is_closed());
+        } else {
+            assert_eq!(client.bytes(1), b"a");
+        }
+        assert_eq!(plane.metric("transom_sni_cluster_unknown_total", &[]), 1);
+    }
+    let plane = alone("{name: echo}");
+    let address = a.address();
+    let unknown = plane.apply(&format!(
+        "listeners: [{{name: in, address: \"127.0.0.1:0\", network_filters: [{{name: sni_cluster, config: {{clusters: [nowhere]}}}}, {{name: tcp_proxy, config: {{cluster: a}}}}]}}]\nclusters: [{{name: a, endpoints: [\"{address}\"]}}]"
+    ));
+    assert!(
+        unknown
+            .unwrap_err()
+            .contains("the unknown cluster `nowhere`")
+    );
 }
 
 #[test]

@@ -245,10 +245,11 @@ fn a_tcp_proxy_looks_at_no_request() {
         whys(&explanation.listeners),
         ["it listens on 0.0.0.0:9000", "it listens on 127.0.0.1:2046"]
     );
-    let End::TcpProxy(target) = explanation.end else {
+    let End::TcpProxy(targets) = explanation.end else {
         panic!("a tcp_proxy");
     };
-    assert_eq!(target.cluster, "two");
+    assert_eq!(targets.len(), 1);
+    assert_eq!(targets[0].target.cluster, "two");
 }
 
 #[test]
