@@ -88,7 +88,11 @@ fn a_promoted_generation_stands_for_the_declaration() {
     let plane = Plane::start(1, &two_listeners(&upstream, &part("1")));
     let newer = Node::map([("version", "9".into())]);
     plane
-        .wait(plane.proxy.start_generation("a", "mine", "part", &newer, 100))
+        .wait(
+            plane
+                .proxy
+                .start_generation("a", "mine", "part", &newer, 100),
+        )
         .unwrap();
     plane
         .wait(plane.proxy.promote_generation("a", "mine"))
