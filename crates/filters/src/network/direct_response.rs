@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `text` | | the answer, as text |
 //! | `base64` | | the answer, as bytes in Base64 (RFC 4648) |
-//! | `file` | | the path of a file with the answer, 1 MiB at most, read when the filter is prepared |
+//! | `file` | | the path of a file with the answer, 1 MiB at most, read when the filter is prepared; a relative one begins at the configuration's folder |
 //!
 //! One of the three must be given. A file that changes is read again when this configuration changes.
 //!
@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `transom_direct_response_total{filter}` | connections that were answered |
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,7 @@ impl NetworkBuiltin for DirectResponse {
                         "write the path of a file of 1 MiB at most that this process may read",
                     )
             };
-            let bytes = read(path).map_err(|error| failed(error.to_string()))?;
+            let bytes = read(&context.path(path)).map_err(|error| failed(error.to_string()))?;
             self.answer = Answer::Bytes(bytes.into());
         }
         let help = "Connections that direct_response answered.";
@@ -130,7 +131,7 @@ impl NetworkBuiltin for DirectResponse {
     }
 }
 
-fn read(path: &str) -> std::io::Result<Vec<u8>> {
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::{Error, Read};
     let file = std::fs::File::open(path)?;
     if !file.metadata()?.is_file() {

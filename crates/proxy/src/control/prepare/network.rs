@@ -5,6 +5,7 @@ use std::sync::Arc;
 use transom_config::{Listener, TcpProxy, WeightedCluster};
 
 use super::Preparer;
+use super::extensions::Declared;
 use crate::control::ApplyError;
 use crate::control::snapshot::{PreparedListener, PreparedTcpProxy, PreparedTerminal};
 use crate::network::targets::{Shares, Targets};
@@ -16,6 +17,7 @@ impl Preparer {
         proxy: &TcpProxy,
         listener: &Listener,
         known: Option<&Arc<PreparedListener>>,
+        declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
         let known = known.map(|known| &known.terminal);
         Ok(PreparedTerminal::TcpProxy(Box::new(PreparedTcpProxy {
@@ -26,7 +28,9 @@ impl Preparer {
                 connect_attempts: proxy.connect_attempts,
                 metrics: self.tcp_proxy_metrics(&listener.name)?,
             },
-            access_logs: self.prepare_access_logs(&proxy.access_logs, known).await?,
+            access_logs: self
+                .prepare_access_logs(&proxy.access_logs, known, declared)
+                .await?,
         })))
     }
 
