@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{duration, used, weighted};
-use crate::{AddressRoute, PortSet, Targets, TcpProxy, WeightedCluster};
+use crate::{AddressRoute, AddressSet, PortSet, Targets, TcpProxy, WeightedCluster};
 
 pub(super) fn tcp_proxy(proxy: &TcpProxy) -> Value {
     let mut config = targets(&proxy.targets);
@@ -41,9 +41,9 @@ fn route(route: &AddressRoute) -> Value {
     let ports =
         |ports: &Option<PortSet>| ports.as_ref().map(|ports| ports.text().collect::<Vec<_>>());
     json!({
-        "source": route.source.as_ref().map(|set| set.text()),
+        "source": route.source.as_ref().map(AddressSet::text),
         "source_ports": ports(&route.source_ports),
-        "destination": route.destination.as_ref().map(|set| set.text()),
+        "destination": route.destination.as_ref().map(AddressSet::text),
         "destination_ports": ports(&route.destination_ports),
         "weighted_clusters": clusters(&route.clusters),
     })
