@@ -32,6 +32,12 @@ use crate::version;
 /// The name under which health is told, for `Ping`.
 const HEALTH_NAME: &str = "plugin";
 
+/// The services that tell of the others.
+const REFLECTION: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
 /// Serves a plugin until its host ends it; a plugin's `main` returns what this returns.
 ///
 /// ```no_run
@@ -278,11 +284,24 @@ async fn assemble(
         .describe(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .describe(proto::DESCRIPTORS);
     services.merge(set.services(broker));
+    // As in Go, both versions list what is served, each other included, in the order of the alphabet.
+    let mut names: Vec<&str> = services.names().chain(REFLECTION).collect();
+    names.sort_unstable();
     let reflection = || {
-        services.descriptors().iter().fold(
-            tonic_reflection::server::Builder::configure(),
-            |builder, descriptors| builder.register_encoded_file_descriptor_set(descriptors),
-        )
+        let own = [
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let builder =
+            tonic_reflection::server::Builder::configure().include_reflection_service(false);
+        let builder = names
+            .iter()
+            .fold(builder, |builder, name| builder.with_service_name(*name));
+        own.iter()
+            .chain(services.descriptors())
+            .fold(builder, |builder, descriptors| {
+                builder.register_encoded_file_descriptor_set(descriptors)
+            })
     };
     let wrong = |error: tonic_reflection::server::Error| ServeError::Reflection(error.to_string());
     let v1 = reflection().build_v1().map_err(wrong)?;
