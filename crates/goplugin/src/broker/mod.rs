@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::handshake::PluginAddr;
-use crate::http2::{Channel, Dialer, Server};
+use crate::http2::{Channel, Dialer, Presence, Server};
 use crate::mux::Mux;
 use crate::net::{Io, Listener, ListenerConfig};
 use crate::owner::Owner;
@@ -156,6 +156,7 @@ impl GrpcBroker {
             services: Arc::new(services),
             tls: self.shared.tls.clone(),
             stop: self.shared.closed.subscribe(),
+            presence: Presence::default(),
         };
         Ok(BrokeredServer {
             id,

@@ -13,14 +13,14 @@ use super::config::{CONNECT, Network, PluginStdio, ServeConfig};
 use super::controller::Controller;
 use super::error::ServeError;
 use super::panic;
-use super::parent::Parent;
+use super::parent::{Parent, Pipes};
 use super::set::PluginSet;
 use super::stdio::{Capture, Output, StdioService, write_log};
 use crate::broker::{BrokerService, GrpcBroker, Identical, Mode};
 use crate::environment as env;
 use crate::handshake::{HandshakeLine, Multiplex, Protocol};
 use crate::host::ReattachConfig;
-use crate::http2::Server;
+use crate::http2::{Presence, Server};
 use crate::mux::Mux;
 use crate::net::{Listener, ListenerConfig, ListenerKind, group_id};
 use crate::proto;
@@ -89,6 +89,7 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
     print_handshake(&line).map_err(ServeError::io("printing the handshake"))?;
 
     let (stop, _) = watch::channel(false);
+    let pipes = config.watch_parent.then(Pipes::find).flatten();
     let _signals = Task::spawn({
         let stop = stop.clone();
         async move {
@@ -111,7 +112,7 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
         }
         PluginStdio::Untouched => None,
     };
-    prepared.run(stop, output, capture).await
+    prepared.run(stop, output, capture, pipes).await
 }
 
 /// A plugin served inside a test: Go's `ServeTestConfig`.
@@ -148,7 +149,7 @@ pub async fn serve_test(config: ServeConfig) -> Result<TestServer, ServeError> {
         test: true,
     };
     let (stop, _) = watch::channel(false);
-    let task = Task::spawn(prepared.run(stop.clone(), Output::default(), None));
+    let task = Task::spawn(prepared.run(stop.clone(), Output::default(), None, None));
     Ok(TestServer {
         reattach,
         stop,
@@ -217,6 +218,7 @@ impl Prepared {
         stop: watch::Sender<bool>,
         output: Output,
         capture: Option<Capture>,
+        pipes: Option<Pipes>,
     ) -> Result<(), ServeError> {
         let mut listener = self.listener;
         let mut own_socket = None;
@@ -236,10 +238,12 @@ impl Prepared {
         };
         let broker = GrpcBroker::new(mode, self.tls.clone(), Arc::new(Identical));
         let services = assemble(&self.set, &broker, &output, &stop).await?;
+        let presence = Presence::default();
         let server = Server {
             services: Arc::new(services),
             tls: self.tls,
             stop: stop.subscribe(),
+            presence: presence.clone(),
         };
         let mut serving = Task::spawn(server.serve(listener));
         let mut stopped = stop.subscribe();
@@ -247,6 +251,7 @@ impl Prepared {
             () = raised(&mut stopped) => {}
             // Without its one connection a multiplexed plugin can never be reached again.
             () = lost(connection) => { let _ = stop.send(true); }
+            () = abandoned(pipes.as_ref(), &presence) => { let _ = stop.send(true); }
         }
         broker.close();
         if let Some(capture) = capture {
@@ -358,6 +363,13 @@ fn print_handshake(line: &str) -> std::io::Result<()> {
 async fn ended(parent: Option<&Parent>) {
     match parent {
         Some(parent) => parent.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn abandoned(pipes: Option<&Pipes>, presence: &Presence) {
+    match pipes {
+        Some(pipes) => pipes.abandoned(presence).await,
         None => std::future::pending().await,
     }
 }
