@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+};
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
 
 use crate::dump::node_json;
@@ -32,6 +34,8 @@ pub fn schema(registry: &Registry) -> Value {
     splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
     splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
     splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
+    let providers = configs::<CertificateProviders>(registry);
+    splice::<file::CertificateProviderUse>(definitions, &providers, false);
     root
 }
 
