@@ -70,7 +70,7 @@ pub struct Certificates {
 /// A certificate with its key.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Certificate {
-    /// The certificate, then those that lead from it to a root: PEM, or the DER of a single one.
+    /// The certificate, then those that lead from it to a root: PEM, or DER one behind the other.
     pub chain: Vec<u8>,
     /// Its private key in PKCS #8, PKCS #1 or SEC 1: PEM or DER, not encrypted.
     pub key: Vec<u8>,

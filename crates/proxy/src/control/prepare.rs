@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use transom_api::kind::ExtensionKind;
 use transom_api::{
     AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
@@ -16,6 +17,7 @@ use transom_config::{
 };
 
 mod routes;
+mod tls;
 
 use super::ApplyError;
 use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
@@ -35,6 +37,8 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
+    /// Certificate providers tell by it that they have something new.
+    pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -51,6 +55,7 @@ impl Preparer {
             metrics,
             shared,
             workers,
+            told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         }
@@ -163,7 +168,7 @@ impl Preparer {
             Some(tls) => {
                 let known = known.and_then(|known| known.tls.as_ref());
                 let name = listener.name.as_str();
-                Some(crate::tls::prepare::server(name, tls, known, &self.metrics).await?)
+                Some(self.prepare_server_tls(name, tls, known).await?)
             }
             None => None,
         };
