@@ -52,12 +52,15 @@ struct Question {
 
 /// Names with what was answered.
 struct Table {
-    parts: Vec<ArcSwap<HashMap<Arc<str>, Arc<Entry>>>>,
+    parts: Vec<Part>,
+    next_part: AtomicUsize,
     hasher: RandomState,
     len: AtomicUsize,
     most: usize,
     epoch: Instant,
 }
+
+type Part = ArcSwap<HashMap<Arc<str>, Arc<Entry>>>;
 
 struct Entry {
     /// `None`: there is none.
@@ -329,6 +332,7 @@ impl Table {
     fn new(most: usize) -> Self {
         Self {
             parts: (0..PARTS).map(|_| ArcSwap::default()).collect(),
+            next_part: AtomicUsize::new(0),
             hasher: RandomState::new(),
             len: AtomicUsize::new(0),
             most,
@@ -352,28 +356,37 @@ impl Table {
         }
     }
 
-    /// Removes the name that was not asked for the longest in the part that `new` is in, or else in the first that has any:
-    /// near enough, and short.
+    /// Removes the name that was not asked for the longest among those in some parts, another few each time: near enough,
+    /// and short.
     fn evict(&self, new: &Arc<str>) {
-        let own = self.part(new).into_iter();
-        for part in own.chain(&self.parts) {
-            let entries = part.load();
-            let oldest = entries
-                .iter()
-                .filter(|(name, _)| *name != new)
-                .min_by_key(|(_, entry)| entry.used.load(Ordering::Relaxed))
-                .map(|(name, _)| Arc::clone(name));
-            if let Some(oldest) = oldest {
-                let mut next = HashMap::clone(&entries);
-                next.remove(&oldest);
-                part.store(Arc::new(next));
-                self.len.fetch_sub(1, Ordering::Relaxed);
-                return;
+        const LOOKED_AT: usize = 8;
+        let first = self.next_part.fetch_add(LOOKED_AT, Ordering::Relaxed);
+        let parts = self.parts.iter().cycle().skip(first % PARTS);
+        let mut oldest: Option<(u64, &Part, Arc<str>)> = None;
+        for (looked_at, part) in parts.take(PARTS).enumerate() {
+            if looked_at >= LOOKED_AT && oldest.is_some() {
+                break;
             }
+            let entries = part.load();
+            let others = entries.iter().filter(|(name, _)| *name != new);
+            let candidate = others
+                .map(|(name, entry)| (entry.used.load(Ordering::Relaxed), name))
+                .min();
+            if let Some((used, name)) = candidate
+                && oldest.as_ref().is_none_or(|(least, ..)| used < *least)
+            {
+                oldest = Some((used, part, Arc::clone(name)));
+            }
+        }
+        if let Some((_, part, name)) = oldest {
+            let mut next = HashMap::clone(&part.load());
+            next.remove(&name);
+            part.store(Arc::new(next));
+            self.len.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn part(&self, name: &str) -> Option<&ArcSwap<HashMap<Arc<str>, Arc<Entry>>>> {
+    fn part(&self, name: &str) -> Option<&Part> {
         self.parts.get(self.hasher.hash_one(name) as usize % PARTS)
     }
 

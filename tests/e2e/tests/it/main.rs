@@ -2,6 +2,8 @@
 
 mod bodies;
 mod callouts;
+mod certificates;
+mod client_names;
 mod faults;
 mod http;
 mod limits;
