@@ -12,6 +12,9 @@ use crate::{
     Located, NetworkFilter, OnDemand, SanKind, SanMatch, TlsVersion, TrustedCa, Use, ValueMatch,
 };
 
+/// Makes a test of a text.
+type Make = fn(String) -> ValueMatch;
+
 /// What the `http` network filter speaks.
 const HTTP_PROTOCOLS: [&str; 2] = ["http/1.1", "http/1.0"];
 
@@ -180,7 +183,7 @@ impl Lowering<'_> {
             SanKind::Uri | SanKind::Email => text,
         };
         let mut asked = Vec::new();
-        let texts: [(_, fn(String) -> ValueMatch); 3] = [
+        let texts: [(_, Make); 3] = [
             (value.exact, ValueMatch::Exact),
             (value.prefix, ValueMatch::Prefix),
             (value.suffix, ValueMatch::Suffix),

@@ -77,7 +77,7 @@ fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<(SanKind, String)>
     let name = |name: &GeneralName| match name {
         GeneralName::DnsName(name) => Some((SanKind::Dns, name.to_string().to_ascii_lowercase())),
         GeneralName::UniformResourceIdentifier(name) => Some((SanKind::Uri, name.to_string())),
-        GeneralName::Rfc822Name(name) => Some((SanKind::Email, mail_address(&name.to_string()))),
+        GeneralName::Rfc822Name(name) => Some((SanKind::Email, mail_address(name.as_ref()))),
         GeneralName::IpAddress(bytes) => {
             Some((SanKind::Ip, ip_address(bytes.as_bytes())?.to_string()))
         }
