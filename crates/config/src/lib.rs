@@ -67,5 +67,5 @@ pub use tls::{
     Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
     SanMatch, TlsVersion, TrustedCa,
 };
-pub use usage::{ExtensionName, Use};
+pub use usage::{Extension, ExtensionName, Use};
 pub use validate::validate;

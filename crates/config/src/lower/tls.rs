@@ -1,6 +1,6 @@
 //! TLS of listeners and clusters.
 
-use transom_api::Span;
+use std::path::PathBuf;
 
 use super::Lowering;
 use crate::decode::Tried;
@@ -36,7 +36,9 @@ impl Lowering<'_> {
             );
         }
         let certificates = tls.certificates.value.items.into_iter();
-        let certificates = certificates.filter_map(certificate_files).collect();
+        let certificates = certificates
+            .filter_map(|files| self.certificate_files(files))
+            .collect();
         let providers = self.plain_chain(tls.providers);
         let on_demand = match tls.on_demand {
             Some(Tried(on_demand)) => Some(self.on_demand(on_demand?, &providers)?),
@@ -44,7 +46,7 @@ impl Lowering<'_> {
         };
         let names_at = tls.client_san.span;
         let names = self.san_matches(tls.client_san.value);
-        let revoked = tls.client_crl.map(path);
+        let revoked = tls.client_crl.map(|file| self.path(file));
         let before_http = matches!(filters.last(), Some(NetworkFilter::Http(_)));
         let alpn = match tls.alpn {
             Some(protocols) => self.protocols(protocols, before_http),
@@ -90,7 +92,7 @@ impl Lowering<'_> {
             return None;
         }
         let admitted = Admitted {
-            authorities: tls.client_ca.map(path),
+            authorities: tls.client_ca.map(|file| self.path(file)),
             revoked,
             names,
         };
@@ -230,7 +232,7 @@ impl Lowering<'_> {
         });
         let names_at = tls.san.span;
         let names = self.san_matches(tls.san.value);
-        let revoked = tls.crl.map(path);
+        let revoked = tls.crl.map(|file| self.path(file));
         let rules = [
             ("crl", revoked.as_ref().map(|file| file.span)),
             ("san", (!names.is_empty()).then_some(names_at)),
@@ -265,12 +267,12 @@ impl Lowering<'_> {
             }
             (None, false) => None,
             (Some(ca), true) if ca.value.0.as_os_str() != "system" => {
-                Some(TrustedCa::File(path(ca)))
+                Some(TrustedCa::File(self.path(ca)))
             }
             (_, true) => Some(TrustedCa::System),
         };
         let client = match tls.client {
-            Some(Tried(files)) => Some(files.and_then(certificate_files)?),
+            Some(Tried(files)) => Some(self.certificate_files(files?)?),
             None => None,
         };
         Some(ClusterTls {
@@ -303,19 +305,20 @@ impl Lowering<'_> {
         }
         names.items.into_iter().map(|name| name.value).collect()
     }
-}
 
-fn certificate_files(files: shape::CertificateFiles) -> Option<CertificateFiles> {
-    Some(CertificateFiles {
-        certificate: path(files.certificate.0?),
-        private_key: path(files.private_key.0?),
-        ocsp_response: files.ocsp_response.map(path),
-    })
-}
+    fn certificate_files(&self, files: shape::CertificateFiles) -> Option<CertificateFiles> {
+        Some(CertificateFiles {
+            certificate: self.path(files.certificate.0?),
+            private_key: self.path(files.private_key.0?),
+            ocsp_response: files.ocsp_response.map(|file| self.path(file)),
+        })
+    }
 
-fn path(path: Located<shape::FilePath>) -> Located<std::path::PathBuf> {
-    let span: Option<Span> = path.span;
-    Located::at(path.value.0, span)
+    /// A relative path begins at the configuration's folder.
+    fn path(&self, path: Located<shape::FilePath>) -> Located<PathBuf> {
+        let Located { value, span } = path;
+        Located::at(self.resources.path(&value.0), span)
+    }
 }
 
 fn version(version: shape::Version) -> TlsVersion {

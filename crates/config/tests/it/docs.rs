@@ -119,6 +119,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             name if name == "StreamFilterUse" || LIKE_STREAM_FILTERS.contains(&name) => {
                 ("use", "uses-of-extensions")
             }
+            "Extension" => ("extension", "shared-extensions"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
             "LocalReply" => ("local reply", "local-replies"),

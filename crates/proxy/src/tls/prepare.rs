@@ -80,11 +80,13 @@ impl<'k> Sources<'k> {
         Ok(())
     }
 
-    /// Adds a provider and asks it. False: it is one that was there already, and it says that its configuration is at fault.
+    /// Adds a provider and asks it. False: it is one that was there already, and it says that its configuration is at fault;
+    /// as the `last` word that is an error.
     pub(crate) async fn add(
         &mut self,
         prepared: &PreparedProvider,
         place: Option<Span>,
+        last: bool,
     ) -> Result<bool, ApplyError> {
         let known = self.known.and_then(|known| {
             let mut sources = known.tls.sources.iter();
@@ -111,12 +113,13 @@ impl<'k> Sources<'k> {
             Ok(_) => source.failing(),
         };
         if let Some(error) = failing {
-            if is_known && error.span.is_some() {
+            let at_fault = error.span.is_some();
+            if is_known && at_fault && !last {
                 return Ok(false);
             }
             let error = source.told(error);
             // A known one has what it gave last.
-            if !is_known && !source.may_fail() {
+            if (!is_known || at_fault) && !source.may_fail() {
                 let mut error = ApplyError::from(error);
                 error.span = error.span.or(place);
                 return Err(error);

@@ -4,6 +4,7 @@ mod bodies;
 mod callouts;
 mod certificates;
 mod client_names;
+mod extensions;
 mod faults;
 mod http;
 mod limits;

@@ -1,11 +1,9 @@
 //! TLS of listeners: providers are prepared and asked, and what they have becomes what handshakes use.
 
-use std::sync::Arc;
-
 use transom_api::{CertificateProviders, FailurePolicy};
 use transom_config::{ListenerTls, Use};
 
-use super::Preparer;
+use super::{Declared, Preparer};
 use crate::control::ApplyError;
 use crate::tls::prepare::{PreparedProvider, PreparedServerTls, Sources};
 
@@ -16,13 +14,15 @@ impl Preparer {
         listener: &str,
         config: &ListenerTls,
         known: Option<&PreparedServerTls>,
+        declared: &Declared<'_>,
     ) -> Result<PreparedServerTls, ApplyError> {
         let mut sources = Sources::new(&self.told, known);
         if !config.certificates.is_empty() {
             sources.add_files(&config.certificates).await?;
         }
         for used in config.providers.iter().filter(|used| !used.disabled) {
-            self.add_provider(used, known, &mut sources).await?;
+            self.add_provider(used, known, &mut sources, declared)
+                .await?;
         }
         sources.finish(listener, config, &self.metrics).await
     }
@@ -32,20 +32,19 @@ impl Preparer {
         used: &Use,
         known: Option<&PreparedServerTls>,
         sources: &mut Sources<'_>,
+        declared: &Declared<'_>,
     ) -> Result<(), ApplyError> {
         let known = known.and_then(|known| known.providers.iter().find(|it| it.name == used.id));
-        let prepared = self.prepare_provider(used, known).await?;
-        let Some(prepared) = prepared else {
+        let Some(prepared) = self.prepare_provider(used, known, declared).await? else {
             return Ok(());
         };
-        let known = known.filter(|known| Arc::ptr_eq(&known.config, &prepared.config));
-        if sources.add(&prepared, used.span).await? || known.is_none() {
+        if sources.add(&prepared, used.span, false).await? {
             return Ok(());
         }
         // The one that is known says that its configuration is at fault; what is written now may say it elsewhere, and a new
         // one may see what that one does not.
-        if let Some(prepared) = self.prepare_provider(used, None).await? {
-            sources.add(&prepared, used.span).await?;
+        if let Some(prepared) = self.prepare_provider(used, None, declared).await? {
+            sources.add(&prepared, used.span, true).await?;
         }
         Ok(())
     }
@@ -55,8 +54,12 @@ impl Preparer {
         &self,
         used: &Use,
         known: Option<&PreparedProvider>,
+        declared: &Declared<'_>,
     ) -> Result<Option<PreparedProvider>, ApplyError> {
-        match self.prepare_use::<CertificateProviders>(used, known).await {
+        let prepared = self
+            .prepare_use::<CertificateProviders>(used, known, declared)
+            .await;
+        match prepared {
             Ok(prepared) => Ok(Some(prepared)),
             Err(error) if used.on_failure == FailurePolicy::Open => {
                 tracing::error!(provider = used.id, %error, "the listener goes without a certificate provider");

@@ -153,8 +153,14 @@ fn path(node: &Node) -> Result<Located<PathBuf>, ParseError> {
 struct ParsedFiles(Vec<CertificateFiles>);
 
 impl Parsed<CertificateProviders> for ParsedFiles {
-    fn prepare(&self, _: PrepareContext) -> Prepare<CertificateProviders> {
-        let files: Arc<dyn CertificateProvider> = Files::new(self.0.clone());
+    fn prepare(&self, context: PrepareContext) -> Prepare<CertificateProviders> {
+        let path = |file: &Located<PathBuf>| Located::at(context.path(&file.value), file.span);
+        let files = self.0.iter().map(|files| CertificateFiles {
+            certificate: path(&files.certificate),
+            private_key: path(&files.private_key),
+            ocsp_response: files.ocsp_response.as_ref().map(path),
+        });
+        let files: Arc<dyn CertificateProvider> = Files::new(files.collect());
         Box::pin(std::future::ready(Ok(files)))
     }
 }

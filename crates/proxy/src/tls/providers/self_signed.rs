@@ -358,8 +358,9 @@ fn name(node: &Node) -> Result<String, ParseError> {
 }
 
 impl Parsed<CertificateProviders> for Options {
-    fn prepare(&self, _: PrepareContext) -> Prepare<CertificateProviders> {
-        let options = self.clone();
+    fn prepare(&self, context: PrepareContext) -> Prepare<CertificateProviders> {
+        let mut options = self.clone();
+        options.authority = options.authority.map(|folder| context.path(folder));
         Box::pin(async move {
             let made = tokio::task::spawn_blocking(move || SelfSigned::new(options)).await;
             match made {
