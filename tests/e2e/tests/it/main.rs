@@ -3,6 +3,7 @@
 mod bodies;
 mod callouts;
 mod faults;
+mod half_close;
 mod http;
 mod limits;
 mod network;
@@ -15,3 +16,4 @@ mod route_filters;
 mod routes;
 mod tls;
 mod trace;
+mod tunnels;
