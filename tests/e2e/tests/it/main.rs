@@ -2,6 +2,7 @@
 
 mod bodies;
 mod callouts;
+mod extensions;
 mod faults;
 mod half_close;
 mod http;
