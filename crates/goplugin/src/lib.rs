@@ -58,6 +58,7 @@ mod http2;
 mod logs;
 mod mux;
 mod net;
+mod owner;
 mod pidfd;
 pub mod plugin;
 pub mod proto;

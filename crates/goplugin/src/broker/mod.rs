@@ -7,6 +7,8 @@
 //! mode the serving side opens a listener of its own and sends its address. In the multiplexed mode the dialling side sends a knock,
 //! the serving side acknowledges it, and the next stream of the shared connection is theirs.
 
+#[cfg(test)]
+mod multiplexed_tests;
 mod slots;
 mod stream;
 #[cfg(test)]
@@ -20,9 +22,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::handshake::PluginAddr;
-use crate::http2::{Channel, Dialer, Server};
+use crate::http2::{Channel, Dialer, Presence, Server};
 use crate::mux::Mux;
 use crate::net::{Io, Listener, ListenerConfig};
+use crate::owner::Owner;
 use crate::proto::{ConnInfo, conn_info::Knock};
 use crate::services::Services;
 use crate::task::{Task, lock, raised};
@@ -70,9 +73,14 @@ pub(crate) enum Mode {
 pub(crate) trait Translate: Send + Sync {
     fn incoming(&self, address: PluginAddr) -> io::Result<PluginAddr>;
     fn outgoing(&self, address: PluginAddr) -> io::Result<PluginAddr>;
+
+    /// Who may listen at the other side's addresses.
+    fn owner(&self) -> Owner {
+        Owner::Anyone
+    }
 }
 
-/// Host and plugin see the same addresses.
+/// The addresses of both sides are good as they are, and whoever listens there is believed.
 pub(crate) struct Identical;
 
 impl Translate for Identical {
@@ -148,6 +156,7 @@ impl GrpcBroker {
             services: Arc::new(services),
             tls: self.shared.tls.clone(),
             stop: self.shared.closed.subscribe(),
+            presence: Presence::default(),
         };
         Ok(BrokeredServer {
             id,
@@ -174,10 +183,14 @@ impl GrpcBroker {
                 let address = PluginAddr::parse(&info.network, &info.address)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 let address = self.shared.translate.incoming(address)?;
+                let owner = self.shared.translate.owner();
                 Arc::new(move || {
                     let address = address.clone();
                     let tls = shared.tls.clone();
-                    Box::pin(async move { Io::connect(&address).await?.secure(tls.as_ref()).await })
+                    Box::pin(async move {
+                        let io = Io::connect(&address, owner).await?;
+                        io.secure(tls.as_ref()).await
+                    })
                 })
             }
             Mode::Multiplexed(_) => Arc::new(move || {

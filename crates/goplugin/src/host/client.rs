@@ -19,6 +19,7 @@ use crate::broker::GrpcBroker;
 use crate::handshake::{PluginAddr, Protocol};
 use crate::http2::{Channel, Dialer};
 use crate::net::Io;
+use crate::owner::Owner;
 use crate::proto::Empty;
 use crate::proto::grpc_controller_client::GrpcControllerClient;
 use crate::task::Task;
@@ -253,21 +254,40 @@ impl std::fmt::Debug for Client {
 #[derive(Clone)]
 pub struct Connector {
     address: PluginAddr,
+    owner: Owner,
     tls: Option<Tls>,
     gone: watch::Receiver<bool>,
 }
 
 impl Connector {
-    pub(super) fn new(address: PluginAddr, tls: Option<Tls>, gone: watch::Receiver<bool>) -> Self {
-        Self { address, tls, gone }
+    pub(super) fn new(
+        address: PluginAddr,
+        owner: Owner,
+        tls: Option<Tls>,
+        gone: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            address,
+            owner,
+            tls,
+            gone,
+        }
     }
 
     /// Opens a connection. Its calls end with the plugin, as those of [`Client::channel`] do.
     pub async fn connect(&self) -> io::Result<Channel> {
-        let Self { address, tls, .. } = self.clone();
+        let Self {
+            address,
+            owner,
+            tls,
+            ..
+        } = self.clone();
         let dialer: Dialer = Arc::new(move || {
             let (address, tls) = (address.clone(), tls.clone());
-            Box::pin(async move { Io::connect(&address).await?.secure(tls.as_ref()).await })
+            Box::pin(async move {
+                let io = Io::connect(&address, owner).await?;
+                io.secure(tls.as_ref()).await
+            })
         });
         Channel::connect(dialer, self.gone.clone()).await
     }

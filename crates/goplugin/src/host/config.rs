@@ -37,6 +37,7 @@ pub struct ClientConfig {
     pub(super) environment: Environment,
     pub(super) stdin: PluginStdin,
     pub(super) die_with_host: bool,
+    pub(super) check_peer: bool,
     pub(super) log: LogConfig,
     pub(super) sync_stdout: Option<Writer>,
     pub(super) sync_stderr: Option<Writer>,
@@ -70,6 +71,7 @@ impl ClientConfig {
             environment: Environment::default(),
             stdin: PluginStdin::default(),
             die_with_host: true,
+            check_peer: true,
             log: LogConfig::default(),
             sync_stdout: None,
             sync_stderr: None,
@@ -210,6 +212,16 @@ impl ClientConfig {
     #[must_use]
     pub fn die_with_host(mut self, die: bool) -> Self {
         self.die_with_host = die;
+        self
+    }
+
+    /// Whether the plugin's Unix sockets must be its own, made by its process, its process group or what it started; yes unless set.
+    /// So a plugin cannot have its host call somebody else's socket. Not looked at for runners, test servers and TCP.
+    ///
+    /// A command that only asks a service to start the plugin (`docker run`, `systemd-run`) needs no.
+    #[must_use]
+    pub fn check_peer(mut self, check: bool) -> Self {
+        self.check_peer = check;
         self
     }
 

@@ -99,7 +99,10 @@ impl ServeConfig {
         self
     }
 
-    /// Whether the plugin stops when the process that started it ends; yes unless set. A plugin that hosts reattach to says no.
+    /// Whether the plugin stops when its host is gone; yes unless set. A plugin that hosts reattach to says no.
+    ///
+    /// The host is gone when the process that started the plugin has ended, or, where a shell or another PID namespace is between the two,
+    /// when nobody reads the pipes of standard output and standard error any more and nobody has been connected for two seconds.
     #[must_use]
     pub fn watch_parent(mut self, watch: bool) -> Self {
         self.watch_parent = watch;
