@@ -38,6 +38,7 @@ impl Client {
     /// Starts a plugin, or attaches to one, and connects to it: Go's `NewClient`, `Start` and `Client` in one.
     ///
     /// The plugin's tasks run on the runtime of this call; if that ends, or the client is dropped, the plugin is killed.
+    #[doc(alias("NewClient", "Start"))]
     pub async fn start(mut config: ClientConfig) -> Result<Self, StartError> {
         if config.sets.is_empty() {
             config
