@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tokio::sync::Notify;
 use transom_api::{
     AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
@@ -14,6 +15,7 @@ use transom_config::{
 
 mod extensions;
 mod routes;
+mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
@@ -32,6 +34,8 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
+    /// Certificate providers tell by it that they have something new.
+    pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -48,6 +52,7 @@ impl Preparer {
             metrics,
             shared,
             workers,
+            told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         }
@@ -163,7 +168,7 @@ impl Preparer {
             Some(tls) => {
                 let known = known.and_then(|known| known.tls.as_ref());
                 let name = listener.name.as_str();
-                Some(crate::tls::prepare::server(name, tls, known, &self.metrics).await?)
+                Some(self.prepare_server_tls(name, tls, known, declared).await?)
             }
             None => None,
         };
