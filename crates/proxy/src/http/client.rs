@@ -193,8 +193,8 @@ impl Upstream for Http1Client {
 
     fn rest(&mut self) -> bool {
         self.wire.take_back();
-        let request_is_sent = self.wire.write.is_empty()
-            && (self.wire.body.take()).is_none_or(|body| body.is_over());
+        let request_is_sent =
+            self.wire.write.is_empty() && (self.wire.body.take()).is_none_or(|body| body.is_over());
         let is_reusable = self.keep_alive
             && !self.wire.eof
             && self.decoder.is_idle()
