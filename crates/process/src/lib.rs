@@ -1,6 +1,7 @@
 //! Extensions in child processes.
 //!
-//! What is here so far is [`call`]: MOSN's plugin protocol as a library for any Rust program, both sides. A program gives a plugin's name
+//! What is here so far is [`v1`], the messages of Transom's own protocol, and [`call`]: MOSN's plugin protocol as a library for any Rust
+//! program, both sides. A program gives a plugin's name
 //! and calls it; the plugin is started beside it, and started again when it has died:
 //!
 //! ```no_run
@@ -36,6 +37,8 @@
 )]
 
 pub mod call;
+pub mod needs;
+pub mod v1;
 
 pub use call::{
     CallError, Client, Config, RegisterError, Request, Response, Service, ServiceError, Status,
