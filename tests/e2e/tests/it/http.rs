@@ -459,3 +459,24 @@ fn a_connection_to_a_host_is_used_no_more_often_than_allowed() {
     }
     assert_eq!(upstream.connections(), 3);
 }
+
+#[test]
+fn bare_lf_in_heads_is_refused_unless_an_option_takes_it() {
+    const LF: &str = "POST / HTTP/1.1\nHost: test\nContent-Length: 3\n\nabc";
+    const LF_IN_CHUNKS: &str =
+        "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n";
+    let upstream = Upstream::echo();
+    let plane = Setup::to(&upstream).start();
+    for request in [LF, LF_IN_CHUNKS] {
+        assert_eq!(plane.client().send(request).answer().status(), 400);
+    }
+    let plane = Setup::to(&upstream).option("allow_bare_lf: true").start();
+    let mut client = plane.client();
+    for _ in 0..2 {
+        let text = client.send(LF).answer().text();
+        assert!(text.contains("body abc\n"), "{text}");
+    }
+    // What goes on has CRLF, whatever came.
+    assert_eq!(upstream.last().header("host"), Some("test"));
+    assert_eq!(plane.client().send(LF_IN_CHUNKS).answer().status(), 400);
+}
