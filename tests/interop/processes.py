@@ -31,11 +31,13 @@ listeners:
           virtual_hosts:
             - domains: ["*"]
               routes: [%(routes)s{match: {prefix: /}, cluster: backend}]
-          timeouts: {body_idle: 120s, write_idle: 120s, stream: 300s}
+          timeouts: {%(timeouts)s}
 clusters:
   - {name: backend, endpoints: ["%(upstream)s"]}
 """
 
+# Cases that wait on purpose are not to be hurried.
+PATIENT = "body_idle: 120s, write_idle: 120s, stream: 300s"
 HEADER_MATCH = "{name: header_match, config: {User: admin}}"
 
 
@@ -89,11 +91,19 @@ class Transom(Program):
         upstream: str,
         filters: str = "",
         listen: str = "127.0.0.1:0",
+        timeouts: str = PATIENT,
         routes: str = "",
     ):
         self.folder = folder
         self.file = folder / "transom.yaml"
-        self.values = {"folder": folder, "listen": listen, "upstream": upstream, "filters": filters, "routes": routes}
+        self.values = {
+            "folder": folder,
+            "listen": listen,
+            "upstream": upstream,
+            "filters": filters,
+            "timeouts": timeouts,
+            "routes": routes,
+        }
         self.write()
         super().__init__([TRANSOM, "run", "-c", str(self.file)], folder, "transom")
         self.address = until(self.ready, "the proxy is ready")

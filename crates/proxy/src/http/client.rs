@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use transom_http1::encode::{self, BodyEncoder, Connection, Request};
+use transom_http1::encode::{self, Connection, Request};
 use transom_http1::{
     DecodeError, EncodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Version,
 };
@@ -226,19 +226,17 @@ impl Upstream for Http1Client {
         self.answered
     }
 
-    fn is_reusable(&self) -> bool {
-        self.keep_alive
+    fn rest(&mut self) -> bool {
+        self.wire.take_back();
+        let request_is_sent =
+            self.wire.write.is_empty() && (self.wire.body.take()).is_none_or(|body| body.is_over());
+        let is_reusable = self.keep_alive
             && !self.wire.eof
             && self.decoder.is_idle()
             && self.wire.read.is_empty()
-            && self.wire.write.is_empty()
-            && self.wire.body.as_ref().is_none_or(BodyEncoder::is_over)
-    }
-
-    fn rest(&mut self) {
-        self.wire.take_back();
+            && request_is_sent;
         self.wire.read.release(&self.wire.worker.buffers);
-        self.wire.body = None;
+        is_reusable
     }
 
     fn interim(&self) -> &Head {

@@ -242,13 +242,13 @@ impl Exchange {
                 if let Host::Ready(host, mut client) =
                     std::mem::replace(&mut self.upstream, Host::None)
                 {
-                    client.rest();
+                    let is_reusable = client.rest();
                     let fresh_enough = host
                         .cluster
                         .pool
                         .max_requests_per_connection
                         .is_none_or(|most| client.requests() < most);
-                    if client.is_reusable() && fresh_enough {
+                    if is_reusable && fresh_enough {
                         host.give_idle(client, self.worker.now());
                     }
                 }

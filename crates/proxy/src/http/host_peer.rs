@@ -105,13 +105,8 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn is_reusable(&self) -> bool {
-        each!(self, peer => peer.is_reusable())
-    }
-
-    #[inline]
-    fn rest(&mut self) {
-        each!(self, peer => peer.rest());
+    fn rest(&mut self) -> bool {
+        each!(self, peer => peer.rest())
     }
 
     #[inline]

@@ -82,11 +82,11 @@ pub(crate) trait Upstream: Peer {
     /// Which TLS of the host the connection was made with; 0 for none.
     fn generation(&self) -> u64;
 
-    /// Whether the connection can be used again: both messages are over, and the host keeps it open.
-    fn is_reusable(&self) -> bool;
-
-    /// Gives back the memory of the exchange.
-    fn rest(&mut self);
+    /// Ends the exchange and gives back its memory. True when the connection can be used again: both messages are over,
+    /// and the host keeps it open. One step, as the memory holds what tells whether the request was sent whole: a host
+    /// that still waits for the rest of a body would take the next request for it.
+    #[must_use]
+    fn rest(&mut self) -> bool;
 
     /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
     fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()>;

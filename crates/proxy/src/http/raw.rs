@@ -107,11 +107,9 @@ impl Upstream for RawClient {
         self.generation
     }
 
-    fn is_reusable(&self) -> bool {
+    fn rest(&mut self) -> bool {
         false
     }
-
-    fn rest(&mut self) {}
 
     fn poll_unasked(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
