@@ -194,7 +194,7 @@ fn head_and_statuses_without_a_body_have_none() {
 }
 
 #[test]
-fn interim_responses_pass_and_expectations_are_met() {
+fn interim_responses_pass() {
     let upstream = Upstream::answering(|request| {
         if request.target() == "/hints" {
             let mut answer = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".to_vec();
@@ -209,16 +209,6 @@ fn interim_responses_pass_and_expectations_are_met() {
     let hints = client.answer();
     assert_eq!((hints.status(), hints.header("link")), (103, Some("</a>")));
     assert_eq!(client.answer().text(), "after hints");
-
-    client
-        .send("POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
-    assert_eq!(client.answer().status(), 100);
-    assert!(client.send("abc").answer().text().contains("body abc"));
-    // A client that does not wait is not told to go on.
-    client.send(
-        "POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
-    );
-    assert_eq!(client.answer().status(), 200);
 }
 
 #[test]

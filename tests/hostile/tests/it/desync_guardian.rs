@@ -100,13 +100,10 @@ fn hostile_cases_of_http_desync_guardian() {
         assert!(named(name), "there is no case {name:?}");
     }
     for case in &cases {
-        let verdict = match std::panic::catch_unwind(|| judge(case)) {
-            Ok(verdict) => verdict,
-            // It has said why already.
-            Err(_) => {
-                wrong.push(format!("{case:?}"));
-                continue;
-            }
+        // A case that panics has said why already.
+        let Ok(verdict) = std::panic::catch_unwind(|| judge(case)) else {
+            wrong.push(format!("{case:?}"));
+            continue;
         };
         let refused = verdict != Verdict::Served;
         let exception = |list: &[(&str, &str)]| list.iter().any(|(name, _)| *name == case.name);
