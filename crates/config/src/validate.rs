@@ -48,6 +48,9 @@ pub(crate) fn check(
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
+        for used in &listener.access_logs {
+            check.one::<AccessLogs>(used);
+        }
         for filter in &listener.network_filters {
             match filter {
                 NetworkFilter::Http(http) => check.http(http),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use transom_api::kind::ExtensionKind;
 use transom_api::{
-    AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
-    PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
+    AccessLogConfig, AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError,
+    Phase, PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
 };
 use transom_config::{
     Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
@@ -182,6 +182,8 @@ impl Preparer {
             });
             listener_filters.push(self.prepare_use::<ListenerFilters>(used, known).await?);
         }
+        let known_logs = known.map_or(&[][..], |known| &known.access_logs);
+        let access_logs = self.prepare_logs(&listener.access_logs, known_logs).await?;
         let mut network_filters = Vec::new();
         let mut terminal = None;
         for filter in &listener.network_filters {
@@ -218,6 +220,7 @@ impl Preparer {
             config: Arc::clone(listener),
             tls,
             listener_filters,
+            access_logs,
             network_filters,
             terminal,
             sockets,
@@ -306,12 +309,8 @@ impl Preparer {
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
-        let mut access_logs = Vec::new();
-        for used in http.access_logs.iter().filter(|used| !used.disabled) {
-            let known = known
-                .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
-            access_logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
-        }
+        let known_logs = known.map_or(&[][..], |known| &known.access_logs);
+        let access_logs = self.prepare_logs(&http.access_logs, known_logs).await?;
         let table = resources
             .route_tables
             .get(&http.route_table.value)
@@ -350,6 +349,19 @@ impl Preparer {
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
+    }
+
+    async fn prepare_logs(
+        &self,
+        uses: &[Use],
+        known: &[PreparedUse<dyn AccessLogConfig>],
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let mut logs = Vec::new();
+        for used in uses.iter().filter(|used| !used.disabled) {
+            let known = known.iter().find(|known| known.name == used.id);
+            logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
+        }
+        Ok(logs)
     }
 
     /// Parses and prepares a use, unless an equal one is known.

@@ -330,6 +330,7 @@ impl Exchange {
         let Upstream::Ready(_, host) = &mut self.upstream else {
             return;
         };
+        let before = self.request_out;
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
@@ -338,6 +339,9 @@ impl Exchange {
             &mut self.body_sent,
         ) {
             return self.host_failed(&error);
+        }
+        if before != Progress::Ended && self.request_out == Progress::Ended {
+            self.stream.core_mut().info.times.request_sent = Some(self.worker.now());
         }
         match host.poll_flush(cx) {
             Poll::Ready(Err(error)) => self.host_failed(&error),
@@ -357,6 +361,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(host.host.text.clone().into());
+                    core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
                         .request
@@ -394,6 +399,9 @@ impl Exchange {
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
+                        if let ConnectError::Tls(error) = &error {
+                            self.stream.core_mut().info.upstream_failure = Some(error.0.into());
+                        }
                         self.upstream = Upstream::None;
                         self.stream.fault(&fault);
                         return false;
@@ -520,6 +528,7 @@ impl Exchange {
         }
         self.may_retry = false;
         let connecting = connect(host);
+        self.stream.core_mut().info.attempts += 1;
         self.upstream = Upstream::Connecting(Rc::clone(host), connecting);
         self.request_out = Progress::Waiting;
         self.retrying = true;
@@ -538,7 +547,9 @@ impl Exchange {
             self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
         client.send_head(&core.response, complete, close)?;
         self.response_out = Progress::HeadSent;
-        self.downstream_at = self.worker.now();
+        let now = self.worker.now();
+        self.downstream_at = now;
+        self.stream.core_mut().info.times.response_sent = Some(now);
         Ok(())
     }
 

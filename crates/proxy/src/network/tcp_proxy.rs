@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use transom_api::Counter;
 
-use crate::cluster::{ClusterId, connect};
+use crate::cluster::{ClusterId, ConnectError, connect};
+use crate::error::Flags;
 use crate::http::connection::Timer;
 use crate::http::limit;
 use crate::io::{BufferPool, Io, ReadBuffer};
 use crate::listener::ConnectionSlot;
+use crate::stream::info::ConnectionInfo;
 use crate::worker::Worker;
 
 /// Reads of a relay may grow to this: fewer system calls per byte.
@@ -32,10 +34,11 @@ pub(crate) async fn serve(
     mut client: Io,
     worker: Rc<Worker>,
     listener: Rc<TcpProxyListener>,
+    info: Rc<ConnectionInfo>,
     slot: ConnectionSlot,
 ) {
     let mut from_client = ReadBuffer::default();
-    let Some(mut host) = connect_host(&worker, &listener).await else {
+    let Some(mut host) = connect_host(&worker, &listener, &info).await else {
         worker.shard.add(listener.unavailable.0, 1);
         return;
     };
@@ -71,6 +74,7 @@ pub(crate) async fn serve(
             };
             let now = ready!(timer.poll(cx, deadline));
             if is_over(now, active, listener.idle_timeout) {
+                info.notes.add_flags(Flags::STREAM_IDLE_TIMEOUT);
                 return Poll::Ready(Ok(()));
             }
         }
@@ -86,19 +90,40 @@ fn is_over(now: Instant, active: Instant, idle: Duration) -> bool {
 }
 
 /// Connects a host; one that cannot be connected is passed over, `connect_attempts` times at the most.
-async fn connect_host(worker: &Worker, listener: &TcpProxyListener) -> Option<Io> {
-    let cluster = worker.cluster(listener.cluster)?;
+async fn connect_host(
+    worker: &Worker,
+    listener: &TcpProxyListener,
+    info: &ConnectionInfo,
+) -> Option<Io> {
+    let Some(cluster) = worker.cluster(listener.cluster) else {
+        info.notes.add_flags(Flags::NO_CLUSTER);
+        return None;
+    };
+    info.notes.upstream.borrow_mut().cluster = Some(Rc::clone(&cluster.name));
     for _ in 0..listener.connect_attempts.max(1) {
-        let host = cluster.pick()?;
+        let Some(host) = cluster.pick() else {
+            info.notes.add_flags(Flags::NO_HEALTHY_UPSTREAM);
+            return None;
+        };
+        {
+            let mut upstream = info.notes.upstream.borrow_mut();
+            upstream.host = Some(host.host.text.clone());
+            upstream.attempts += 1;
+        }
         match connect(&host).await {
-            Ok(connected) => return Some(connected.io),
-            Err(error) => tracing::debug!(
-                host = host.host.text,
-                %error,
-                "a host could not be connected"
-            ),
+            Ok(connected) => {
+                info.notes.upstream.borrow_mut().local = connected.io.local_address();
+                return Some(connected.io);
+            }
+            Err(error) => {
+                tracing::debug!(host = host.host.text, %error, "a host could not be connected");
+                if let ConnectError::Tls(error) = &error {
+                    info.notes.upstream.borrow_mut().failure = Some(error.0.into());
+                }
+            }
         }
     }
+    info.notes.add_flags(Flags::UPSTREAM_CONNECTION_FAILURE);
     None
 }
 

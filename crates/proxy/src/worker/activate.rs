@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::{BuildError, StreamFilterConfig};
+use transom_api::{AccessLogConfig, BuildError, StreamFilterConfig};
 
 use super::{Part, Worker, until_last};
 use crate::cluster::{AllowedClusters, WorkerCluster};
@@ -176,6 +176,8 @@ impl Worker {
                 part,
             }));
         }
+        let known_logs = before.map_or(&[][..], |before| &before.access_logs);
+        let access_logs = self.build_logs(&listener.access_logs, known_logs)?;
         let mut filters = Vec::with_capacity(listener.network_filters.len());
         for prepared in &listener.network_filters {
             let known = before.and_then(|before| {
@@ -216,6 +218,7 @@ impl Worker {
         };
         Ok(Rc::new(Network {
             listener_filters,
+            access_logs: access_logs.into(),
             tls: listener.tls.clone(),
             filters: filters.into(),
             terminal,
@@ -239,25 +242,8 @@ impl Worker {
             places.push(self.build_place(prepared, known)?);
             tokio::task::yield_now().await;
         }
-        let mut access_logs = Vec::with_capacity(http.access_logs.len());
-        for prepared in &http.access_logs {
-            let known = before.and_then(|before| {
-                let mut logs = before.chain.access_logs.iter();
-                logs.find(|log| Arc::ptr_eq(&log.config, &prepared.config))
-            });
-            if let Some(known) = known {
-                access_logs.push(Rc::clone(known));
-                continue;
-            }
-            let part = Part::build(self, &prepared.clusters, |view| {
-                prepared.config.on_worker(view)
-            })
-            .map_err(|error| self.refused(&prepared.name, &error))?;
-            access_logs.push(Rc::new(AccessLogPlace {
-                config: Arc::clone(&prepared.config),
-                part,
-            }));
-        }
+        let known_logs = before.map_or(&[][..], |before| &before.chain.access_logs);
+        let access_logs = self.build_logs(&http.access_logs, known_logs)?;
         Ok(HttpListener {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
             table: Rc::new(Routes::new(&http.table)),
@@ -266,6 +252,28 @@ impl Worker {
             paths: http.paths,
             watermark: http.watermark,
         })
+    }
+
+    fn build_logs(
+        self: &Rc<Self>,
+        logs: &[PreparedUse<dyn AccessLogConfig>],
+        known: &[Rc<AccessLogPlace>],
+    ) -> Result<Vec<Rc<AccessLogPlace>>, String> {
+        let built = logs.iter().map(|prepared| {
+            let mut known = known.iter();
+            if let Some(known) = known.find(|log| Arc::ptr_eq(&log.config, &prepared.config)) {
+                return Ok(Rc::clone(known));
+            }
+            let part = Part::build(self, &prepared.clusters, |view| {
+                prepared.config.on_worker(view)
+            })
+            .map_err(|error| self.refused(&prepared.name, &error))?;
+            Ok(Rc::new(AccessLogPlace {
+                config: Arc::clone(&prepared.config),
+                part,
+            }))
+        });
+        built.collect()
     }
 
     /// The place of a use: the known one, with all its generations, when nothing of the use has changed.
@@ -363,6 +371,8 @@ fn retire(old: &Network, new: Option<&Network>) {
     retire_others(&old.listener_filters, kept, async |place| {
         place.part.drain().await;
     });
+    let kept = new.map_or(&[][..], |new| &new.access_logs);
+    retire_others(&old.access_logs, kept, async |log| log.part.drain().await);
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
     let Terminal::Http(old) = &old.terminal else {
