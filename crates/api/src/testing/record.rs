@@ -173,6 +173,10 @@ impl RecordHost for FakeRecord {
         self.host.observe_metric(metric, duration);
     }
 
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.host.observe_value(metric, value);
+    }
+
     fn shared(&self) -> &SharedData {
         self.host.shared()
     }

@@ -193,6 +193,10 @@ impl RecordHost for Ended<'_> {
         self.log.worker.shard.observe(metric, duration);
     }
 
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.log.worker.shard.observe_value(metric, value);
+    }
+
     fn shared(&self) -> &SharedData {
         &self.log.worker.shared
     }
