@@ -39,6 +39,29 @@ pub enum Level {
     Error = 4,
 }
 
+impl Level {
+    /// All levels, from the finest.
+    pub const ALL: [Self; 5] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+    ];
+
+    /// Its name, such as `info`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// An action came too late: what it concerns was released already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Released;

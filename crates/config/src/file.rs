@@ -78,7 +78,7 @@ pub(crate) struct Listener {
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// TLS that is spoken with clients. Plain bytes when it is left out.
     #[serde(default)]
-    pub(crate) tls: Option<Tried<tls::ListenerTls>>,
+    pub(crate) tls: Option<Tried<Located<tls::ListenerTls>>>,
     /// What looks at a connection before anything is read from it, in this order.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
@@ -522,4 +522,6 @@ uses! {
     StreamFilterUse;
     /// The use of an access log.
     AccessLogUse;
+    /// The use of a certificate provider.
+    CertificateProviderUse;
 }

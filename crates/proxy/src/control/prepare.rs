@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tokio::sync::Notify;
 use transom_api::{ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters};
 use transom_config::{
     Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy,
@@ -12,6 +13,7 @@ use transom_config::{
 
 mod extensions;
 mod routes;
+mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
@@ -30,6 +32,8 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
+    /// Certificate providers tell by it that they have something new.
+    pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -46,6 +50,7 @@ impl Preparer {
             metrics,
             shared,
             workers,
+            told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         }
@@ -161,7 +166,7 @@ impl Preparer {
             Some(tls) => {
                 let known = known.and_then(|known| known.tls.as_ref());
                 let name = listener.name.as_str();
-                Some(crate::tls::prepare::server(name, tls, known, &self.metrics).await?)
+                Some(self.prepare_server_tls(name, tls, known, declared).await?)
             }
             None => None,
         };

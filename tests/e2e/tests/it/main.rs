@@ -1,7 +1,10 @@
 //! The real data plane between raw clients and scripted upstreams.
 
+mod access_logs;
 mod bodies;
 mod callouts;
+mod certificates;
+mod client_names;
 mod extensions;
 mod faults;
 mod http;
