@@ -6,24 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
-use transom_api::{ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters};
-use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy,
+use transom_api::{
+    AccessLogConfig, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
+use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
 
 mod extensions;
+mod network;
 mod routes;
 mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
 use super::ApplyError;
-use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, Snapshot};
+use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
 use crate::cluster::{ClusterId, Host, PreparedCluster, turns};
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
-use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
 
 /// What stays from snapshot to snapshot, and what prepares them.
@@ -203,7 +203,10 @@ impl Preparer {
                     );
                 }
                 NetworkFilter::TcpProxy(proxy) => {
-                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?);
+                    terminal = Some(
+                        self.prepare_tcp_proxy(proxy, listener, known, declared)
+                            .await?,
+                    );
                 }
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
@@ -220,12 +223,15 @@ impl Preparer {
                 }
             }
         }
-        let terminal = terminal.ok_or_else(|| {
-            ApplyError::new(format!(
-                "the listener `{}` has neither `http` nor `tcp_proxy`",
-                listener.name
-            ))
-        })?;
+        let ends_itself = network_filters.last().is_some_and(|used| used.is_terminal);
+        let terminal = terminal
+            .or_else(|| ends_itself.then_some(PreparedTerminal::Filters))
+            .ok_or_else(|| {
+                ApplyError::new(format!(
+                    "the listener `{}` has neither `http` nor `tcp_proxy`, and its last network filter answers nobody",
+                    listener.name
+                ))
+            })?;
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
             config: Arc::clone(listener),
@@ -281,25 +287,6 @@ impl Preparer {
         Ok((Arc::new(sockets), true))
     }
 
-    fn prepare_tcp_proxy(
-        &self,
-        proxy: &TcpProxy,
-        listener: &Listener,
-    ) -> Result<PreparedTerminal, ApplyError> {
-        let labels = [("listener", listener.name.as_str())];
-        let unavailable = self.metrics.metrics().counter(
-            "tcp_proxy_unavailable_total",
-            "Connections that ended because no host could be connected.",
-            &labels,
-        )?;
-        Ok(PreparedTerminal::TcpProxy(TcpProxyListener {
-            cluster: self.cluster_id(&proxy.cluster)?,
-            idle_timeout: proxy.idle_timeout,
-            connect_attempts: proxy.connect_attempts,
-            unavailable,
-        }))
-    }
-
     async fn prepare_http(
         &self,
         http: &Http,
@@ -309,7 +296,8 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
         declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
-        let known = match known.map(|known| &known.terminal) {
+        let known_terminal = known.map(|known| &known.terminal);
+        let known = match known_terminal {
             Some(PreparedTerminal::Http(known)) => Some(&**known),
             _ => None,
         };
@@ -323,9 +311,8 @@ impl Preparer {
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
-        let known_logs = known.map_or(&[][..], |known| &known.access_logs);
         let access_logs = self
-            .prepare_logs(&http.access_logs, known_logs, declared)
+            .prepare_access_logs(&http.access_logs, known_terminal, declared)
             .await?;
         let table = resources
             .route_tables
@@ -359,12 +346,24 @@ impl Preparer {
             table,
             reverse_responses: http.response_order == ResponseOrder::Reverse,
             request_body: http.limits.request_body,
+            upgrades: http.upgrades.clone(),
+            half_close: http.half_close,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
             paths: http.paths,
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
+    }
+
+    async fn prepare_access_logs(
+        &self,
+        uses: &[Use],
+        known: Option<&PreparedTerminal>,
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let known = known.map_or(&[][..], PreparedTerminal::access_logs);
+        self.prepare_logs(uses, known, declared).await
     }
 
     fn next_generation(&self) -> u64 {
@@ -437,9 +436,14 @@ impl Preparer {
                 "Requests that are being served.",
                 &[("listener", listener)],
             )?,
+            tunnels: metrics.gauge(
+                "tunnels_active",
+                "Tunnels of CONNECT and Upgrade that are open.",
+                &[("listener", listener)],
+            )?,
             duration: metrics.histogram(
                 "request_duration_seconds",
-                "From a request's head to the end of its answer.",
+                "From a request's head to the end of its answer; without tunnels.",
                 &[("listener", listener)],
             )?,
         })

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::error::Flags;
+use crate::stream::info::StreamInfo;
 
 /// What is learnt of a connection while it lives. Whoever ends the chain of network filters fills it in.
 #[derive(Debug, Default)]
@@ -53,6 +54,17 @@ impl ConnectionNotes {
     /// What happened.
     pub(crate) fn flags(&self) -> Flags {
         self.flags.get()
+    }
+
+    /// Takes over what the end of the chain knows of the connection.
+    pub(crate) fn fill(&self, info: &StreamInfo) {
+        self.add_flags(info.flags);
+        let mut upstream = self.upstream.borrow_mut();
+        upstream.cluster.clone_from(&info.cluster);
+        upstream.host = info.upstream.as_deref().map(str::to_owned);
+        upstream.local = info.upstream_local;
+        upstream.failure.clone_from(&info.upstream_failure);
+        upstream.attempts = info.attempts;
     }
 
     pub(crate) fn add_flags(&self, flags: Flags) {

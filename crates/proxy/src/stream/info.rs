@@ -32,6 +32,9 @@ pub(crate) struct ConnectionInfo {
     pub(crate) notes: ConnectionNotes,
 }
 
+/// Dynamic metadata: values by namespace and key.
+pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
+
 /// What is known of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamInfo {
@@ -57,7 +60,7 @@ pub(crate) struct StreamInfo {
     pub(crate) upstream_failure: Option<Cow<'static, str>>,
     /// Connections to hosts that were taken or made for it.
     pub(crate) attempts: u32,
-    pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
 }
 

@@ -177,7 +177,7 @@ impl Worker {
             }));
         }
         let known_logs = before.map_or(&[][..], |before| &before.access_logs);
-        let access_logs = self.build_logs(&listener.access_logs, known_logs)?;
+        let access_logs = self.build_access_logs(&listener.access_logs, known_logs)?;
         let mut filters = Vec::with_capacity(listener.network_filters.len());
         for prepared in &listener.network_filters {
             let known = before.and_then(|before| {
@@ -213,8 +213,13 @@ impl Worker {
                 Terminal::Http(Rc::new(self.build_http(http, before).await?))
             }
             PreparedTerminal::TcpProxy(proxy) => {
-                Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy)))
+                let known = before.map_or(&[][..], |before| before.terminal.access_logs());
+                Terminal::TcpProxy(Rc::new(TcpProxyListener {
+                    options: proxy.options.clone(),
+                    access_logs: self.build_access_logs(&proxy.access_logs, known)?,
+                }))
             }
+            PreparedTerminal::Filters => Terminal::Filters,
         };
         Ok(Rc::new(Network {
             listener_filters,
@@ -242,8 +247,8 @@ impl Worker {
             places.push(self.build_place(prepared, known)?);
             tokio::task::yield_now().await;
         }
-        let known_logs = before.map_or(&[][..], |before| &before.chain.access_logs);
-        let access_logs = self.build_logs(&http.access_logs, known_logs)?;
+        let known = before.map_or(&[][..], |before| &before.chain.access_logs);
+        let access_logs = self.build_access_logs(&http.access_logs, known)?;
         Ok(HttpListener {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
             table: Rc::new(Routes::new(&http.table)),
@@ -254,26 +259,30 @@ impl Worker {
         })
     }
 
-    fn build_logs(
+    fn build_access_logs(
         self: &Rc<Self>,
         logs: &[PreparedUse<dyn AccessLogConfig>],
         known: &[Rc<AccessLogPlace>],
     ) -> Result<Vec<Rc<AccessLogPlace>>, String> {
-        let built = logs.iter().map(|prepared| {
-            let mut known = known.iter();
-            if let Some(known) = known.find(|log| Arc::ptr_eq(&log.config, &prepared.config)) {
-                return Ok(Rc::clone(known));
+        let mut places = Vec::with_capacity(logs.len());
+        for prepared in logs {
+            let known = known
+                .iter()
+                .find(|log| Arc::ptr_eq(&log.config, &prepared.config));
+            if let Some(known) = known {
+                places.push(Rc::clone(known));
+                continue;
             }
             let part = Part::build(self, &prepared.clusters, |view| {
                 prepared.config.on_worker(view)
             })
             .map_err(|error| self.refused(&prepared.name, &error))?;
-            Ok(Rc::new(AccessLogPlace {
+            places.push(Rc::new(AccessLogPlace {
                 config: Arc::clone(&prepared.config),
                 part,
-            }))
-        });
-        built.collect()
+            }));
+        }
+        Ok(places)
     }
 
     /// The place of a use: the known one, with all its generations, when nothing of the use has changed.
@@ -375,6 +384,10 @@ fn retire(old: &Network, new: Option<&Network>) {
     retire_others(&old.access_logs, kept, async |log| log.part.drain().await);
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
+    let kept = new.map_or(&[][..], |new| new.terminal.access_logs());
+    retire_others(old.terminal.access_logs(), kept, async |log| {
+        log.part.drain().await;
+    });
     let Terminal::Http(old) = &old.terminal else {
         return;
     };
@@ -382,10 +395,6 @@ fn retire(old: &Network, new: Option<&Network>) {
         Some(Terminal::Http(new)) => Some(&new.chain),
         _ => None,
     };
-    let kept = new.map_or(&[][..], |new| &new.access_logs);
-    retire_others(&old.chain.access_logs, kept, async |log| {
-        log.part.drain().await;
-    });
     let kept: Vec<Rc<Generation>> = new
         .into_iter()
         .flat_map(|new| &new.places)
