@@ -15,7 +15,7 @@ pub(crate) enum Fault {
     BodyTimeout,
     /// The request's body is larger than the listener or a filter allows.
     RequestTooLarge,
-    /// CONNECT: no tunnels are made.
+    /// CONNECT, and no route of the table takes such.
     ConnectNotServed,
     /// No route matches.
     NoRoute,

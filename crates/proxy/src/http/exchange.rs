@@ -42,6 +42,8 @@ pub(crate) struct Exchange {
     may_retry: bool,
     body_sent: bool,
     switch: Switch,
+    /// The host broke its answer off.
+    host_broke: bool,
     /// When a client that waits for a 100 gets one, at the latest: set when its head is with the host.
     invite_at: Option<Instant>,
     /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
@@ -129,6 +131,7 @@ impl Exchange {
             body_sent: false,
             switch,
             switched: false,
+            host_broke: false,
             invite_at: None,
             retrying: false,
             request_held: false,
@@ -154,14 +157,14 @@ impl Exchange {
             self.send_request(cx, client);
             self.read_response(cx, client);
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
             };
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             if sent {
                 return Poll::Ready(Outcome::Complete);
@@ -571,6 +574,7 @@ impl Exchange {
         let core = self.stream.core_mut();
         if core.response.side.released {
             self.response_out = Progress::HeadSent;
+            self.host_broke = true;
             core.abandon();
             return;
         }
@@ -755,6 +759,17 @@ impl Exchange {
             || response_room
     }
 
+    /// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as
+    /// the client takes it at once, so that it sees a beginning without an end and not nothing.
+    fn broken_off(&self, cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
+        // The connection ends in any case.
+        let _ = client.poll_flush(cx);
+        Outcome::Broken(match self.host_broke {
+            true => ResetReason::Upstream,
+            false => ResetReason::Local,
+        })
+    }
+
     fn drop_upstream(&mut self) {
         self.upstream = Host::None;
     }
@@ -769,14 +784,6 @@ impl Exchange {
     fn options_watermark(&self) -> usize {
         self.stream.core().watermark()
     }
-}
-
-/// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as the
-/// client takes it at once, so that it sees a beginning without an end and not nothing.
-fn broken_off(cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
-    // The connection ends in any case.
-    let _ = client.poll_flush(cx);
-    Outcome::Broken(ResetReason::Local)
 }
 
 /// Sends the request's head and what follows it.
