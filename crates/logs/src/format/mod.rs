@@ -10,6 +10,7 @@ mod number;
 mod operator;
 mod parse;
 mod time;
+mod trace;
 mod value;
 
 use transom_api::{Node, Record};

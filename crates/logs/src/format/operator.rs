@@ -13,6 +13,7 @@ use transom_api::{HeaderMap, Headers, Record};
 
 use super::FormatError;
 use super::time::{self, TimeFormat};
+use super::trace;
 use super::value::{FlagNames, Value};
 use crate::host_name;
 
@@ -62,8 +63,7 @@ pub(super) enum Operator {
     ConnectionId,
     StreamId,
     LogType,
-    TraceId,
-    SpanId,
+    Trace(trace::Part),
     Metadata(Vec<String>),
     FilterState(String),
     Attribute(String),
@@ -238,8 +238,10 @@ impl Operator {
             Self::StreamId => Value::Number(facts.stream_id),
             Self::LogType if facts.is_connection => Value::text_of(Some("TcpConnectionEnd")),
             Self::LogType => Value::text_of(Some("DownstreamEnd")),
-            Self::TraceId => Value::attribute(line.record.attribute("trace.id")),
-            Self::SpanId => Value::attribute(line.record.attribute("trace.parent_id")),
+            Self::Trace(part) => line
+                .header(HeaderMap::RequestHeaders, "traceparent")
+                .and_then(|value| trace::part_of(value, *part))
+                .map_or(Value::None, Value::Bytes),
             Self::Metadata(path) => metadata(line, path),
             Self::FilterState(key) => filter_state(line, key),
             Self::Attribute(name) => Value::attribute(line.record.attribute(name)),
@@ -477,9 +479,9 @@ const PLAIN: &[(&str, Make)] = &[
         )
     }),
     ("ROUTE_NAME", || Operator::Route),
-    ("SPAN_ID", || Operator::SpanId),
+    ("SPAN_ID", || Operator::Trace(trace::Part::Span)),
     ("STREAM_ID", || Operator::StreamId),
-    ("TRACE_ID", || Operator::TraceId),
+    ("TRACE_ID", || Operator::Trace(trace::Part::Trace)),
     ("UPSTREAM_CLUSTER", || Operator::UpstreamCluster),
     ("UPSTREAM_CLUSTER_RAW", || Operator::UpstreamCluster),
     ("UPSTREAM_HOST", || Operator::UpstreamHost),

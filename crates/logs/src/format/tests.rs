@@ -24,9 +24,14 @@ fn record() -> FakeRecord {
             MetadataValue::Struct([("age".to_owned(), 7.0.into())].into()),
         )
         .with_state("note", "left \"here\"".to_owned())
+        .with_header(
+            request,
+            "traceparent",
+            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )
         .with_attribute(
-            "trace.id",
-            transom_api::Attribute::Bytes(b"0af7651916cd43dd8448eb211c80319c".as_slice().into()),
+            "request.scheme",
+            transom_api::Attribute::Bytes(b"https".as_slice().into()),
         );
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     let facts = &mut record.facts;
@@ -160,8 +165,8 @@ fn operators_find_their_values() {
             "left \\x22here\\x22 -",
         ),
         (
-            "%TRACE_ID% %ATTRIBUTE(trace.id):4%",
-            "0af7651916cd43dd8448eb211c80319c 0af7",
+            "%TRACE_ID% %SPAN_ID% %ATTRIBUTE(request.scheme):4%",
+            "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331 http",
         ),
         ("%GRPC_STATUS%", "-"),
         ("%RESPONSE_HEADERS_BYTES%", "19"),
