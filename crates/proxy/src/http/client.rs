@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use transom_http1::encode::{self, BodyEncoder, Connection, Request};
+use transom_http1::encode::{self, BodyEncoder, Connection, Line, Request};
 use transom_http1::{
     DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Span, Version,
 };
@@ -93,13 +94,12 @@ impl Http1Client {
             framing,
             connection: Connection::Default,
         };
-        let host: [(&[u8], &[u8]); 1] =
-            [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
+        let host = Line::Field(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default());
         let tail = self.write.tail(&self.worker.buffers);
         self.body = Some(encode::request_head(
             tail,
             &request,
-            host.into_iter().chain(head.wire_fields()),
+            iter::once(host).chain(head.wire_lines()),
         )?);
         self.decoder.begin(RequestKind::of(method, false));
         self.requests += 1;

@@ -20,6 +20,8 @@ use crate::worker::Worker;
 /// A read that may grow to this, so that big bodies take few system calls.
 const LARGEST_READ: usize = 64 << 10;
 
+const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
+
 /// A client's connection, and the request on it that is being served.
 pub(crate) struct Http1Server {
     io: Io,
@@ -165,7 +167,7 @@ impl Http1Server {
         };
         // The head is made of constants; if it were refused there would be nothing to send.
         if let Ok(mut body) =
-            encode::response_head(self.write.tail(&self.worker.buffers), &response, [])
+            encode::response_head(self.write.tail(&self.worker.buffers), &response, NO_FIELDS)
         {
             let _ = body.finish(&mut Vec::new(), []);
         }
@@ -211,7 +213,7 @@ impl Http1Server {
         self.body = Some(encode::response_head(
             tail,
             &response,
-            message.head.wire_fields(),
+            message.head.wire_lines(),
         )?);
         Ok(())
     }
