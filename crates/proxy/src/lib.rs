@@ -36,6 +36,7 @@ mod router;
 mod shared;
 mod socket;
 mod stream;
+mod tcp;
 mod tls;
 mod worker;
 

@@ -133,19 +133,8 @@ impl Peer for Http1Client {
 }
 
 impl Upstream for Http1Client {
-    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wire.eof || !self.wire.read.is_empty() {
-            return Poll::Ready(());
-        }
-        if ready!(self.wire.io.poll_readable(cx)).is_err() {
-            return Poll::Ready(());
-        }
-        // The event loop may only think so: the last read may have filled its buffer exactly.
-        let mut byte = [0];
-        match self.wire.io.poll_read(cx, &mut byte) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(()),
-        }
+    fn has_unasked(&mut self) -> bool {
+        self.wire.eof || !self.wire.read.is_empty() || self.wire.io.has_unread()
     }
 
     fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {

@@ -95,7 +95,14 @@ impl HttpConnection {
         if self.slot.is_draining() && self.server.is_idle() {
             return Poll::Ready(Some(linger(&self.worker)));
         }
-        let idle = self.server.is_idle();
+        let fresh = stream.is_none();
+        if fresh {
+            // An idle connection holds no stream, and looks before it takes one.
+            match ready!(self.server.poll_begin(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(None),
+            }
+        }
         // Each new stream takes the listener's current filters and routes.
         let Some(http) = self.listener.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
@@ -116,7 +123,7 @@ impl HttpConnection {
                     if let Some(stream) = stream.take() {
                         self.worker.give_stream(stream);
                     }
-                } else if idle {
+                } else if fresh {
                     // The head has begun: from now on its own time runs.
                     *since = self.worker.now();
                 }
@@ -328,6 +335,8 @@ fn poll_linger(
 #[derive(Default)]
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// It was polled, and so knows its task; a task keeps to its waker, and one that is woken by its timer finds it elapsed.
+    watched: bool,
 }
 
 impl Timer {
@@ -339,13 +348,17 @@ impl Timer {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
+        } else if self.watched && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
+        self.watched = true;
         loop {
             ready!(sleep.as_mut().poll(cx));
             let now = tokio::time::Instant::now();
             if now >= deadline {
                 // So that a later deadline sets it again.
                 self.sleep = None;
+                self.watched = false;
                 return Poll::Ready(now.into_std());
             }
             sleep.as_mut().reset(deadline);

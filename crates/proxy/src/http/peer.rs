@@ -87,8 +87,8 @@ pub(crate) trait Upstream: Peer {
     /// Gives back the memory of the exchange.
     fn rest(&mut self);
 
-    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
-    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is true is bad.
+    fn has_unasked(&mut self) -> bool;
 }
 
 /// What an end sent.

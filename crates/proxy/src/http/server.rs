@@ -64,6 +64,17 @@ impl Http1Server {
         }
     }
 
+    /// Waits for the first bytes of the next request. False: the client closed before them.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.wire.read.is_empty() {
+            if self.wire.eof {
+                return Poll::Ready(Ok(false));
+            }
+            ready!(self.wire.poll_fill(cx, self.most_of_head()))?;
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// Waits for the head of the next request. `None`: the client closed between requests.
     pub(crate) fn poll_request(
         &mut self,
@@ -89,8 +100,7 @@ impl Http1Server {
                 };
             }
             self.wire.release_if_empty();
-            let most = self.options.limits.head as usize + 4;
-            match self.wire.poll_fill(cx, most) {
+            match self.wire.poll_fill(cx, self.most_of_head()) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
@@ -99,6 +109,11 @@ impl Http1Server {
                 }
             }
         }
+    }
+
+    /// What is read of a head at the most: its limit, and empty lines before it.
+    fn most_of_head(&self) -> usize {
+        self.options.limits.head as usize + 4
     }
 
     /// Whether no byte of a request has come.

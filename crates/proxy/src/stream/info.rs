@@ -72,7 +72,10 @@ impl StreamInfo {
         self.details = Cow::Borrowed("");
         self.upstream = None;
         self.cluster = None;
-        self.metadata.clear();
+        // To empty an empty one takes it apart nevertheless.
+        if !self.metadata.is_empty() {
+            self.metadata.clear();
+        }
         self.filter_state.clear();
     }
 }
