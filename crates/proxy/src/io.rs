@@ -124,6 +124,12 @@ impl Io {
         }
     }
 
+    /// Whether it is certain that nothing has come since a read was told to wait.
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Tcp(tcp) if tcp::is_silent(tcp))
+    }
+
     /// Whether a read would find something, without a system call and without a buffer. May be ready without need.
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

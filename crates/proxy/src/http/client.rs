@@ -165,6 +165,7 @@ impl Upstream for Http1Client {
         self.answered = false;
         self.keep_alive = true;
         self.wire.forget_data();
+        self.wire.change_task();
         Ok(())
     }
 

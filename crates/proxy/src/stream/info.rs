@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use transom_api::{Attribute, FilterState, MetadataValue, attribute};
 
+use crate::cluster::WorkerHost;
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
 use crate::tls::TlsInfo;
@@ -29,6 +30,22 @@ pub(crate) struct ConnectionInfo {
     pub(crate) state: RefCell<FilterState>,
 }
 
+impl ConnectionInfo {
+    /// What stands in the place of a connection in streams that have none.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            id: 0,
+            listener: Rc::from(""),
+            source: None,
+            destination: None,
+            scheme: "",
+            server_name: None,
+            tls: None,
+            state: RefCell::default(),
+        }
+    }
+}
+
 /// What is known of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamInfo {
@@ -40,7 +57,7 @@ pub(crate) struct StreamInfo {
     pub(crate) flags: Flags,
     /// Why the response is what it is.
     pub(crate) details: Cow<'static, str>,
-    pub(crate) upstream: Option<Cow<'static, str>>,
+    pub(crate) upstream: Option<Rc<WorkerHost>>,
     pub(crate) cluster: Option<Rc<str>>,
     pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
     pub(crate) filter_state: FilterState,
@@ -133,7 +150,7 @@ impl<'a> Attributes<'a> {
                 .info
                 .upstream
                 .as_ref()
-                .map(|address| borrowed(address.as_bytes())),
+                .map(|host| borrowed(host.host.text.as_bytes())),
             attribute::CLUSTER_NAME => self
                 .info
                 .cluster

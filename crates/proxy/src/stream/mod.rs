@@ -179,6 +179,8 @@ impl Stream {
         core.phase = Phase::BeforeRoute;
         core.rematches = 0;
         core.over = false;
+        // Let go of here, where it is at hand still. The next connection would have to fetch what counts its uses.
+        core.connection = Rc::clone(&core.worker.nobody);
     }
 
     /// Makes a clear stream, into which the request's head was read meanwhile, one of this connection. It takes the

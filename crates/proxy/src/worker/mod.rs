@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    /// The connection of streams that serve none.
+    pub(crate) nobody: Rc<ConnectionInfo>,
     inbox: Arc<inbox::WorkerInbox>,
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
@@ -81,6 +83,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            nobody: Rc::new(ConnectionInfo::of_nobody()),
             inbox,
             filter_failures,
             clusters: RefCell::default(),
