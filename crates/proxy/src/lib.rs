@@ -37,6 +37,7 @@ mod shared;
 mod socket;
 mod stream;
 mod tcp;
+mod timer;
 mod tls;
 mod worker;
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::Sleep;
 use transom_api::ResetReason;
 use transom_http1::RequestHead;
 
@@ -19,6 +18,7 @@ use crate::io::Io;
 use crate::listener::{ConnectionSlot, WorkerListener};
 use crate::stream::Stream;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// How long a connection that is closed with unread input is read on, so that the last answer arrives.
@@ -71,6 +71,7 @@ impl HttpConnection {
             Rc::clone(&http.options),
             info.scheme,
         );
+        let timer = Timer::new(&worker.timers);
         Self {
             state: State::Idle {
                 since: worker.now(),
@@ -82,7 +83,7 @@ impl HttpConnection {
             info,
             slot,
             server,
-            timer: Timer::default(),
+            timer,
         }
     }
 
@@ -326,42 +327,6 @@ fn poll_linger(
         match ready!(server.poll_discard(cx)) {
             Ok(count) if count > 0 && count <= *left => *left -= count,
             _ => return Poll::Ready(()),
-        }
-    }
-}
-
-/// One timer per connection that is set again only when a deadline comes nearer: most deadlines move away before they
-/// are reached, and setting a timer costs more than looking at one.
-#[derive(Default)]
-pub(crate) struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    /// It was polled, and so knows its task; a task keeps to its waker, and one that is woken by its timer finds it elapsed.
-    watched: bool,
-}
-
-impl Timer {
-    /// Ready with the time of now when `deadline` is reached.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
-        let deadline = tokio::time::Instant::from_std(deadline);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        } else if self.watched && !sleep.is_elapsed() {
-            return Poll::Pending;
-        }
-        self.watched = true;
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            let now = tokio::time::Instant::now();
-            if now >= deadline {
-                // So that a later deadline sets it again.
-                self.sleep = None;
-                self.watched = false;
-                return Poll::Ready(now.into_std());
-            }
-            sleep.as_mut().reset(deadline);
         }
     }
 }

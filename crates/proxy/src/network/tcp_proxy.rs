@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use transom_api::Counter;
 
 use crate::cluster::{ClusterId, connect};
-use crate::http::connection::Timer;
 use crate::http::limit;
 use crate::io::{BufferPool, Io, ReadBuffer};
 use crate::listener::ConnectionSlot;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// Reads of a relay may grow to this: fewer system calls per byte.
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
     let mut from_host = ReadBuffer::default();
     let mut up = Relay::default();
     let mut down = Relay::default();
-    let mut timer = Timer::default();
+    let mut timer = Timer::new(&worker.timers);
     let mut active = worker.now();
     let relayed = std::future::poll_fn(|cx| {
         slot.watch(cx.waker());

@@ -33,6 +33,7 @@ use crate::metrics::{MetricStore, Shard};
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::TimersGoneOff;
 
 /// Everything that lives on one worker.
 pub(crate) struct Worker {
@@ -43,6 +44,7 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    pub(crate) timers: TimersGoneOff,
     /// The connection of streams that serve none.
     pub(crate) nobody: Rc<ConnectionInfo>,
     inbox: Arc<inbox::WorkerInbox>,
@@ -83,6 +85,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            timers: TimersGoneOff::default(),
             nobody: Rc::new(ConnectionInfo::of_nobody()),
             inbox,
             filter_failures,
