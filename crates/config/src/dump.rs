@@ -9,10 +9,10 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, HeaderEdits,
-    HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process,
-    RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable,
-    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
+    HeaderEdits, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite,
+    Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch,
+    RouteTable, SanMatch, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -45,6 +45,7 @@ impl Resources {
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
             "host_sets": list(&self.host_sets, host_set),
+            "extensions": list(&self.extensions, extension),
         })
     }
 }
@@ -83,13 +84,33 @@ fn listener(listener: &Listener) -> Value {
 
 /// Paths of keys are no secrets; what is in the files is not here.
 fn listener_tls(tls: &ListenerTls) -> Value {
+    let admitted = tls.client.admitted();
     json!({
         "certificates": tls.certificates.iter().map(certificate_files).collect::<Value>(),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
+        "on_demand": tls.on_demand.as_ref().map(|it| json!({
+            "names": it.names,
+            "timeout": duration(it.timeout),
+            "max_names": it.max_names,
+            "max_pending": it.max_pending,
+            "retry_after": duration(it.retry_after),
+        })),
         "alpn": tls.alpn,
-        "client_ca": tls.client.authorities().map(|file| &file.value),
+        "client_ca": admitted.and_then(|it| it.authorities.as_ref()).map(|file| &file.value),
         "client_certificate": tls.client.name(),
+        "client_san": admitted.map(|it| san_matches(&it.names)),
+        "client_crl": admitted.and_then(|it| it.revoked.as_ref()).map(|file| &file.value),
         "min_version": tls.min_version.name(),
+        "handshake_timeout": duration(tls.handshake_timeout),
     })
+}
+
+fn san_matches(rules: &[SanMatch]) -> Value {
+    let rule = |rule: &SanMatch| {
+        let (key, value) = value_match(&rule.value);
+        json!({"type": rule.kind.name(), key: value})
+    };
+    rules.iter().map(rule).collect()
 }
 
 fn cluster_tls(tls: &ClusterTls) -> Value {
@@ -100,6 +121,8 @@ fn cluster_tls(tls: &ClusterTls) -> Value {
             Some(TrustedCa::System) => json!("system"),
             None => Value::Null,
         },
+        "crl": tls.revoked.as_ref().map(|file| &file.value),
+        "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
         "alpn": tls.alpn,
@@ -111,6 +134,7 @@ fn certificate_files(files: &CertificateFiles) -> Value {
     json!({
         "certificate": files.certificate.value,
         "private_key": files.private_key.value,
+        "ocsp_response": files.ocsp_response.as_ref().map(|file| &file.value),
     })
 }
 
@@ -157,11 +181,26 @@ fn treatment(treatment: Treatment) -> &'static str {
     }
 }
 
-fn used(used: &Use) -> Value {
-    let (kind, name) = match &used.extension {
-        ExtensionName::Builtin(name) => ("name", name),
-        ExtensionName::Plugin(name) => ("plugin", name),
+fn extension(extension: &Extension) -> Value {
+    let (kind, name) = name_of(&extension.extension);
+    json!({
+        "id": extension.name,
+        kind: name,
+        "config": redacted(&extension.config),
+    })
+}
+
+fn name_of(extension: &ExtensionName) -> (&'static str, &str) {
+    let kind = match extension {
+        ExtensionName::Builtin(_) => "name",
+        ExtensionName::Plugin(_) => "plugin",
+        ExtensionName::Resource(_) => "extension",
     };
+    (kind, extension.as_str())
+}
+
+fn used(used: &Use) -> Value {
+    let (kind, name) = name_of(&used.extension);
     json!({
         kind: name,
         "id": used.id,
@@ -278,17 +317,23 @@ fn edits(edits: &HeaderEdits) -> Value {
 
 fn field_match(field: &FieldMatch) -> Value {
     // A route that asks for a token in a header names it.
-    let secret = is_secret(&field.name);
-    let text = |text: &str| json!(if secret { HIDDEN } else { text });
-    let (key, value) = match &field.value {
-        ValueMatch::Present => ("present", json!(true)),
-        ValueMatch::Absent => ("absent", json!(true)),
-        ValueMatch::Exact(value) => ("exact", text(value)),
-        ValueMatch::Prefix(value) => ("prefix", text(value)),
-        ValueMatch::Suffix(value) => ("suffix", text(value)),
-        ValueMatch::Regex(value) => ("regex", text(value.as_str())),
+    let (key, value) = value_match(&field.value);
+    let value = match value {
+        Value::String(_) if is_secret(&field.name) => json!(HIDDEN),
+        value => value,
     };
     json!({"name": field.name, key: value, "invert": field.invert})
+}
+
+fn value_match(value: &ValueMatch) -> (&'static str, Value) {
+    match value {
+        ValueMatch::Present => ("present", json!(true)),
+        ValueMatch::Absent => ("absent", json!(true)),
+        ValueMatch::Exact(value) => ("exact", json!(value)),
+        ValueMatch::Prefix(value) => ("prefix", json!(value)),
+        ValueMatch::Suffix(value) => ("suffix", json!(value)),
+        ValueMatch::Regex(value) => ("regex", json!(value.as_str())),
+    }
 }
 
 fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {

@@ -64,7 +64,8 @@ pub use route::{
 };
 pub use schema::schema;
 pub use tls::{
-    CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
+    Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
+    SanMatch, TlsVersion, TrustedCa,
 };
-pub use usage::{ExtensionName, Use};
+pub use usage::{Extension, ExtensionName, Use};
 pub use validate::validate;

@@ -158,7 +158,7 @@ impl Lowering<'_> {
     }
 
     /// A regular expression that the whole of a value must match.
-    fn pattern(&mut self, text: &Located<String>) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, text: &Located<String>) -> Option<Pattern> {
         match Pattern::whole(text) {
             Ok(pattern) => Some(pattern),
             Err(error) => {

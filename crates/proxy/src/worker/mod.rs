@@ -34,6 +34,7 @@ use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
 use crate::timer::TimersGoneOff;
+use crate::tls::HandshakeGate;
 
 /// Everything that lives on one worker.
 pub(crate) struct Worker {
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) timers: TimersGoneOff,
     /// The connection of streams that serve none.
     pub(crate) nobody: Rc<ConnectionInfo>,
+    /// Where TLS handshakes wait for their turn.
+    pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
@@ -87,6 +90,7 @@ impl Worker {
             mailboxes: mailbox::Mailboxes::default(),
             timers: TimersGoneOff::default(),
             nobody: Rc::new(ConnectionInfo::of_nobody()),
+            handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,
             clusters: RefCell::default(),
