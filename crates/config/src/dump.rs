@@ -10,9 +10,9 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    HeaderEdits, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite,
-    Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch,
-    RouteTable, SanMatch, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    HalfClose, HeaderEdits, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch,
+    PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter,
+    RouteMatch, RouteTable, SanMatch, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -156,6 +156,12 @@ fn http(http: &Http) -> Value {
             "upstream_unavailable": http.local_reply.upstream_unavailable,
             "echo_request_headers": http.local_reply.echo_request_headers,
         },
+        "upgrades": http.upgrades,
+        "half_close": match http.half_close {
+            HalfClose::Serve => "serve",
+            HalfClose::Abort => "abort",
+        },
+        "allow_bare_lf": http.allow_bare_lf,
         "limits": {
             "fields": http.limits.fields,
             "head": http.limits.head,
@@ -168,6 +174,7 @@ fn http(http: &Http) -> Value {
             "write_idle": duration(http.timeouts.write_idle),
             "idle": duration(http.timeouts.idle),
             "stream": duration(http.timeouts.stream),
+            "tunnel_idle": duration(http.timeouts.tunnel_idle),
         },
         "watermark": http.watermark,
     })
@@ -244,6 +251,7 @@ fn matcher(matcher: &RouteMatch) -> Value {
     let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
     match &matcher.path {
         PathMatch::Any => {}
+        PathMatch::Connect => put("connect", json!(true)),
         PathMatch::Prefix(prefix) => put("prefix", json!(prefix)),
         PathMatch::Exact(path) => put("path", json!(path)),
         PathMatch::Regex(regex) => put("regex", json!(regex.as_str())),
@@ -280,6 +288,7 @@ fn action(action: &RouteAction) -> Value {
                     },
                     "host": forward.host,
                 },
+                "terminate_connect": forward.terminate_connect,
             })
         }
         RouteAction::Redirect(redirect) => json!({"redirect": {

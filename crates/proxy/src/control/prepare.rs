@@ -361,6 +361,8 @@ impl Preparer {
             table,
             reverse_responses: http.response_order == ResponseOrder::Reverse,
             request_body: http.limits.request_body,
+            upgrades: http.upgrades.clone(),
+            half_close: http.half_close,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
             paths: http.paths,
@@ -439,9 +441,14 @@ impl Preparer {
                 "Requests that are being served.",
                 &[("listener", listener)],
             )?,
+            tunnels: metrics.gauge(
+                "tunnels_active",
+                "Tunnels of CONNECT and Upgrade that are open.",
+                &[("listener", listener)],
+            )?,
             duration: metrics.histogram(
                 "request_duration_seconds",
-                "From a request's head to the end of its answer.",
+                "From a request's head to the end of its answer; without tunnels.",
                 &[("listener", listener)],
             )?,
         })

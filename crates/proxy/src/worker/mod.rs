@@ -246,6 +246,9 @@ impl Worker {
             self.shard.add(counter.0, 1);
         }
         self.shard.add(options.metrics.active.0, -1);
+        if core.response.tunnel.is_some() {
+            return;
+        }
         let duration = core.info.end.map_or(Duration::ZERO, |end| {
             end.saturating_duration_since(core.info.start)
         });
