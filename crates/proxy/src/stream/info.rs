@@ -46,6 +46,9 @@ impl ConnectionInfo {
     }
 }
 
+/// Dynamic metadata: values by namespace and key.
+pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
+
 /// What is known of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamInfo {
@@ -59,7 +62,7 @@ pub(crate) struct StreamInfo {
     pub(crate) details: Cow<'static, str>,
     pub(crate) upstream: Option<Rc<WorkerHost>>,
     pub(crate) cluster: Option<Rc<str>>,
-    pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
 }
 
