@@ -51,7 +51,7 @@ pub use http::{
     HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
     Treatment,
 };
-pub use listener::{Listener, NetworkFilter, TcpProxy};
+pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use pattern::Pattern;

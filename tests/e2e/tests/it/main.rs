@@ -22,3 +22,4 @@ mod terminals;
 mod tls;
 mod trace;
 mod tunnels;
+mod udp_proxy;
