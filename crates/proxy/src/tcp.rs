@@ -1,7 +1,7 @@
 //! Reads and writes of TCP sockets: what the event loop knows of a socket is asked once per call.
 //!
-//! The calls themselves are made without the C library, in which each of them is a point where a thread may be cancelled and
-//! costs twice as many instructions: there are four of them in each request.
+//! The calls themselves are made without the C library, in which each of them is a point where a thread may be cancelled:
+//! what it does about that, and the wrappers themselves, were 240 instructions in each request, which has four calls.
 
 use std::io;
 use std::task::{Context, Poll, ready};

@@ -22,6 +22,10 @@ use crate::stream::Stream;
 use crate::stream::side::End;
 use crate::worker::Worker;
 
+/// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
+/// expectations, and many clients wait no longer themselves.
+const INVITE_AFTER: Duration = Duration::from_secs(1);
+
 /// An exchange under way.
 pub(crate) struct Exchange {
     pub(crate) stream: Box<Stream>,
@@ -38,6 +42,10 @@ pub(crate) struct Exchange {
     may_retry: bool,
     body_sent: bool,
     switch: Switch,
+    /// The host broke its answer off.
+    host_broke: bool,
+    /// When a client that waits for a 100 gets one, at the latest: set when its head is with the host.
+    invite_at: Option<Instant>,
     /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
     switched: bool,
     /// A connection for another attempt was begun and not looked at yet.
@@ -123,6 +131,8 @@ impl Exchange {
             body_sent: false,
             switch,
             switched: false,
+            host_broke: false,
+            invite_at: None,
             retrying: false,
             request_held: false,
             response_held: false,
@@ -144,17 +154,17 @@ impl Exchange {
             if let Err(reason) = self.read_request(cx, client) {
                 return Poll::Ready(Outcome::Broken(reason));
             }
-            self.send_request(cx);
+            self.send_request(cx, client);
             self.read_response(cx, client);
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
             };
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             if sent {
                 return Poll::Ready(Outcome::Complete);
@@ -181,10 +191,10 @@ impl Exchange {
         let idle = self
             .idle_limit(client)
             .and_then(|limit| self.downstream_at.checked_add(limit));
-        match (self.deadline, idle) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.deadline, idle, self.invite_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time is over: for the stream, or for a client that does not get on.
@@ -201,6 +211,9 @@ impl Exchange {
             self.drop_upstream();
             self.stream.fault(&Fault::Timeout);
             return Ok(());
+        }
+        if self.invite_at.is_some_and(|at| at <= now) {
+            self.invite_at = None;
         }
         let idle = self
             .idle_limit(client)
@@ -286,7 +299,7 @@ impl Exchange {
                 return Ok(());
             }
             let open = self.stream.is_open(Direction::Request);
-            if !self.stream.core().request.side.stops_all() && client.invite_body().is_err() {
+            if self.wants_body() && client.invite_body().is_err() {
                 return Err(ResetReason::Downstream);
             }
             let event = match client.poll_event(cx, &mut self.stream.core_mut().request) {
@@ -342,7 +355,7 @@ impl Exchange {
     }
 
     /// Sends what has left the chain to the host, connecting it first.
-    fn send_request(&mut self, cx: &mut Context<'_>) {
+    fn send_request(&mut self, cx: &mut Context<'_>, client: &impl Downstream) {
         let side = &self.stream.core().request.side;
         if side.aborted {
             // Answered here: whatever the host does is of no interest.
@@ -365,6 +378,7 @@ impl Exchange {
         let Host::Ready(_, host) = &mut self.upstream else {
             return;
         };
+        let before = self.request_out;
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
@@ -374,6 +388,12 @@ impl Exchange {
             self.switch,
         ) {
             return self.send_failed(&error);
+        }
+        if before != Progress::Ended && self.request_out == Progress::Ended {
+            self.stream.core_mut().info.times.request_sent = Some(self.worker.now());
+        }
+        if before == Progress::Waiting && client.awaits_invitation() {
+            self.invite_at = self.worker.now().checked_add(INVITE_AFTER);
         }
         match host.poll_flush(cx) {
             Poll::Ready(Err(error)) => self.send_failed(&error),
@@ -393,6 +413,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(Rc::clone(&host));
+                    core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
                         .request
@@ -438,6 +459,9 @@ impl Exchange {
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
+                        if let ConnectError::Tls(error) = &error {
+                            self.stream.core_mut().info.upstream_failure = Some(error.0.into());
+                        }
                         self.upstream = Host::None;
                         self.stream.fault(&fault);
                         return false;
@@ -488,6 +512,13 @@ impl Exchange {
                     self.stream.response_head(end);
                     // The head is sent at once, so that data behind it can go by the chain.
                     if self.start_response(client).is_err() {
+                        return;
+                    }
+                }
+                PeerEvent::Interim { status: 100 } => {
+                    // The word of whom it concerns (RFC 9110 section 10.1.1), if nobody here has said it before.
+                    self.invite_at = None;
+                    if client.invite_body().is_err() {
                         return;
                     }
                 }
@@ -543,6 +574,7 @@ impl Exchange {
         let core = self.stream.core_mut();
         if core.response.side.released {
             self.response_out = Progress::HeadSent;
+            self.host_broke = true;
             core.abandon();
             return;
         }
@@ -572,6 +604,7 @@ impl Exchange {
         }
         self.may_retry = false;
         let connecting = connect(host);
+        self.stream.core_mut().info.attempts += 1;
         self.upstream = Host::Connecting(Rc::clone(host), connecting);
         self.request_out = Progress::Waiting;
         self.retrying = true;
@@ -597,7 +630,9 @@ impl Exchange {
             // From now on only silence ends it.
             self.deadline = None;
         }
-        self.downstream_at = self.worker.now();
+        let now = self.worker.now();
+        self.downstream_at = now;
+        self.stream.core_mut().info.times.response_sent = Some(now);
         Ok(())
     }
 
@@ -659,6 +694,17 @@ impl Exchange {
                 || self.request_out == Progress::Ended && self.upstream_unsent() == 0)
     }
 
+    /// Whether somebody waits for the body, as far as a client is concerned that waits to be told so: a filter, or the
+    /// host, which has the head and has said so, or has said nothing for too long.
+    fn wants_body(&self) -> bool {
+        let side = &self.stream.core().request.side;
+        if side.released {
+            self.request_out != Progress::Waiting && self.invite_at.is_none()
+        } else {
+            side.stop.is_some() && !side.stops_all()
+        }
+    }
+
     /// Whether there is room for more of the request.
     fn may_read_request(&self) -> bool {
         !self.stream.core().request.side.aborted
@@ -713,6 +759,17 @@ impl Exchange {
             || response_room
     }
 
+    /// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as
+    /// the client takes it at once, so that it sees a beginning without an end and not nothing.
+    fn broken_off(&self, cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
+        // The connection ends in any case.
+        let _ = client.poll_flush(cx);
+        Outcome::Broken(match self.host_broke {
+            true => ResetReason::Upstream,
+            false => ResetReason::Local,
+        })
+    }
+
     fn drop_upstream(&mut self) {
         self.upstream = Host::None;
     }
@@ -727,14 +784,6 @@ impl Exchange {
     fn options_watermark(&self) -> usize {
         self.stream.core().watermark()
     }
-}
-
-/// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as the
-/// client takes it at once, so that it sees a beginning without an end and not nothing.
-fn broken_off(cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
-    // The connection ends in any case.
-    let _ = client.poll_flush(cx);
-    Outcome::Broken(ResetReason::Local)
 }
 
 /// Sends the request's head and what follows it.

@@ -1,9 +1,11 @@
 //! The real data plane between raw clients and scripted upstreams.
 
+mod access_logs;
 mod bodies;
 mod callouts;
 mod certificates;
 mod client_names;
+mod expect;
 mod extensions;
 mod faults;
 mod half_close;
