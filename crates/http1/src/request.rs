@@ -240,8 +240,20 @@ impl RequestDecoder {
         if self.limits.fields_in_force() as usize <= FEW {
             self.parse_with::<FEW, S>(input, start, sink)
         } else {
-            self.parse_with::<MANY, S>(input, start, sink)
+            self.parse_many(input, start, sink)
         }
+    }
+
+    /// Apart, so that its 32 KiB of stack are taken, and touched page by page, only by those who ask for so many fields.
+    #[cold]
+    #[inline(never)]
+    fn parse_many<S: FieldSink>(
+        &mut self,
+        input: &[u8],
+        start: usize,
+        sink: &mut S,
+    ) -> Result<(usize, Event<RequestHead>), DecodeError> {
+        self.parse_with::<MANY, S>(input, start, sink)
     }
 
     #[inline]

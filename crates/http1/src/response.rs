@@ -178,8 +178,19 @@ impl ResponseDecoder {
         if self.limits.fields_in_force() as usize <= FEW {
             self.parse_with::<FEW, S>(input, sink)
         } else {
-            self.parse_with::<MANY, S>(input, sink)
+            self.parse_many(input, sink)
         }
+    }
+
+    /// Apart, so that its 32 KiB of stack are taken, and touched page by page, only by those who ask for so many fields.
+    #[cold]
+    #[inline(never)]
+    fn parse_many<S: FieldSink>(
+        &mut self,
+        input: &[u8],
+        sink: &mut S,
+    ) -> Result<(usize, Event<ResponseHead>), DecodeError> {
+        self.parse_with::<MANY, S>(input, sink)
     }
 
     #[inline]

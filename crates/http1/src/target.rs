@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memmem};
 
-use crate::bytes::{decimal, host_name_length};
+use crate::bytes::host_name_length;
 use crate::error::DecodeError;
 use crate::span::Span;
 
@@ -142,9 +142,16 @@ pub(crate) fn split_authority(authority: &[u8]) -> Result<(&[u8], Option<u16>), 
 }
 
 fn parse_port(port: &[u8]) -> Result<u16, DecodeError> {
-    decimal(port)
-        .filter(|_| port.len() <= 5)
-        .and_then(|port| u16::try_from(port).ok())
+    // Five digits fit without a check of each step.
+    let digits = (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    let value = port.iter().fold(0_u32, |value, byte| {
+        value
+            .wrapping_mul(10)
+            .wrapping_add(u32::from(byte.wrapping_sub(b'0')))
+    });
+    u16::try_from(value)
+        .ok()
+        .filter(|_| digits)
         .ok_or(DecodeError::HostSyntax)
 }
 

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -18,6 +18,7 @@ use tokio_rustls::TlsStream;
 pub(crate) use self::counted::CountedIo;
 use crate::network::FilteredIo;
 use crate::stream::info::Metadata;
+use crate::tcp;
 
 /// A connected byte stream: a socket, or a socket behind TLS and network filters.
 #[derive(Debug)]
@@ -83,9 +84,12 @@ impl Io {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if let Self::Tcp(tcp) = self {
+            return tcp::poll_read(tcp, cx, || buffer);
+        }
         let mut buffer = ReadBuf::new(buffer);
         match self {
-            Self::Tcp(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buffer))?,
+            Self::Tcp(_) => {}
             Self::Unix(unix) => ready!(Pin::new(unix).poll_read(cx, &mut buffer))?,
             Self::Filtered(filtered) => {
                 return filtered.poll_read(cx, buffer.initialize_unfilled());
@@ -103,6 +107,38 @@ impl Io {
             }
         }
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads into what `room` gives. A socket on which nothing has come does not ask for room.
+    pub(crate) fn poll_read_into<'r>(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: impl FnOnce() -> &'r mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(tcp) => tcp::poll_read(tcp, cx, room),
+            io => io.poll_read(cx, room()),
+        }
+    }
+
+    /// Whether there are bytes to read, or the stream's end. Who asks may not be woken for what comes later.
+    pub(crate) fn has_unread(&mut self) -> bool {
+        if let Self::Tcp(tcp) = self {
+            return tcp::has_unread(tcp);
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.poll_readable(&mut cx) {
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => true,
+            // The event loop may only think so: the last read may have filled its buffer exactly.
+            Poll::Ready(Ok(())) => self.poll_read(&mut cx, &mut [0]).is_ready(),
+        }
+    }
+
+    /// Whether it is certain that nothing has come since a read was told to wait.
+    #[inline]
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Tcp(tcp) if tcp::is_silent(tcp))
     }
 
     /// Whether a read would find something, without a system call and without a buffer. May be ready without need.
@@ -127,7 +163,7 @@ impl Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tcp(tcp) => tcp::poll_write(tcp, cx, bytes),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
@@ -152,6 +188,7 @@ impl Io {
     }
 
     /// Sends what a filter or TLS still holds on; sockets hold nothing.
+    #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
@@ -343,11 +380,7 @@ impl ReadBuffer {
         pool: &BufferPool,
         most: usize,
     ) -> Poll<io::Result<usize>> {
-        if self.memory.is_empty() {
-            // Taking a buffer and giving it back costs less than asking the socket twice.
-            self.memory = pool.take();
-        }
-        if self.end == self.memory.len() {
+        if self.end == self.memory.len() && self.end > 0 {
             if self.start > 0 {
                 self.memory.copy_within(self.start..self.end, 0);
                 self.end -= self.start;
@@ -360,10 +393,14 @@ impl ReadBuffer {
                 self.memory.resize(larger, 0);
             }
         }
-        let Some(room) = self.memory.get_mut(self.end..) else {
-            return Poll::Ready(Ok(0));
-        };
-        match io.poll_read(cx, room) {
+        let Self { memory, end, .. } = self;
+        let read = io.poll_read_into(cx, || {
+            if memory.is_empty() {
+                *memory = pool.take();
+            }
+            memory.get_mut(*end..).unwrap_or_default()
+        });
+        match read {
             Poll::Ready(read) => {
                 let count = read?;
                 self.end += count;
@@ -389,6 +426,7 @@ impl ReadBuffer {
     }
 
     /// Gives the memory back while there is nothing in it.
+    #[inline]
     pub(crate) fn release(&mut self, pool: &BufferPool) {
         if self.is_empty() && !self.memory.is_empty() {
             self.start = 0;
@@ -501,6 +539,18 @@ impl WriteBuffer {
         io: &mut Io,
         pool: &BufferPool,
     ) -> Poll<io::Result<()>> {
+        if self.bytes.capacity() == 0 {
+            return io.poll_flush(cx);
+        }
+        self.poll_write_out(cx, io, pool)
+    }
+
+    fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        io: &mut Io,
+        pool: &BufferPool,
+    ) -> Poll<io::Result<()>> {
         while let Some(rest) = self
             .bytes
             .get(self.written..)
@@ -512,10 +562,8 @@ impl WriteBuffer {
             }
             self.written += count;
         }
-        if self.bytes.capacity() > 0 {
-            self.written = 0;
-            pool.give_write(std::mem::take(&mut self.bytes));
-        }
+        self.written = 0;
+        pool.give_write(std::mem::take(&mut self.bytes));
         io.poll_flush(cx)
     }
 

@@ -36,6 +36,8 @@ mod router;
 mod shared;
 mod socket;
 mod stream;
+mod tcp;
+mod timer;
 mod tls;
 mod worker;
 

@@ -4,6 +4,8 @@
 //! frames the message or belongs to the connection is written from arguments: fields named Connection, Content-Length,
 //! Keep-Alive, Proxy-Connection, TE, Transfer-Encoding or Upgrade are passed over, so that neither a peer nor a filter can
 //! slip one in. All other names and values are checked byte by byte; nothing written here can be read as two messages.
+//! What a decoder of this crate has checked already, and nobody has changed, can be given as [`Line::Decoded`], which
+//! is copied as it is.
 //!
 //! ```
 //! use transom_http1::{Framing, Version, encode};
@@ -28,8 +30,10 @@
 //! ```
 
 mod body;
+mod line;
 
 pub use body::BodyEncoder;
+pub use line::Line;
 
 use crate::bytes::{is_token, not_target, not_text};
 use crate::error::EncodeError;
@@ -95,7 +99,7 @@ pub enum Connection<'a> {
 pub fn request_head<'f>(
     out: &mut Vec<u8>,
     request: &Request<'_>,
-    fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    fields: impl IntoIterator<Item = impl Into<Line<'f>>>,
 ) -> Result<BodyEncoder, EncodeError> {
     restore_on_error(out, |out| {
         let body = request_body(request)?;
@@ -130,7 +134,7 @@ pub fn request_head<'f>(
 pub fn response_head<'f>(
     out: &mut Vec<u8>,
     response: &Response<'_>,
-    fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    fields: impl IntoIterator<Item = impl Into<Line<'f>>>,
 ) -> Result<BodyEncoder, EncodeError> {
     restore_on_error(out, |out| {
         let (body, framing) = response_body(response)?;
@@ -224,10 +228,11 @@ fn write_status_line(
     if not_text(reason).is_some() {
         return Err(EncodeError::Reason);
     }
+    // Three digits: the callers have seen to it.
+    let digit = |place: u16| b'0' + (status / place % 10) as u8;
+    let status = [b' ', digit(100), digit(10), digit(1), b' '];
     out.extend_from_slice(version.as_str().as_bytes());
-    out.push(b' ');
-    write_decimal(out, u64::from(status));
-    out.push(b' ');
+    out.extend_from_slice(&status);
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
     Ok(())
@@ -237,10 +242,18 @@ fn write_status_line(
 #[inline]
 fn write_fields<'f>(
     out: &mut Vec<u8>,
-    fields: impl IntoIterator<Item = (&'f [u8], &'f [u8])>,
+    fields: impl IntoIterator<Item = impl Into<Line<'f>>>,
 ) -> Result<u8, EncodeError> {
     let mut hosts: u8 = 0;
-    for (name, value) in fields {
+    for line in fields {
+        let (name, value) = match line.into() {
+            Line::Field(name, value) => (name, value),
+            Line::Decoded(lines) => {
+                debug_assert!(line::is_as_decoded(lines), "{:?}", lines.escape_ascii());
+                out.extend_from_slice(lines);
+                continue;
+            }
+        };
         let known = Known::of(name);
         match known {
             Known::Host => hosts = hosts.saturating_add(1),

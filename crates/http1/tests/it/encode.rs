@@ -1,7 +1,7 @@
 //! Heads and bodies: events in, bytes out.
 
 use transom_http1::EncodeError::{self, *};
-use transom_http1::encode::{self, BodyEncoder, Connection, Request, Response};
+use transom_http1::encode::{self, BodyEncoder, Connection, Line, Request, Response};
 use transom_http1::{Framing, RequestKind, Version};
 
 const GET: Request<'_> = Request {
@@ -142,6 +142,29 @@ fn fields_that_frame_or_belong_to_the_connection_are_passed_over() {
         response(&OK, &fields).unwrap().0,
         "HTTP/1.1 200 OK\r\nHost: a\r\nX-Empty: \r\nTrailer: x\r\nContent-Length: 2\r\n\r\n"
     );
+}
+
+#[test]
+fn decoded_lines_are_written_as_they_are() {
+    let lines = [
+        Line::Field(b"Host", b"a"),
+        Line::Decoded(b"User-Agent: x\r\naccept: */*\r\n"),
+        Line::Field(b"TE", b"passed over"),
+        Line::Field(b"b", b"c"),
+    ];
+    let (head, _) = written(|out| encode::request_head(out, &GET, lines)).unwrap();
+    assert_eq!(
+        head,
+        "GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\naccept: */*\r\nb: c\r\n\r\n"
+    );
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn lines_that_no_decoder_gives_are_noticed_where_assertions_are() {
+    let lines = [Line::Decoded(b"a: b\r\nHost: other\r\n")];
+    let result = std::panic::catch_unwind(|| encode::response_head(&mut Vec::new(), &OK, lines));
+    assert!(result.is_err());
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Connections of a worker to a host that wait for their next request.
 
 use std::cell::RefCell;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::http::host_peer::HostPeer;
@@ -80,9 +79,5 @@ impl Pool {
 /// Whether nothing has come on an idle connection, not even its end. Costs no system call: the event loop has told the
 /// socket already.
 fn is_quiet(client: &mut HostPeer) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    match client.poll_unasked(&mut context) {
-        Poll::Pending => true,
-        Poll::Ready(()) => false,
-    }
+    !client.has_unasked()
 }

@@ -1,10 +1,11 @@
 //! The upstream end: an HTTP/1 connection to a host.
 
 use std::fmt;
+use std::iter;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use transom_http1::encode::{self, Connection, Request};
+use transom_http1::encode::{self, Connection, Line, Request};
 use transom_http1::{
     DecodeError, EncodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Version,
 };
@@ -152,19 +153,8 @@ impl Peer for Http1Client {
 }
 
 impl Upstream for Http1Client {
-    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wire.eof || !self.wire.read.is_empty() {
-            return Poll::Ready(());
-        }
-        if ready!(self.wire.io.poll_readable(cx)).is_err() {
-            return Poll::Ready(());
-        }
-        // The event loop may only think so: the last read may have filled its buffer exactly.
-        let mut byte = [0];
-        match self.wire.io.poll_read(cx, &mut byte) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => Poll::Ready(()),
-        }
+    fn has_unasked(&mut self) -> bool {
+        self.wire.eof || !self.wire.read.is_empty() || self.wire.io.has_unread()
     }
 
     fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
@@ -202,13 +192,12 @@ impl Upstream for Http1Client {
             framing,
             connection: upgrade.map_or(Connection::Default, Connection::Upgrade),
         };
-        let host: [(&[u8], &[u8]); 1] =
-            [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
+        let host = Line::Field(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default());
         let tail = self.wire.tail();
         self.wire.body = Some(encode::request_head(
             tail,
             &request,
-            host.into_iter().chain(head.wire_fields()),
+            iter::once(host).chain(head.wire_lines()),
         )?);
         self.decoder
             .begin(RequestKind::of(method, upgrade.is_some()));
@@ -216,6 +205,7 @@ impl Upstream for Http1Client {
         self.answered = false;
         self.keep_alive = true;
         self.wire.forget_data();
+        self.wire.change_task();
         Ok(())
     }
 

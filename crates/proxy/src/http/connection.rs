@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::Sleep;
 use transom_api::ResetReason;
 use transom_http1::RequestHead;
 
@@ -19,6 +18,7 @@ use crate::io::Io;
 use crate::listener::{ConnectionSlot, WorkerListener};
 use crate::stream::Stream;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// How long a connection that is closed with unread input is read on, so that the last answer arrives.
@@ -71,6 +71,7 @@ impl HttpConnection {
             Rc::clone(&http.options),
             info.scheme,
         );
+        let timer = Timer::new(&worker.timers);
         Self {
             state: State::Idle {
                 since: worker.now(),
@@ -82,7 +83,7 @@ impl HttpConnection {
             info,
             slot,
             server,
-            timer: Timer::default(),
+            timer,
         }
     }
 
@@ -95,7 +96,14 @@ impl HttpConnection {
         if self.slot.is_draining() && self.server.is_idle() {
             return Poll::Ready(Some(linger(&self.worker)));
         }
-        let idle = self.server.is_idle();
+        let fresh = stream.is_none();
+        if fresh {
+            // An idle connection holds no stream, and looks before it takes one.
+            match ready!(self.server.poll_begin(cx)) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Poll::Ready(None),
+            }
+        }
         // Each new stream takes the listener's current filters and routes.
         let Some(http) = self.listener.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
@@ -116,7 +124,7 @@ impl HttpConnection {
                     if let Some(stream) = stream.take() {
                         self.worker.give_stream(stream);
                     }
-                } else if idle {
+                } else if fresh {
                     // The head has begun: from now on its own time runs.
                     *since = self.worker.now();
                 }
@@ -321,36 +329,6 @@ fn poll_linger(
         match ready!(server.poll_discard(cx)) {
             Ok(count) if count > 0 && count <= *left => *left -= count,
             _ => return Poll::Ready(()),
-        }
-    }
-}
-
-/// One timer per connection that is set again only when a deadline comes nearer: most deadlines move away before they
-/// are reached, and setting a timer costs more than looking at one.
-#[derive(Default)]
-pub(crate) struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl Timer {
-    /// Ready with the time of now when `deadline` is reached.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<Instant> {
-        let deadline = tokio::time::Instant::from_std(deadline);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(sleep.as_mut().poll(cx));
-            let now = tokio::time::Instant::now();
-            if now >= deadline {
-                // So that a later deadline sets it again.
-                self.sleep = None;
-                return Poll::Ready(now.into_std());
-            }
-            sleep.as_mut().reset(deadline);
         }
     }
 }

@@ -412,7 +412,7 @@ impl Exchange {
                         return false;
                     };
                     let core = self.stream.core_mut();
-                    core.info.upstream = Some(host.host.text.clone().into());
+                    core.info.upstream = Some(Rc::clone(&host));
                     core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 pub(crate) use transom_api::field::Pseudo;
 use transom_api::headers::HeaderEntry;
 use transom_api::{HeaderError, HeaderMap, field};
+use transom_http1::encode::Line;
 use transom_http1::{Field as DecodedField, FieldSink, Known, Span};
 
 /// Filters may let a map grow to this; the codec's own limit for what comes in is lower.
@@ -49,6 +50,8 @@ struct Field {
     name: Range,
     value: Range,
     known: Known,
+    /// As the codec gave it: its bytes have been checked, and the arena holds the head that they came in.
+    decoded: bool,
 }
 
 impl Head {
@@ -153,6 +156,59 @@ impl Head {
             .map(|field| (self.bytes(field.name), self.bytes(field.value)))
     }
 
+    /// The same for encoders: lines that nobody has changed since they were decoded go on as they stand, as many at once
+    /// as stand together.
+    pub(crate) fn wire_lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let mut rest = self.fields.iter().as_slice();
+        std::iter::from_fn(move || {
+            let field = loop {
+                let (field, behind) = rest.split_first()?;
+                rest = behind;
+                if field.known != Known::ContentLength {
+                    break field;
+                }
+            };
+            let Some(mut end) = self.decoded_line_end(field) else {
+                return Some(Line::Field(self.bytes(field.name), self.bytes(field.value)));
+            };
+            while let Some((next, behind)) = rest.split_first()
+                && next.name.start == end
+                && next.known != Known::ContentLength
+                && let Some(next_end) = self.decoded_line_end(next)
+            {
+                end = next_end;
+                rest = behind;
+            }
+            Some(Line::Decoded(self.bytes(Range {
+                start: field.name.start,
+                len: end - field.name.start,
+            })))
+        })
+    }
+
+    /// Where the line of a field ends, if it stands in the arena as it would be written.
+    #[inline]
+    fn decoded_line_end(&self, field: &Field) -> Option<u32> {
+        if !field.decoded {
+            return None;
+        }
+        let between = field.name.start + field.name.len;
+        let end = field.value.start + field.value.len;
+        let stands = field.value.start == between + 2
+            && self.two_bytes(between) == *b": "
+            && self.two_bytes(end) == *b"\r\n";
+        stands.then_some(end + 2)
+    }
+
+    #[inline]
+    fn two_bytes(&self, at: u32) -> [u8; 2] {
+        self.arena
+            .get(at as usize..)
+            .and_then(|rest| rest.first_chunk())
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// True when there are no fields.
     pub(crate) fn has_no_fields(&self) -> bool {
         self.fields.is_empty()
@@ -215,6 +271,7 @@ impl Head {
                 return true;
             }
             field.value = value;
+            field.decoded = false;
             std::mem::replace(&mut first, false)
         });
         if first {
@@ -264,6 +321,7 @@ impl Head {
             name,
             value,
             known: Known::Other,
+            decoded: false,
         });
     }
 
@@ -332,6 +390,7 @@ impl FieldSink for HeadFiller<'_> {
             name: self.range(field.name),
             value: self.range(field.value),
             known: field.known,
+            decoded: true,
         });
     }
 }
@@ -427,6 +486,63 @@ mod tests {
         head.set(MAP, b":path", b"/other").unwrap();
         head.restore_path();
         assert_eq!(head.pseudo(Pseudo::Path), Some(&b"/other"[..]));
+    }
+
+    /// What an encoder is given, with a mark for lines that are copied unseen.
+    fn wire(head: &Head) -> Vec<String> {
+        head.wire_lines()
+            .map(|line| match line {
+                Line::Field(name, value) => {
+                    format!("{}={}", name.escape_ascii(), value.escape_ascii())
+                }
+                Line::Decoded(lines) => format!("| {}", lines.escape_ascii()),
+            })
+            .collect()
+    }
+
+    fn decoded(text: &str) -> Head {
+        let mut head = Head::default();
+        head.set_pseudo(Pseudo::Scheme, b"http");
+        let limits = transom_http1::Limits {
+            allow_bare_lf_in_head: true,
+            ..transom_http1::Limits::default()
+        };
+        let mut decoder = transom_http1::RequestDecoder::new(limits);
+        let (consumed, _) = decoder.decode(text.as_bytes(), &mut head.filler()).unwrap();
+        head.adopt(&text.as_bytes()[..consumed]);
+        head
+    }
+
+    #[test]
+    fn unchanged_lines_go_on_together() {
+        let head = decoded(
+            "POST / HTTP/1.1\r\nA: 1\r\nHost: x\r\nb: 2\r\nC:  3 \r\nd: \r\nE: 5\r\nf: 6\r\n\
+             Content-Length: 0\r\ng: 7\nTE: x\r\nh: 8\r\n\r\nnext: 9\r\n",
+        );
+        assert_eq!(
+            wire(&head),
+            [
+                r"| A: 1\r\n",
+                r"| b: 2\r\n",
+                "C=3",
+                r"| d: \r\nE: 5\r\nf: 6\r\n",
+                "g=7",
+                r"| h: 8\r\n",
+            ]
+        );
+    }
+
+    #[test]
+    fn changed_lines_are_looked_at_again() {
+        let mut head = decoded("GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nb: 2\r\nC: 3\r\nd: 4\r\n\r\n");
+        head.set(MAP, b"b", b"new").unwrap();
+        head.add(MAP, b"a", b"more").unwrap();
+        head.remove(b"d").unwrap();
+        head.push_own(b"e", b"5");
+        assert_eq!(
+            wire(&head),
+            [r"| A: 1\r\n", "b=new", r"| C: 3\r\n", "a=more", "e=5"]
+        );
     }
 
     #[test]

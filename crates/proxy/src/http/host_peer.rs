@@ -110,7 +110,7 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        each!(self, peer => peer.poll_unasked(cx))
+    fn has_unasked(&mut self) -> bool {
+        each!(self, peer => peer.has_unasked())
     }
 }

@@ -91,8 +91,8 @@ pub(crate) trait Upstream: Peer {
     #[must_use]
     fn rest(&mut self) -> bool;
 
-    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
-    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is true is bad.
+    fn has_unasked(&mut self) -> bool;
 }
 
 /// What an end sent.

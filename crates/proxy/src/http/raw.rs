@@ -111,8 +111,8 @@ impl Upstream for RawClient {
         false
     }
 
-    fn poll_unasked(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
+    fn has_unasked(&mut self) -> bool {
+        true
     }
 }
 

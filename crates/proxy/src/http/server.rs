@@ -21,6 +21,8 @@ use crate::stream::Message;
 use crate::worker::Worker;
 use transom_config::HalfClose;
 
+const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
+
 /// A client's connection, and the request on it that is being served.
 pub(crate) struct Http1Server {
     wire: Wire,
@@ -68,6 +70,17 @@ impl Http1Server {
         }
     }
 
+    /// Waits for the first bytes of the next request. False: the client closed before them.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        while self.wire.read.is_empty() {
+            if self.wire.eof {
+                return Poll::Ready(Ok(false));
+            }
+            ready!(self.wire.poll_fill(cx, self.most_of_head()))?;
+        }
+        Poll::Ready(Ok(true))
+    }
+
     /// Waits for the head of the next request. `None`: the client closed between requests.
     pub(crate) fn poll_request(
         &mut self,
@@ -93,8 +106,7 @@ impl Http1Server {
                 };
             }
             self.wire.release_if_empty();
-            let most = self.options.limits.head as usize + 4;
-            match self.wire.poll_fill(cx, most) {
+            match self.wire.poll_fill(cx, self.most_of_head()) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
@@ -103,6 +115,11 @@ impl Http1Server {
                 }
             }
         }
+    }
+
+    /// What is read of a head at the most: its limit, and empty lines before it.
+    fn most_of_head(&self) -> usize {
+        self.options.limits.head as usize + 4
     }
 
     /// Whether no byte of a request has come.
@@ -143,7 +160,7 @@ impl Http1Server {
             connection: Connection::Close,
         };
         // The head is made of constants; if it were refused there would be nothing to send.
-        if let Ok(mut body) = encode::response_head(self.wire.tail(), &response, []) {
+        if let Ok(mut body) = encode::response_head(self.wire.tail(), &response, NO_FIELDS) {
             let _ = body.finish(&mut Vec::new(), []);
         }
     }
@@ -423,7 +440,7 @@ impl Downstream for Http1Server {
         self.wire.body = Some(encode::response_head(
             tail,
             &response,
-            message.head.wire_fields(),
+            message.head.wire_lines(),
         )?);
         if opens {
             self.wire.tunnel = true;

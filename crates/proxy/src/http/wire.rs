@@ -4,6 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use tokio::task::coop;
 use transom_http1::encode::BodyEncoder;
 use transom_http1::{Event, Span};
 
@@ -33,6 +34,8 @@ pub(super) struct Wire {
     data: Span,
     /// What of the read buffer is used up when the next event is asked for.
     consumed: usize,
+    /// The last read found nothing, and the event loop wakes this task when something comes.
+    awaited: bool,
 }
 
 impl Wire {
@@ -48,18 +51,31 @@ impl Wire {
             shut_due: false,
             data: Span::default(),
             consumed: 0,
+            awaited: false,
         }
     }
 
     /// Reads once; the end of the stream is noted. `most` bounds how large the buffer may grow.
     #[inline]
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
-        let count = ready!(
-            self.read
-                .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
-        )?;
+        if self.awaited && self.io.is_silent() {
+            // Whom to wake was said the last time; another end has woken this task.
+            self.release_if_empty();
+            return Poll::Pending;
+        }
+        let filled = self
+            .read
+            .poll_fill(cx, &mut self.io, &self.worker.buffers, most);
+        // A task that has used up its budget is told to wait without a look at the socket.
+        self.awaited = filled.is_pending() && coop::has_budget_remaining();
+        let count = ready!(filled)?;
         self.eof |= count == 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Another task goes on with the connection: nobody waits for what comes on it.
+    pub(super) fn change_task(&mut self) {
+        self.awaited = false;
     }
 
     /// Reads once for a message that is under way: bigger reads while they are filled.

@@ -38,6 +38,9 @@ pub(crate) struct WorkerListener {
     connections: RefCell<Slots>,
     stop: Notify,
     draining: Cell<bool>,
+    /// How often connections were told to end. What all connections share is at hand when one of them is served; its own
+    /// [`SlotState`] is not, and needs no look as long as this stands still.
+    drains: Cell<u32>,
 }
 
 /// What all workers of a listener share.
@@ -69,6 +72,8 @@ pub(crate) struct ConnectionSlot {
     worker: Rc<Worker>,
     listener: Rc<WorkerListener>,
     state: Rc<SlotState>,
+    /// The listener's count of drains when the waker was last left.
+    watched_at: Cell<Option<u32>>,
     index: usize,
     /// The connection's number, unique in the process.
     id: u64,
@@ -85,6 +90,7 @@ impl WorkerListener {
             connections: RefCell::default(),
             stop: Notify::new(),
             draining: Cell::new(false),
+            drains: Cell::new(0),
         }
     }
 
@@ -134,6 +140,7 @@ impl WorkerListener {
             return;
         }
         self.stop.notify_one();
+        self.drains.set(self.drains.get().wrapping_add(1).max(1));
         let slots: Vec<Rc<SlotState>> = self
             .connections
             .borrow()
@@ -280,6 +287,7 @@ impl WorkerListener {
             worker: Rc::clone(worker),
             listener: Rc::clone(self),
             state,
+            watched_at: Cell::new(None),
             index,
             id: worker.connection_id(),
             log: None,
@@ -295,8 +303,12 @@ impl ConnectionSlot {
         }
     }
 
-    /// Whom a drain wakes.
+    /// Whom a drain wakes: the task that serves the connection, which is always the same.
     pub(crate) fn watch(&self, waker: &Waker) {
+        let drains = Some(self.listener.drains.get());
+        if self.watched_at.replace(drains) == drains {
+            return;
+        }
         let mut known = self.state.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
@@ -304,12 +316,12 @@ impl ConnectionSlot {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.state.draining.get()
+        self.listener.drains.get() > 0 && self.state.draining.get()
     }
 
     /// True once, when a drain began.
     pub(crate) fn take_drain_news(&self) -> bool {
-        self.state.news.replace(false)
+        self.listener.drains.get() > 0 && self.state.news.replace(false)
     }
 }
 

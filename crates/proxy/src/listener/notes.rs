@@ -61,7 +61,7 @@ impl ConnectionNotes {
         self.add_flags(info.flags);
         let mut upstream = self.upstream.borrow_mut();
         upstream.cluster.clone_from(&info.cluster);
-        upstream.host = info.upstream.as_deref().map(str::to_owned);
+        upstream.host = (info.upstream.as_ref()).map(|host| host.host.text.clone());
         upstream.local = info.upstream_local;
         upstream.failure.clone_from(&info.upstream_failure);
         upstream.attempts = info.attempts;

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use crate::http::connection::Timer;
 use crate::io::Io;
 use crate::listener::ConnectionSlot;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// After this time without a byte either way the connection is closed: as long as `tcp_proxy` waits by default.
@@ -18,7 +18,7 @@ pub(crate) async fn serve(io: Io, worker: Rc<Worker>, slot: ConnectionSlot) {
     let Io::Filtered(mut filtered) = io else {
         return;
     };
-    let mut timer = Timer::default();
+    let mut timer = Timer::new(&worker.timers);
     let mut active = worker.now();
     let mut moves = filtered.moves();
     let over = std::future::poll_fn(|cx| {

@@ -16,12 +16,12 @@ use super::relay::{Broken, Relay};
 use super::targets::Targets;
 use crate::cluster::{ConnectError, WorkerCluster, WorkerHost, connect};
 use crate::error::Flags;
-use crate::http::connection::Timer;
 use crate::http::limit;
 use crate::io::Io;
 use crate::listener::ConnectionSlot;
 use crate::stream::chain::AccessLogPlace;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// The `tcp_proxy` of a listener, as one worker holds it.
@@ -127,14 +127,14 @@ async fn relay(
         match connected.await {
             Ok((io, host)) => {
                 record.info.upstream_local = io.local_address();
-                record.info.upstream = Some(Cow::Owned(host.host.text.clone()));
+                record.info.upstream = Some(host);
                 record.info.attempts = tried.take().count;
                 io
             }
             Err(flags) => {
                 worker.shard.add(metrics.unavailable.0, 1);
                 let tried = tried.take();
-                record.info.upstream = tried.last.map(Cow::Owned);
+                record.info.upstream = tried.last;
                 record.info.upstream_failure = tried.failure.map(Cow::Borrowed);
                 record.info.attempts = tried.count;
                 return flags;
@@ -144,7 +144,7 @@ async fn relay(
     worker.shard.add(metrics.joined.0, 1);
     let mut down = Relay::default();
     let (mut told_up, mut told_down) = (0, 0);
-    let mut timer = Timer::default();
+    let mut timer = Timer::new(&worker.timers);
     let mut active = worker.now();
     let last = options
         .max_duration
@@ -220,8 +220,8 @@ fn choose_cluster(
 #[derive(Default)]
 struct Tried {
     count: u32,
-    /// The address of the last host.
-    last: Option<String>,
+    /// The last host.
+    last: Option<Rc<WorkerHost>>,
     /// Why TLS failed.
     failure: Option<&'static str>,
 }
@@ -241,7 +241,7 @@ async fn connect_host(
         {
             let mut tried = tried.borrow_mut();
             tried.count += 1;
-            tried.last = Some(host.host.text.clone());
+            tried.last = Some(Rc::clone(&host));
         }
         let began = Instant::now();
         match connect(&host).await {

@@ -18,6 +18,8 @@ pub(crate) struct Hosts {
     /// `*:port`.
     ports: HashMap<Box<[u8]>, u32>,
     any: Option<u32>,
+    /// There is no domain but `*`, so that the authority need not be looked at.
+    only_any: bool,
 }
 
 impl Hosts {
@@ -55,6 +57,9 @@ impl Hosts {
                 }
             }
         }
+        hosts.only_any = hosts.exact.is_empty()
+            && hosts.ports.is_empty()
+            && suffixes.iter().chain(&prefixes).all(Vec::is_empty);
         [hosts.suffixes, hosts.ported_suffixes] = suffixes.map(Trie::new);
         [hosts.prefixes, hosts.ported_prefixes] = prefixes.map(Trie::new);
         hosts
@@ -63,6 +68,9 @@ impl Hosts {
     /// The closest that an authority has: exact with its port, exact, the longest suffix with the port, the longest
     /// suffix, the longest prefix with the port, the longest prefix, any host at the port, any.
     pub(crate) fn find(&self, authority: &[u8]) -> Option<u32> {
+        if self.only_any {
+            return self.any;
+        }
         let (host, port) = split(authority);
         if !self.exact.is_empty() {
             let found = with_lower_case(authority, |authority| {

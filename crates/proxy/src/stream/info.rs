@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime};
 use transom_api::access_log::{Facts, TlsFacts};
 use transom_api::{Attribute, FilterState, MetadataValue, attribute};
 
+use crate::cluster::WorkerHost;
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
 use crate::listener::ConnectionNotes;
@@ -32,6 +33,23 @@ pub(crate) struct ConnectionInfo {
     pub(crate) notes: ConnectionNotes,
 }
 
+impl ConnectionInfo {
+    /// What stands in the place of a connection in streams that have none.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            id: 0,
+            listener: Rc::from(""),
+            source: None,
+            destination: None,
+            scheme: "",
+            server_name: None,
+            tls: None,
+            state: RefCell::default(),
+            notes: ConnectionNotes::default(),
+        }
+    }
+}
+
 /// Dynamic metadata: values by namespace and key.
 pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
 
@@ -52,7 +70,7 @@ pub(crate) struct StreamInfo {
     pub(crate) flags: Flags,
     /// Why the response is what it is.
     pub(crate) details: Cow<'static, str>,
-    pub(crate) upstream: Option<Cow<'static, str>>,
+    pub(crate) upstream: Option<Rc<WorkerHost>>,
     pub(crate) cluster: Option<Rc<str>>,
     /// Where the connection to the host comes from.
     pub(crate) upstream_local: Option<SocketAddr>,
@@ -110,7 +128,10 @@ impl StreamInfo {
         self.upstream_local = None;
         self.upstream_failure = None;
         self.attempts = 0;
-        self.metadata.clear();
+        // To empty an empty one takes it apart nevertheless.
+        if !self.metadata.is_empty() {
+            self.metadata.clear();
+        }
         self.filter_state.clear();
     }
 }
@@ -146,7 +167,7 @@ impl<'a> Attributes<'a> {
             bytes_sent: info.response_bytes,
             flags: info.flags,
             details: Some(&*info.details).filter(|details| !details.is_empty()),
-            upstream_host: info.upstream.as_deref(),
+            upstream_host: info.upstream.as_ref().map(|host| host.host.text.as_str()),
             upstream_local: info.upstream_local,
             upstream_cluster: info.cluster.as_deref(),
             upstream_failure: info.upstream_failure.as_deref(),
@@ -211,7 +232,7 @@ impl<'a> Attributes<'a> {
                 .info
                 .upstream
                 .as_ref()
-                .map(|address| borrowed(address.as_bytes())),
+                .map(|host| borrowed(host.host.text.as_bytes())),
             attribute::CLUSTER_NAME => self
                 .info
                 .cluster

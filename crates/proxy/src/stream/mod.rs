@@ -182,6 +182,8 @@ impl Stream {
         core.phase = Phase::BeforeRoute;
         core.rematches = 0;
         core.over = false;
+        // Let go of here, where it is at hand still. The next connection would have to fetch what counts its uses.
+        core.connection = Rc::clone(&core.worker.nobody);
     }
 
     /// Makes a clear stream, into which the request's head was read meanwhile, one of this connection. It takes the
@@ -415,14 +417,7 @@ impl Stream {
             let Some(generation) = place.pick() else {
                 continue;
             };
-            let mut slot = Slot {
-                instance: StreamInstance::Skip,
-                generation: None,
-                wants: Wants::NOTHING,
-                build: generation.build(),
-                failed: false,
-                skipped: false,
-            };
+            let build = generation.build();
             let made = match generation.worker() {
                 Some(worker) => {
                     let mut context = Context::new(&mut self.core, filter, generation.wants);
@@ -435,25 +430,27 @@ impl Stream {
                 )),
             };
             generation.streams.set(generation.streams.get() + 1);
-            match made {
-                Ok(instance) => {
-                    if !matches!(instance, StreamInstance::Skip) {
-                        slot.wants = generation.wants;
-                    }
-                    self.core.note_wants(slot.wants);
-                    slot.instance = instance;
-                    slot.generation = Some(generation);
-                }
-                Err(error) => {
-                    slot.generation = Some(generation);
-                    slot.failed = true;
-                    self.slots.push(slot);
-                    let fault = self.note_failure(filter, &error);
-                    failed = failed.or(fault);
-                    continue;
-                }
+            let (instance, error) = match made {
+                Ok(instance) => (instance, None),
+                Err(error) => (StreamInstance::Skip, Some(error)),
+            };
+            let wants = match instance {
+                StreamInstance::Skip => Wants::NOTHING,
+                _ => generation.wants,
+            };
+            self.core.note_wants(wants);
+            self.slots.push(Slot {
+                instance,
+                generation: Some(generation),
+                wants,
+                build,
+                failed: error.is_some(),
+                skipped: false,
+            });
+            if let Some(error) = error {
+                let fault = self.note_failure(filter, &error);
+                failed = failed.or(fault);
             }
-            self.slots.push(slot);
         }
         failed
     }
@@ -521,10 +518,11 @@ impl Stream {
 
     /// Whether a filter is to be called for `callback` now, by its wants, by the route and by what was skipped.
     fn is_called(&self, direction: Direction, filter: usize, callback: Wants) -> bool {
-        self.wants(filter, callback)
-            && !(direction == Direction::Request
-                && self.slots.get(filter).is_some_and(|slot| slot.skipped))
-            && !self.core.is_disabled(filter)
+        self.slots.get(filter).is_some_and(|slot| {
+            slot.wants.contains(callback)
+                && !slot.failed
+                && !(direction == Direction::Request && slot.skipped)
+        }) && !self.core.is_disabled(filter)
     }
 
     /// Counts a failure of a filter and has its worker part rebuilt if it asks for that; the fault to answer with, if

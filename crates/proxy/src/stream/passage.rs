@@ -19,7 +19,14 @@ const MOST_REMATCHES: u8 = 10;
 impl Stream {
     /// Lets the head go on from where it is, until it is stopped or has left.
     pub(super) fn run_head(&mut self, direction: Direction) {
-        self.step_head(direction);
+        // One copy of the loop for each direction, in which it is known.
+        match direction {
+            Direction::Request => self.step_head(Direction::Request),
+            Direction::Response => self.step_head(Direction::Response),
+        }
+        if self.core.message(direction).side.late.is_empty() {
+            return;
+        }
         // Bodies that filters gave to a message that had none follow it.
         for (position, bytes, end) in
             std::mem::take(&mut self.core.message_mut(direction).side.late)
@@ -28,6 +35,7 @@ impl Stream {
         }
     }
 
+    #[inline(always)]
     fn step_head(&mut self, direction: Direction) {
         loop {
             let side = &self.core.message(direction).side;
@@ -62,14 +70,16 @@ impl Stream {
                 Direction::Request => filter.request_headers(context, end),
                 Direction::Response => filter.response_headers(context, end),
             });
-            let resumed = self.core.actions.any && self.core.actions.continues(direction);
+            // A failure is a wish too.
+            let wished = self.core.actions.any;
+            let resumed = wished && self.core.actions.continues(direction);
             match self.after_callback(filter) {
                 Flow::On => {}
                 Flow::Again => continue,
                 Flow::Diverted => return,
             }
             // A filter that failed open lets go what it has seen, whatever it answered.
-            let verdict = verdict.filter(|_| !self.has_failed(filter));
+            let verdict = verdict.filter(|_| !(wished && self.has_failed(filter)));
             // The head waits for a body that is kept as a whole: over the limit it is not the one that is sent.
             let awaits_body = !end && !resumed && self.keeps_whole_body(direction, filter);
             let side = &mut self.core.message_mut(direction).side;
@@ -630,7 +640,7 @@ impl Stream {
     }
 
     fn whole_body_limit(&self, direction: Direction, filter: usize) -> Option<u64> {
-        let wants = self.slots.get(filter)?.generation.as_ref()?.wants;
+        let wants = &self.slots.get(filter)?.generation.as_ref()?.wants;
         match direction {
             Direction::Request => wants.whole_request_body,
             Direction::Response => wants.whole_response_body,

@@ -37,6 +37,7 @@ use crate::network::udp_proxy::UdpListener;
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::TimersGoneOff;
 use crate::tls::HandshakeGate;
 
 /// Everything that lives on one worker.
@@ -48,6 +49,9 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    pub(crate) timers: TimersGoneOff,
+    /// The connection of streams that serve none.
+    pub(crate) nobody: Rc<ConnectionInfo>,
     /// Where TLS handshakes wait for their turn.
     pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
@@ -93,6 +97,8 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            timers: TimersGoneOff::default(),
+            nobody: Rc::new(ConnectionInfo::of_nobody()),
             handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,

@@ -1,6 +1,5 @@
 //! A session: what one client sends to one host, and what comes back.
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,11 +15,11 @@ use tokio::net::UdpSocket;
 use super::{Client, DRAIN_IDLE, Dropped, TURN, UdpListener, UdpProxyListener, UdpProxyOptions};
 use crate::cluster::WorkerHost;
 use crate::error::Flags;
-use crate::http::connection::Timer;
 use crate::listener::ConnectionNotes;
 use crate::network::datagram::{self, BATCH};
 use crate::network::record::SessionRecord;
 use crate::stream::info::ConnectionInfo;
+use crate::timer::Timer;
 use crate::worker::Worker;
 
 /// One client's way to one host.
@@ -75,7 +74,7 @@ impl Session {
                     notes: ConnectionNotes::default(),
                 }),
             );
-            record.info.upstream = Some(Cow::Owned(host.host.text.clone()));
+            record.info.upstream = Some(Rc::clone(&host));
             Box::new(record)
         });
         Ok(Self {
@@ -253,7 +252,7 @@ struct Of<'a> {
 
 /// Carries answers back until the session is over.
 pub(super) async fn serve(session: Rc<Session>, listener: Rc<UdpListener>, worker: Rc<Worker>) {
-    let mut timer = Timer::default();
+    let mut timer = Timer::new(&worker.timers);
     let of = Of {
         listener: &listener,
         worker: &worker,
