@@ -379,7 +379,7 @@ impl Exchange {
         let Host::Ready(_, host) = &mut self.upstream else {
             return;
         };
-        let unsent = self.request_out == Progress::Waiting;
+        let before = self.request_out;
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
@@ -390,7 +390,10 @@ impl Exchange {
         ) {
             return self.send_failed(&error);
         }
-        if unsent && client.awaits_invitation() {
+        if before != Progress::Ended && self.request_out == Progress::Ended {
+            self.stream.core_mut().info.times.request_sent = Some(self.worker.now());
+        }
+        if before == Progress::Waiting && client.awaits_invitation() {
             self.invite_at = self.worker.now().checked_add(INVITE_AFTER);
         }
         match host.poll_flush(cx) {
@@ -411,6 +414,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(host.host.text.clone().into());
+                    core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
                         .request
@@ -456,6 +460,9 @@ impl Exchange {
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
+                        if let ConnectError::Tls(error) = &error {
+                            self.stream.core_mut().info.upstream_failure = Some(error.0.into());
+                        }
                         self.upstream = Host::None;
                         self.stream.fault(&fault);
                         return false;
@@ -598,6 +605,7 @@ impl Exchange {
         }
         self.may_retry = false;
         let connecting = connect(host);
+        self.stream.core_mut().info.attempts += 1;
         self.upstream = Host::Connecting(Rc::clone(host), connecting);
         self.request_out = Progress::Waiting;
         self.retrying = true;
@@ -624,7 +632,9 @@ impl Exchange {
             // From now on only silence ends it.
             self.deadline = None;
         }
-        self.downstream_at = self.worker.now();
+        let now = self.worker.now();
+        self.downstream_at = now;
+        self.stream.core_mut().info.times.response_sent = Some(now);
         Ok(())
     }
 
