@@ -17,6 +17,12 @@ class Case:
     noops: int = 0
     # The proxies that take part; None is all.
     only: frozenset[str] | None = None
+    # The kind of key in the proxy's certificate (`tls.KEYS`); None is plain.
+    tls: str | None = None
+    # Each request has a connection of its own, and with TLS a whole handshake: wrk resumes no sessions.
+    close: bool = False
+    # What is asked for.
+    path: str = "/"
     # The case with the same load, in whose row of nginx the ratios are taken.
     reference: str | None = None
 
@@ -39,4 +45,9 @@ CASES = [
         reference="http1-small",
     ),
     Case("http1-small-2w", pinned=False, workers=2, connections=128, threads=2),
+    # Signing with RSA costs the proxy more than verifying costs the client, so here the proxy is at its limit and not the
+    # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
+    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True),
+    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True),
+    Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, tls="p256", path="/bulk"),
 ]

@@ -37,7 +37,8 @@ class LoadFailed(Exception):
 
 
 def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) -> Cell:
-    address = (proxy or upstream).address
+    scheme = "https" if proxy and case.tls else "http"
+    address = f"{scheme}://{(proxy or upstream).address}{case.path}"
     warm_up(case, address)
     proxy_pids = proxy.pids() if proxy else []
     upstream_pids = upstream.pids()
@@ -114,8 +115,10 @@ def warm_up(case: Case, address: str) -> None:
 def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
     command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
     command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
+    if case.close:
+        command += ["--header", "Connection: close"]
     return subprocess.Popen(
-        [*command, f"http://{address}/"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, address], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

@@ -1,11 +1,13 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters).
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `@BULK@` (a file of 1 MiB), `# @NOOPS@` (Transom's filters), `@SSL@` and `# @TLS@`
+(what cases over TLS need, see tls.py).
 """
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import tls
 from cases import Case
 
 FOLDER = Path(__file__).resolve().parent / "peers"
@@ -50,6 +53,7 @@ class Running:
 
     def __init__(self, peer: Peer, program: str, folder: Path, case: Case, core: int, upstream: str | None):
         self.peer = peer
+        self.case = case
         self.address = f"127.0.0.1:{free_port()}"
         config = folder / peer.config
         config.write_text(self.filled_in((FOLDER / peer.config).read_text(), folder, case, upstream or self.address))
@@ -68,12 +72,17 @@ class Running:
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
         noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
         filled = template.replace("            # @NOOPS@\n", noops)
+        shared = folder.parent
+        if case.tls and self.peer is not UPSTREAM:
+            filled = re.sub(r" *# @TLS@\n", lambda _: tls.lines(self.peer.name, shared, case.tls), filled)
         for key, value in {
             "LISTEN": self.address,
             "UPSTREAM": upstream,
             "WORKERS": case.workers,
             "ADMIN_PORT": free_port(),
             "FOLDER": folder,
+            "BULK": tls.bulk(shared),
+            "SSL": " ssl" if case.tls else "",
         }.items():
             filled = filled.replace(f"@{key}@", str(value))
         return filled
@@ -92,11 +101,13 @@ class Running:
             time.sleep(0.01)
 
     def check_answers(self) -> None:
-        status, body = ask(self.address, dict([HEADER]))
-        if (status, len(body)) != (200, BODY_BYTES):
-            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {BODY_BYTES}")
+        path, secure = self.case.path, bool(self.case.tls) and self.peer is not UPSTREAM
+        expected = tls.BULK_BYTES if path == "/bulk" else BODY_BYTES
+        status, body = ask(self.address, dict([HEADER]), path, secure)
+        if (status, len(body)) != (200, expected):
+            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {expected}")
         if self.peer.filters:
-            status, _ = ask(self.address, {})
+            status, _ = ask(self.address, {}, path, secure)
             if status != 403:
                 raise CannotStart(f"{self.peer.name} answered {status} without the header, so its filter is not in the chain")
 
@@ -120,10 +131,13 @@ class Running:
                 self.process.wait()
 
 
-def ask(address: str, headers: dict[str, str]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address, timeout=5)
+def ask(address: str, headers: dict[str, str], path: str = "/", secure: bool = False) -> tuple[int, bytes]:
+    if secure:
+        connection = http.client.HTTPSConnection(address, timeout=5, context=tls.client())
+    else:
+        connection = http.client.HTTPConnection(address, timeout=5)
     try:
-        connection.request("GET", "/", headers=headers)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

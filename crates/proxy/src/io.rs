@@ -1,5 +1,7 @@
 //! Connected sockets and the buffers they are read into.
 
+mod ahead;
+
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use tokio_rustls::TlsStream;
 
+use self::ahead::ReadAhead;
 use crate::network::FilteredIo;
 
 /// A connected byte stream: a socket, or a socket behind TLS and network filters.
@@ -19,6 +22,8 @@ pub(crate) enum Io {
     Unix(UnixStream),
     Filtered(Box<FilteredIo>),
     Prefixed(Box<PrefixedIo>),
+    /// What TLS reads.
+    Ahead(Box<ReadAhead>),
     Tls(Box<TlsStream<Io>>),
 }
 
@@ -69,6 +74,11 @@ impl PrefixedIo {
 }
 
 impl Io {
+    /// The same stream for who reads it in small pieces.
+    pub(crate) fn read_ahead(io: Self) -> Self {
+        Self::Ahead(Box::new(ReadAhead::new(io)))
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
@@ -85,6 +95,7 @@ impl Io {
             Self::Prefixed(prefixed) => {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
+            Self::Ahead(ahead) => ready!(ahead.poll_read(cx, &mut buffer))?,
             // A peer that ends without saying so (RFC 8446 section 6.1) is an error: somebody may have cut it off.
             Self::Tls(tls) => {
                 let read = Pin::new(&mut **tls).poll_read(cx, &mut buffer);
@@ -101,6 +112,7 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
+            Self::Ahead(ahead) => ahead.poll_readable(cx),
             // Bytes on the socket may be none for the reader: a ticket, half a record.
             Self::Tls(tls) => {
                 let filled = Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ());
@@ -119,6 +131,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
+            Self::Ahead(ahead) => ahead.io.poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
         }
     }
@@ -132,6 +145,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
+            Self::Ahead(ahead) => ahead.io.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => {
                 let first = slices.iter().find(|slice| !slice.is_empty());
@@ -146,6 +160,7 @@ impl Io {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
+            Self::Ahead(ahead) => ahead.io.poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
@@ -157,6 +172,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
+            Self::Ahead(ahead) => ahead.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
     }
@@ -166,6 +182,7 @@ impl Io {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
             Self::Prefixed(prefixed) => prefixed.io.holds(),
+            Self::Ahead(ahead) => ahead.io.holds(),
             Self::Tls(tls) => tls_holds(tls),
         }
     }
