@@ -9,8 +9,8 @@ use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter, PathOptions,
-    ResponseOrder, TcpProxy, Treatment, Use,
+    ForwardClientCertificate, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located,
+    NetworkFilter, PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -220,6 +220,11 @@ impl Lowering<'_> {
                 escaped_slashes: treatment(http.paths.escaped_slashes),
                 dot_segments: treatment(http.paths.dot_segments),
                 merge_slashes: http.paths.merge_slashes,
+            },
+            forward_client_certificate: match http.forward_client_certificate {
+                file::ForwardClientCertificate::Sanitise => ForwardClientCertificate::Sanitise,
+                file::ForwardClientCertificate::Forward => ForwardClientCertificate::Forward,
+                file::ForwardClientCertificate::Set => ForwardClientCertificate::Set,
             },
             response_order: match http.response_order {
                 file::ResponseOrder::Reverse => ResponseOrder::Reverse,

@@ -8,7 +8,10 @@ use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
     Registry, StreamFilterConfig,
 };
-use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources};
+use transom_config::{
+    ForwardClientCertificate, Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions,
+    Resources,
+};
 use transom_http1::Limits;
 
 use super::prepare::PreparedExtensions;
@@ -68,6 +71,7 @@ pub(crate) struct PreparedHttp {
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
+    pub(crate) forward_client_certificate: ForwardClientCertificate,
     pub(crate) watermark: usize,
     pub(crate) metrics: HttpMetrics,
 }
