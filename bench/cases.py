@@ -13,6 +13,13 @@ class Case:
     connections: int
     # Threads of the load generator: on one core a second one would only be in the way.
     threads: int
+    # What is asked for, and how long its body is.
+    path: str = "/"
+    body: int = 100
+    # Proxies move bytes and look at nothing; otherwise they speak HTTP/1.
+    tcp: bool = False
+    # Measured by --quick too.
+    quick: bool = False
     # Copies of Transom's filter `noop` in the chain.
     noops: int = 0
     # The proxies that take part; None is all.
@@ -21,8 +28,6 @@ class Case:
     tls: str | None = None
     # Each request has a connection of its own, and with TLS a whole handshake: wrk resumes no sessions.
     close: bool = False
-    # What is asked for.
-    path: str = "/"
     # The case with the same load, in whose row of nginx the ratios are taken.
     reference: str | None = None
 
@@ -31,8 +36,11 @@ class Case:
         return ["taskset", "--cpu-list", str(core) if self.pinned else f"0-{os.cpu_count() - 1}"]
 
 
+# Those whose configuration has a place for TLS.
+TLS_PEERS = frozenset({"nginx", "transom"})
+
 CASES = [
-    Case("http1-small", pinned=True, workers=1, connections=64, threads=1),
+    Case("http1-small", pinned=True, workers=1, connections=64, threads=1, quick=True),
     # Beside the case that it is compared with, so that in each round the two are neighbours.
     Case(
         "http1-small-32noop",
@@ -40,14 +48,19 @@ CASES = [
         workers=1,
         connections=64,
         threads=1,
+        quick=True,
         noops=32,
         only=frozenset({"transom"}),
         reference="http1-small",
     ),
-    Case("http1-small-2w", pinned=False, workers=2, connections=128, threads=2),
+    Case("http1-small-2w", pinned=False, workers=2, connections=128, threads=2, quick=True),
+    Case("http1-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10),
+    # Requests of HTTP all the same: so is the load, and the upstream is as quick as before.
+    Case("tcp-small", pinned=True, workers=1, connections=64, threads=1, tcp=True),
+    Case("tcp-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10, tcp=True),
     # Signing with RSA costs the proxy more than verifying costs the client, so here the proxy is at its limit and not the
     # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
-    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True),
-    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True),
-    Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, tls="p256", path="/bulk"),
+    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),
+    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, only=TLS_PEERS),
+    Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, path="/1m", body=1 << 20, tls="p256", only=TLS_PEERS),
 ]

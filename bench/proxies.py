@@ -1,8 +1,8 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `@BULK@` (a file of 1 MiB), `# @NOOPS@` (Transom's filters), `@SSL@` and `# @TLS@`
-(what cases over TLS need, see tls.py).
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters),
+`@SSL@` and `# @TLS@` (what cases over TLS need, see tls.py).
 """
 
 import http.client
@@ -19,7 +19,6 @@ import tls
 from cases import Case
 
 FOLDER = Path(__file__).resolve().parent / "peers"
-BODY_BYTES = 100
 # What wrk sends, and what Transom's `header_match` asks for.
 HEADER = ("User", "admin")
 READY_SECONDS = 10
@@ -29,18 +28,34 @@ END_SECONDS = 5
 @dataclass(frozen=True)
 class Peer:
     name: str
+    # The configuration for HTTP, and the one for TCP.
     config: str
+    tcp_config: str
     # `{program}`, `{config}`, `{folder}` and `{workers}` are filled in.
     command: tuple[str, ...]
     # Requests without the header must get 403: the filter is really in the chain.
     filters: bool = False
+    # Measured by --quick too.
+    quick: bool = False
+
+    def config_for(self, case: Case) -> str:
+        return self.tcp_config if case.tcp else self.config
 
 
 DIRECT = "direct"
-UPSTREAM = Peer("upstream", "upstream.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}"))
+_NGINX = ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}")
+UPSTREAM = Peer("upstream", "upstream.conf", "upstream.conf", _NGINX)
 PEERS = [
-    Peer("nginx", "nginx.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}")),
-    Peer("transom", "transom.yaml", ("{program}", "run", "-c", "{config}"), filters=True),
+    Peer("nginx", "nginx.conf", "nginx-stream.conf", _NGINX, quick=True),
+    # -db: in the foreground.
+    Peer("haproxy", "haproxy.cfg", "haproxy-tcp.cfg", ("{program}", "-db", "-q", "-f", "{config}")),
+    Peer(
+        "envoy",
+        "envoy.yaml",
+        "envoy-tcp.yaml",
+        ("{program}", "-c", "{config}", "--concurrency", "{workers}", "--disable-hot-restart", "--log-level", "error"),
+    ),
+    Peer("transom", "transom.yaml", "transom-tcp.yaml", ("{program}", "run", "-c", "{config}"), filters=True, quick=True),
 ]
 
 
@@ -55,8 +70,14 @@ class Running:
         self.peer = peer
         self.case = case
         self.address = f"127.0.0.1:{free_port()}"
-        config = folder / peer.config
-        config.write_text(self.filled_in((FOLDER / peer.config).read_text(), folder, case, upstream or self.address))
+        if case.tls:
+            tls.make_certificate(folder.parent, case.tls)
+        name = peer.config_for(case)
+        config = folder / name
+        config.write_text(self.filled_in((FOLDER / name).read_text(), folder, case, upstream or self.address))
+        if peer is UPSTREAM:
+            for name, size in (("64k", 64 << 10), ("1m", 1 << 20)):
+                (folder / name).write_bytes(b"x" * size)
         words = {"program": program, "config": config, "folder": folder, "workers": case.workers}
         command = [*case.on_cores(core), *(word.format(**words) for word in peer.command)]
         self.log = folder / f"{peer.name}.log"
@@ -72,17 +93,18 @@ class Running:
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
         noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
         filled = template.replace("            # @NOOPS@\n", noops)
-        shared = folder.parent
-        if case.tls and self.peer is not UPSTREAM:
-            filled = re.sub(r" *# @TLS@\n", lambda _: tls.lines(self.peer.name, shared, case.tls), filled)
+        secure = case.tls and self.peer is not UPSTREAM
+        lines = tls.lines(self.peer.name, folder.parent, case.tls) if secure else ""
+        filled = re.sub(r" *# @TLS@\n", lambda _: lines, filled)
         for key, value in {
+            "SSL": " ssl" if secure else "",
             "LISTEN": self.address,
             "UPSTREAM": upstream,
+            "LISTEN_PORT": self.address.rpartition(":")[2],
+            "UPSTREAM_PORT": upstream.rpartition(":")[2],
             "WORKERS": case.workers,
             "ADMIN_PORT": free_port(),
             "FOLDER": folder,
-            "BULK": tls.bulk(shared),
-            "SSL": " ssl" if case.tls else "",
         }.items():
             filled = filled.replace(f"@{key}@", str(value))
         return filled
@@ -101,13 +123,12 @@ class Running:
             time.sleep(0.01)
 
     def check_answers(self) -> None:
-        path, secure = self.case.path, bool(self.case.tls) and self.peer is not UPSTREAM
-        expected = tls.BULK_BYTES if path == "/bulk" else BODY_BYTES
-        status, body = ask(self.address, dict([HEADER]), path, secure)
-        if (status, len(body)) != (200, expected):
-            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {expected}")
-        if self.peer.filters:
-            status, _ = ask(self.address, {}, path, secure)
+        secure = bool(self.case.tls) and self.peer is not UPSTREAM
+        status, body = ask(self.address, self.case.path, dict([HEADER]), secure)
+        if (status, len(body)) != (200, self.case.body):
+            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {self.case.body}")
+        if self.peer.filters and not self.case.tcp:
+            status, _ = ask(self.address, self.case.path, {}, secure)
             if status != 403:
                 raise CannotStart(f"{self.peer.name} answered {status} without the header, so its filter is not in the chain")
 
@@ -131,7 +152,7 @@ class Running:
                 self.process.wait()
 
 
-def ask(address: str, headers: dict[str, str], path: str = "/", secure: bool = False) -> tuple[int, bytes]:
+def ask(address: str, path: str, headers: dict[str, str], secure: bool = False) -> tuple[int, bytes]:
     if secure:
         connection = http.client.HTTPSConnection(address, timeout=5, context=tls.client())
     else:
@@ -154,5 +175,6 @@ def program_of(peer: Peer, transom: Path) -> str | None:
     """Where a peer's program is, if it is there."""
     if peer.name == "transom":
         return str(transom) if transom.is_file() else None
-    # Debian's servers are in sbin, which is not in everybody's path.
-    return shutil.which(peer.name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    # Debian's servers are in sbin, which is not in everybody's path; Envoy comes with .ci/requirements.txt.
+    cache = os.environ.get("TRANSOM_CACHE", Path.home() / ".cache/transom")
+    return shutil.which(peer.name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin:{cache}/venv/bin")

@@ -1,4 +1,4 @@
-"""What cases over TLS need beside the others: certificates, and a large answer.
+"""What cases over TLS need beside the others: certificates.
 
 One certificate for each kind of key, made once per run with openssl(1), so that every proxy shows the same.
 """
@@ -13,17 +13,20 @@ KEYS = {
     "rsa2048": ("-newkey", "rsa:2048"),
     "p256": ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
 }
-BULK_BYTES = 1 << 20
 
 
 def certificate(folder: Path, kind: str) -> tuple[Path, Path]:
-    """The files of a certificate and its key; made when they are first asked for."""
-    certificate, key = folder / f"{kind}.pem", folder / f"{kind}.key"
-    if not certificate.exists():
+    """The files of a certificate and its key."""
+    return folder / f"{kind}.pem", folder / f"{kind}.key"
+
+
+def make_certificate(folder: Path, kind: str) -> None:
+    """Makes them unless they are there."""
+    certificate_file, key = certificate(folder, kind)
+    if not certificate_file.exists():
         command = ["openssl", "req", "-x509", *KEYS[kind], "-nodes", "-days", "30", "-subj", "/CN=bench.test"]
-        command += ["-addext", "subjectAltName=DNS:bench.test", "-keyout", str(key), "-out", str(certificate)]
+        command += ["-addext", "subjectAltName=DNS:bench.test", "-keyout", str(key), "-out", str(certificate_file)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return certificate, key
 
 
 def lines(peer: str, folder: Path, kind: str) -> str:
@@ -37,15 +40,6 @@ def lines(peer: str, folder: Path, kind: str) -> str:
             f"        ssl_certificate_key {key};\n"
         )
     return f"    tls: {{certificates: [{{certificate: {certificate_file}, private_key: {key}}}]}}\n"
-
-
-def bulk(folder: Path) -> Path:
-    """The file with the large answer: random, so that nothing is quicker because of what is in it."""
-    file = folder / "bulk"
-    if not file.exists():
-        with Path("/dev/urandom").open("rb") as noise:
-            file.write_bytes(noise.read(BULK_BYTES))
-    return file
 
 
 def client() -> ssl.SSLContext:

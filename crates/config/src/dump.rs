@@ -1,5 +1,7 @@
 //! A configuration as JSON for a person to look at, with its secrets hidden.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    ForwardClientCertificate, HeaderEdits, HostSet, Http, Listener, ListenerTls, NetworkFilter,
-    PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RouteAction,
-    RouteFilter, RouteMatch, RouteTable, SanMatch, Treatment, TrustedCa, Use, ValueMatch,
-    WeightedCluster,
+    ForwardClientCertificate, HalfClose, HeaderEdits, HostSet, Http, Listener, ListenerTls,
+    NetworkFilter, PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, Treatment, TrustedCa, Use,
+    ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -66,11 +68,8 @@ fn process(process: &Process) -> Value {
 fn listener(listener: &Listener) -> Value {
     let network_filters = listener.network_filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
-        NetworkFilter::TcpProxy(it) => json!({"name": "tcp_proxy", "id": it.id, "config": {
-            "cluster": it.cluster.value,
-            "idle_timeout": duration(it.idle_timeout),
-            "connect_attempts": it.connect_attempts,
-        }}),
+        NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
+        NetworkFilter::UdpProxy(it) => network::udp_proxy(it),
         NetworkFilter::Extension(it) => used(it),
     });
     json!({
@@ -162,6 +161,12 @@ fn http(http: &Http) -> Value {
             "upstream_unavailable": http.local_reply.upstream_unavailable,
             "echo_request_headers": http.local_reply.echo_request_headers,
         },
+        "upgrades": http.upgrades,
+        "half_close": match http.half_close {
+            HalfClose::Serve => "serve",
+            HalfClose::Abort => "abort",
+        },
+        "allow_bare_lf": http.allow_bare_lf,
         "limits": {
             "fields": http.limits.fields,
             "head": http.limits.head,
@@ -174,6 +179,7 @@ fn http(http: &Http) -> Value {
             "write_idle": duration(http.timeouts.write_idle),
             "idle": duration(http.timeouts.idle),
             "stream": duration(http.timeouts.stream),
+            "tunnel_idle": duration(http.timeouts.tunnel_idle),
         },
         "watermark": http.watermark,
     })
@@ -250,6 +256,7 @@ fn matcher(matcher: &RouteMatch) -> Value {
     let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
     match &matcher.path {
         PathMatch::Any => {}
+        PathMatch::Connect => put("connect", json!(true)),
         PathMatch::Prefix(prefix) => put("prefix", json!(prefix)),
         PathMatch::Exact(path) => put("path", json!(path)),
         PathMatch::Regex(regex) => put("regex", json!(regex.as_str())),
@@ -269,10 +276,8 @@ fn action(action: &RouteAction) -> Value {
     match action {
         RouteAction::Forward(forward) => {
             let clusters = forward.clusters.iter();
-            let cluster =
-                |it: &WeightedCluster| json!({"cluster": it.cluster.value, "weight": it.weight});
             json!({
-                "weighted_clusters": clusters.map(cluster).collect::<Value>(),
+                "weighted_clusters": clusters.map(weighted).collect::<Value>(),
                 "rewrite": {
                     "prefix": match &forward.path {
                         Some(PathRewrite::Prefix(prefix)) => json!(prefix),
@@ -286,6 +291,7 @@ fn action(action: &RouteAction) -> Value {
                     },
                     "host": forward.host,
                 },
+                "terminate_connect": forward.terminate_connect,
             })
         }
         RouteAction::Redirect(redirect) => json!({"redirect": {
@@ -307,6 +313,10 @@ fn action(action: &RouteAction) -> Value {
             json!({"direct_response": {"status": direct.status, "body": direct.body}})
         }
     }
+}
+
+fn weighted(weighted: &WeightedCluster) -> Value {
+    json!({"cluster": weighted.cluster.value, "weight": weighted.weight})
 }
 
 fn edits(edits: &HeaderEdits) -> Value {

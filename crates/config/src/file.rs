@@ -3,6 +3,7 @@
 //! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
 
 mod leaf;
+mod network;
 mod route;
 pub(crate) mod tls;
 
@@ -20,6 +21,7 @@ use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
+pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
@@ -74,7 +76,7 @@ pub(crate) struct Admin {
 pub(crate) struct Listener {
     /// Its name.
     pub(crate) name: Tried<Located<Name>>,
-    /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
+    /// Where it listens: address and port (port 0 lets the system choose), a Unix socket, or `udp:` with address and port.
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// TLS that is spoken with clients. Plain bytes when it is left out.
     #[serde(default)]
@@ -83,7 +85,7 @@ pub(crate) struct Listener {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
     pub(crate) listener_filters: Items<Located<Use>>,
-    /// What handles the connection, in this order. The last one is `http` or `tcp_proxy`, and only the last.
+    /// What handles the connection, in this order. The last one is `http`, `tcp_proxy` or another that ends the chain, and only the last.
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Located<Items<Located<Use>>>,
     /// How many connections may be open at once. No limit when it is left out.
@@ -190,6 +192,17 @@ pub(crate) struct Http {
     /// How the proxy's own replies look.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) local_reply: LocalReply,
+    /// Protocols that a client may switch a connection to by `Upgrade`, by their names without case. Bytes of a tunnel pass
+    /// the stream filters as bodies. Other upgrades are not asked of the upstream: the request goes on as a plain one.
+    #[serde(default = "upgrades", deserialize_with = "tried")]
+    pub(crate) upgrades: Items<Located<String>>,
+    /// What becomes of a request whose client ends its sending direction: `serve` answers it, `abort` ends it, which spares
+    /// work for clients that went away and cannot be told from those that still read.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) half_close: HalfClose,
+    /// Takes lines of a head that end in LF alone. Chunks and trailers must have CRLF in any case.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) allow_bare_lf: bool,
     /// What a request may not exceed.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) limits: Limits,
@@ -210,6 +223,16 @@ pub(crate) enum ForwardClientCertificate {
     Sanitise,
     Forward,
     Set,
+}
+
+/// What becomes of a request whose client ends its sending direction.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum HalfClose {
+    #[default]
+    Serve,
+    Abort,
 }
 
 /// In which order a response passes the stream filters.
@@ -297,20 +320,9 @@ pub(crate) struct Timeouts {
     /// From the end of a request's head to the end of the response, for routes without a `timeout`.
     #[serde(deserialize_with = "tried")]
     pub(crate) stream: Time,
-}
-
-/// The configuration of the network filter `tcp_proxy`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TcpProxy {
-    /// The name of the cluster that connections go to.
-    pub(crate) cluster: Located<String>,
-    /// After this time without a byte either way a connection is closed. `0s` is never.
-    #[serde(default = "tcp_idle_timeout", deserialize_with = "tried")]
-    pub(crate) idle_timeout: Time,
-    /// How many hosts are tried before a connection is given up.
-    #[serde(default = "connect_attempts", deserialize_with = "tried")]
-    pub(crate) connect_attempts: Ranged<1, 100>,
+    /// Without a byte either way in a tunnel. The `stream` timeout and those of routes end where a tunnel opens.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) tunnel_idle: Time,
 }
 
 /// A set of hosts that answer alike, and how to reach them.
@@ -437,12 +449,12 @@ fn watermark() -> Watermark {
     Size(64 * KIB)
 }
 
-fn tcp_idle_timeout() -> Time {
-    Time::seconds(3600)
-}
-
-fn connect_attempts() -> Ranged<1, 100> {
-    Ranged(3)
+/// What browsers use; each upstream says itself, by a 101, whether it does.
+fn upgrades() -> Items<Located<String>> {
+    Items {
+        items: vec![Located::new("websocket".to_owned())],
+        whole: true,
+    }
 }
 
 fn connect_timeout() -> NonZeroTime {
@@ -491,6 +503,8 @@ impl Default for Timeouts {
             write_idle: Time::seconds(30),
             idle: Time::seconds(60),
             stream: Time::seconds(60),
+            // Longer than what clients and servers of WebSocket let pass between pings, as a rule 20 to 60 s.
+            tunnel_idle: Time::seconds(300),
         }
     }
 }

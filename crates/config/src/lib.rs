@@ -39,6 +39,7 @@ mod report;
 mod resources;
 mod route;
 mod schema;
+mod target;
 mod tls;
 mod usage;
 mod validate;
@@ -47,10 +48,10 @@ mod yaml;
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use http::{
-    ForwardClientCertificate, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions,
-    ResponseOrder, Treatment,
+    ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
+    PathOptions, ResponseOrder, Treatment,
 };
-pub use listener::{Listener, NetworkFilter, TcpProxy};
+pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use pattern::Pattern;
@@ -64,6 +65,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use schema::schema;
+pub use target::{AddressRoute, AddressSet, PortSet, Targets};
 pub use tls::{
     Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
     SanMatch, TlsVersion, TrustedCa,

@@ -107,10 +107,12 @@ impl Lowering<'_> {
             clusters,
             path,
             host,
+            // The route says so, if it takes CONNECT.
+            terminate_connect: false,
         }))
     }
 
-    fn weighted(
+    pub(super) fn weighted(
         &mut self,
         clusters: Located<file::Items<Located<file::WeightedCluster>>>,
     ) -> Vec<WeightedCluster> {

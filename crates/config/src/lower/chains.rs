@@ -1,7 +1,6 @@
 //! Chains of extensions, and the network filters that are part of the proxy.
 
-use transom_api::suggest::nearest;
-use transom_api::{FailurePolicy, Node, Phase, Span};
+use transom_api::{FailurePolicy, Phase, Span, field};
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -9,15 +8,16 @@ use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    ForwardClientCertificate, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located,
-    NetworkFilter, PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
+    ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
+    Located, NetworkFilter, PathOptions, ResponseOrder, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
-pub(crate) const PARTS_OF_PROXY: [&str; 2] = [HTTP, TCP_PROXY];
+pub(crate) const PARTS_OF_PROXY: [&str; 3] = [HTTP, TCP_PROXY, UDP_PROXY];
 
 const HTTP: &str = "http";
 const TCP_PROXY: &str = "tcp_proxy";
+const UDP_PROXY: &str = "udp_proxy";
 
 impl Lowering<'_> {
     /// A chain whose extensions know no phase.
@@ -62,6 +62,7 @@ impl Lowering<'_> {
                 None => Some(NetworkFilter::Extension(used)),
                 Some(Ends::Http) => self.http(listener, used, whole),
                 Some(Ends::TcpProxy) => self.tcp_proxy(used, whole),
+                Some(Ends::UdpProxy) => self.udp_proxy(used, whole),
             };
             filters.push((ends.is_some(), filter));
         }
@@ -87,18 +88,9 @@ impl Lowering<'_> {
                 );
             }
         }
-        if whole && !filters.iter().any(|(ends, _)| *ends) {
-            let place = places.last().copied().flatten().or(list);
-            let last = filters.last().and_then(|(_, filter)| filter.as_ref());
-            let near = last.and_then(|filter| nearest(filter.id(), PARTS_OF_PROXY));
-            let problem = Problem::new(
-                "the network filters end without `http` or `tcp_proxy`",
-                place,
-            );
-            self.problems.push(match near {
-                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
-                None => problem.with_help("the last network filter says what becomes of the connection: add one of the two"),
-            });
+        // Whether the last of other filters ends the chain is known to the registry.
+        if whole && filters.is_empty() {
+            self.problems.push(without_end(list));
         }
     }
 
@@ -200,6 +192,7 @@ impl Lowering<'_> {
         let ids = stream_filters.iter().map(|used| used.id.clone());
         let chain = self.chains.entry(route_table.value.clone()).or_default();
         chain.extend(ids);
+        let upgrades = self.upgrades(http.upgrades);
         let limits = http.limits;
         if limits.request_line.value.0 > limits.head.0 {
             self.problems.push(Problem::new(
@@ -235,6 +228,12 @@ impl Lowering<'_> {
                     .ok()?,
                 echo_request_headers: http.local_reply.echo_request_headers,
             },
+            upgrades,
+            half_close: match http.half_close {
+                file::HalfClose::Serve => HalfClose::Serve,
+                file::HalfClose::Abort => HalfClose::Abort,
+            },
+            allow_bare_lf: http.allow_bare_lf,
             limits: HttpLimits {
                 fields: limits.fields.0,
                 head: limits.head.0,
@@ -247,25 +246,46 @@ impl Lowering<'_> {
                 write_idle: http.timeouts.write_idle.0,
                 idle: http.timeouts.idle.0,
                 stream: http.timeouts.stream.0,
+                tunnel_idle: http.timeouts.tunnel_idle.0,
             },
             watermark: http.watermark.0,
         })))
     }
 
-    fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
-        let config = Node {
-            span: used.config.span.or(whole),
-            kind: used.config.kind,
-        };
-        let tcp_proxy: file::TcpProxy = decode(&config, self.problems)?;
-        refer("cluster", &tcp_proxy.cluster, &self.clusters, self.problems);
-        Some(NetworkFilter::TcpProxy(TcpProxy {
-            id: used.id,
-            cluster: tcp_proxy.cluster,
-            idle_timeout: tcp_proxy.idle_timeout.0,
-            connect_attempts: tcp_proxy.connect_attempts.0,
-        }))
+    fn upgrades(&mut self, tokens: file::Items<Located<String>>) -> Vec<String> {
+        let mut upgrades = Vec::new();
+        for token in tokens.items {
+            let name = token.value.to_ascii_lowercase();
+            let (problem, help) = if !field::is_name(name.as_bytes()) {
+                (
+                    "is no name of a protocol",
+                    "write the name without a version, such as `websocket`",
+                )
+            } else if matches!(name.as_str(), "h2c" | "http" | "tls") {
+                // Requests in such a tunnel would pass neither filters nor routes.
+                (
+                    "cannot be tunnelled",
+                    "requests in the tunnel would pass neither filters nor routes",
+                )
+            } else {
+                upgrades.push(name);
+                continue;
+            };
+            let message = format!("{:?} {problem}", token.value);
+            self.problems
+                .push(Problem::new(message, token.span).with_help(help));
+        }
+        upgrades
     }
+}
+
+/// A chain of network filters in which nobody answers or goes on with the connection.
+pub(crate) fn without_end(place: Option<Span>) -> Problem {
+    Problem::new(
+        "the network filters end without `http` or `tcp_proxy`",
+        place,
+    )
+    .with_help("the last network filter says what becomes of the connection: add one of the two")
 }
 
 fn treatment(treatment: file::Treatment) -> Treatment {
@@ -281,6 +301,7 @@ fn treatment(treatment: file::Treatment) -> Treatment {
 enum Ends {
     Http,
     TcpProxy,
+    UdpProxy,
 }
 
 impl Ends {
@@ -288,6 +309,7 @@ impl Ends {
         match used.name.as_ref()?.as_str() {
             HTTP => Some(Self::Http),
             TCP_PROXY => Some(Self::TcpProxy),
+            UDP_PROXY => Some(Self::UdpProxy),
             _ => None,
         }
     }
@@ -296,6 +318,7 @@ impl Ends {
         match self {
             Self::Http => HTTP,
             Self::TcpProxy => TCP_PROXY,
+            Self::UdpProxy => UDP_PROXY,
         }
     }
 }

@@ -41,6 +41,7 @@ const MEETING: Duration = Duration::from_secs(5);
 const KNOCK_WAIT: Duration = Duration::from_secs(4);
 
 /// Makes and finds connections beside the main one. Cheap to clone; ends with the plugin.
+#[doc(alias = "GRPCBroker")]
 #[derive(Clone)]
 pub struct GrpcBroker {
     shared: Arc<Shared>,
@@ -119,6 +120,7 @@ impl GrpcBroker {
     }
 
     /// A number that this side has not used yet; the first is 1. Each side counts for itself.
+    #[doc(alias = "NextId")]
     pub fn next_id(&self) -> u32 {
         self.shared
             .next_id
@@ -130,6 +132,7 @@ impl GrpcBroker {
     /// dial; it must do so within 5 s in the classic mode.
     ///
     /// On the wire: a `ConnInfo` with the new listener's address; in the multiplexed mode nothing until a knock arrives.
+    #[doc(alias("AcceptAndServe", "Accept"))]
     pub async fn serve(&self, id: u32, services: Services) -> io::Result<BrokeredServer> {
         if self.is_closed() {
             return Err(closed());
@@ -167,6 +170,7 @@ impl GrpcBroker {
     /// Connects to what the other side serves under `id`, waiting up to 5 s for it to begin.
     ///
     /// On the wire: in the classic mode nothing but the connection; in the multiplexed mode a knock before each connection.
+    #[doc(alias = "Dial")]
     pub async fn dial(&self, id: u32) -> io::Result<Channel> {
         if self.is_closed() {
             return Err(closed());

@@ -28,6 +28,7 @@ use crate::tls::Tls;
 /// A plugin that was started or attached to: Go's `Client` and `ClientProtocol`.
 ///
 /// Dropping it kills the plugin and what the plugin started; [`kill`](Self::kill) lets it end by itself first.
+#[doc(alias("ClientProtocol", "GRPCClient"))]
 pub struct Client {
     connected: Connected,
     watched: Watched,
@@ -69,6 +70,7 @@ impl Client {
     }
 
     /// What the plugin of this name makes of the connection: Go's `Dispense`. Nothing goes on the wire.
+    #[doc(alias = "Dispense")]
     pub fn dispense<T: 'static>(&self, name: &str) -> Result<T, DispenseError> {
         let make = self
             .connected
@@ -121,6 +123,7 @@ impl Client {
     }
 
     /// Whether the plugin answers: Go's `Ping`. On the wire: a health check of the service `plugin`, whose status is not looked at.
+    #[doc(alias = "Ping")]
     pub async fn ping(&self) -> Result<(), Status> {
         let request = HealthCheckRequest {
             service: "plugin".into(),
@@ -130,11 +133,13 @@ impl Client {
     }
 
     /// The version that the plugin chose: Go's `NegotiatedVersion`.
+    #[doc(alias = "NegotiatedVersion")]
     pub fn negotiated_version(&self) -> i32 {
         self.connection().version()
     }
 
     /// The plugin's process id as text, or the name that its runner gave it: Go's `ID`.
+    #[doc(alias = "ID")]
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -168,6 +173,7 @@ impl Client {
     }
 
     /// Whether the plugin has ended: Go's `Exited`.
+    #[doc(alias = "Exited")]
     pub fn exited(&self) -> bool {
         self.watched.exit.borrow().is_some()
     }
@@ -185,6 +191,7 @@ impl Client {
     /// killed with all that is in its process group. When this returns, the process is reaped.
     ///
     /// Further calls return when the first one does. A plugin in test mode is left alone.
+    #[doc(alias = "Kill")]
     pub async fn kill(&self) {
         if self.test {
             return;

@@ -49,6 +49,7 @@ impl LogConfig {
     }
 
     /// Bytes of the longest line that is understood: Go's `PluginLogBufferSize`. Longer ones are logged in pieces, at `Debug`.
+    #[doc(alias = "PluginLogBufferSize")]
     #[must_use]
     pub fn longest_line(mut self, bytes: usize) -> Self {
         self.longest_line = bytes.max(1024);

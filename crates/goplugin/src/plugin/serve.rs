@@ -54,6 +54,7 @@ const REFLECTION: [&str; 2] = [
 ///
 /// Nothing may be printed on standard output before: the first line there is the handshake. Exit code 1 means that the cookie was
 /// missing or that serving could not begin; the reason is on standard error. (Go exits with 0 in the latter case.)
+#[doc(alias = "Serve")]
 pub async fn serve(config: ServeConfig) -> ExitCode {
     match try_serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,6 +119,7 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
 /// A plugin served inside a test: Go's `ServeTestConfig`.
 ///
 /// The cookie is not checked, nothing is printed, signals and standard output stay as they are, and no environment is read.
+#[doc(alias = "ServeTestConfig")]
 #[derive(Debug)]
 pub struct TestServer {
     reattach: ReattachConfig,
@@ -139,6 +141,7 @@ impl TestServer {
 }
 
 /// Serves in this process, for tests of a plugin.
+#[doc(alias("ServeTestConfig", "ServeConfig.Test"))]
 pub async fn serve_test(config: ServeConfig) -> Result<TestServer, ServeError> {
     let prepared = Prepared::new(&config, &|_| None)?;
     let reattach = ReattachConfig {

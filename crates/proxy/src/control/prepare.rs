@@ -7,25 +7,24 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use transom_api::{
-    AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
+    AccessLogConfig, AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData,
+    StreamFilters,
 };
-use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy,
-};
+use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
 
 mod extensions;
+mod network;
 mod routes;
 mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
 use super::ApplyError;
-use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, Snapshot};
+use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
 use crate::cluster::{ClusterId, Host, PreparedCluster, turns};
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
-use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
 
 /// What stays from snapshot to snapshot, and what prepares them.
@@ -68,7 +67,15 @@ impl Preparer {
         let clusters = self.prepare_clusters(resources, before).await?;
         let declared = Declared::new(resources, before);
         let mut listeners = BTreeMap::new();
+        let mut udp_listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
+            if let ListenAddress::Udp(address) = listener.address.value {
+                let prepared = self
+                    .prepare_udp_listener(listener, address, before, &declared)
+                    .await?;
+                udp_listeners.insert(name.clone(), Arc::new(prepared));
+                continue;
+            }
             let known = before.and_then(|before| before.listeners.get(name));
             let prepared = self
                 .prepare_listener(listener, resources, before, known, &declared)
@@ -80,6 +87,7 @@ impl Preparer {
             resources: resources.clone(),
             registry: Arc::clone(&self.registry),
             listeners,
+            udp_listeners,
             clusters,
             extensions: declared.into_prepared(),
         })
@@ -201,8 +209,13 @@ impl Preparer {
                     );
                 }
                 NetworkFilter::TcpProxy(proxy) => {
-                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?);
+                    terminal = Some(
+                        self.prepare_tcp_proxy(proxy, listener, known, declared)
+                            .await?,
+                    );
                 }
+                // The loader has put it at an address for datagrams.
+                NetworkFilter::UdpProxy(_) => {}
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
                     let known = known.and_then(|known| {
@@ -218,14 +231,17 @@ impl Preparer {
                 }
             }
         }
-        let terminal = terminal.ok_or_else(|| {
-            ApplyError::new(format!(
-                "the listener `{}` has neither `http` nor `tcp_proxy`",
-                listener.name
-            ))
-        })?;
+        let ends_itself = network_filters.last().is_some_and(|used| used.is_terminal);
+        let terminal = terminal
+            .or_else(|| ends_itself.then_some(PreparedTerminal::Filters))
+            .ok_or_else(|| {
+                ApplyError::new(format!(
+                    "the listener `{}` has neither `http` nor `tcp_proxy`, and its last network filter answers nobody",
+                    listener.name
+                ))
+            })?;
         Ok(Arc::new(PreparedListener {
-            limits: self.listener_limits(listener, known)?,
+            limits: self.listener_limits(listener, known.map(|known| &known.limits))?,
             config: Arc::clone(listener),
             tls,
             listener_filters,
@@ -258,43 +274,9 @@ impl Preparer {
         if let Some(owner) = owner {
             return Ok((Arc::clone(&owner.sockets), true));
         }
-        let sockets = SocketSet::bind(address, self.workers).map_err(|error| {
-            let help = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "another process, or another listener, has this address: end it or choose another port"
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
-                }
-                std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-                _ => "see the kernel's word above",
-            };
-            ApplyError::at(
-                listener.address.span,
-                format!("the listener `{}` cannot listen on {address}: {error}", listener.name),
-                help,
-            )
-        })?;
+        let sockets = SocketSet::bind(address, self.workers)
+            .map_err(|error| cannot_listen(listener, &error))?;
         Ok((Arc::new(sockets), true))
-    }
-
-    fn prepare_tcp_proxy(
-        &self,
-        proxy: &TcpProxy,
-        listener: &Listener,
-    ) -> Result<PreparedTerminal, ApplyError> {
-        let labels = [("listener", listener.name.as_str())];
-        let unavailable = self.metrics.metrics().counter(
-            "tcp_proxy_unavailable_total",
-            "Connections that ended because no host could be connected.",
-            &labels,
-        )?;
-        Ok(PreparedTerminal::TcpProxy(TcpProxyListener {
-            cluster: self.cluster_id(&proxy.cluster)?,
-            idle_timeout: proxy.idle_timeout,
-            connect_attempts: proxy.connect_attempts,
-            unavailable,
-        }))
     }
 
     async fn prepare_http(
@@ -306,7 +288,8 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
         declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
-        let known = match known.map(|known| &known.terminal) {
+        let known_terminal = known.map(|known| &known.terminal);
+        let known = match known_terminal {
             Some(PreparedTerminal::Http(known)) => Some(&**known),
             _ => None,
         };
@@ -320,15 +303,9 @@ impl Preparer {
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
-        let mut access_logs = Vec::new();
-        for used in http.access_logs.iter().filter(|used| !used.disabled) {
-            let known = known
-                .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
-            access_logs.push(
-                self.prepare_use::<AccessLogs>(used, known, declared)
-                    .await?,
-            );
-        }
+        let access_logs = self
+            .prepare_access_logs(&http.access_logs, known_terminal, declared)
+            .await?;
         let table = resources
             .route_tables
             .get(&http.route_table.value)
@@ -361,6 +338,8 @@ impl Preparer {
             table,
             reverse_responses: http.response_order == ResponseOrder::Reverse,
             request_body: http.limits.request_body,
+            upgrades: http.upgrades.clone(),
+            half_close: http.half_close,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
             paths: http.paths,
@@ -368,6 +347,33 @@ impl Preparer {
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
+    }
+
+    async fn prepare_access_logs(
+        &self,
+        uses: &[Use],
+        known: Option<&PreparedTerminal>,
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let known = known.map_or(&[][..], PreparedTerminal::access_logs);
+        self.prepare_logs(uses, known, declared).await
+    }
+
+    async fn prepare_logs(
+        &self,
+        uses: &[Use],
+        known: &[PreparedUse<dyn AccessLogConfig>],
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let mut prepared = Vec::new();
+        for used in uses.iter().filter(|used| !used.disabled) {
+            let known = known.iter().find(|known| known.name == used.id);
+            prepared.push(
+                self.prepare_use::<AccessLogs>(used, known, declared)
+                    .await?,
+            );
+        }
+        Ok(prepared)
     }
 
     fn next_generation(&self) -> u64 {
@@ -393,14 +399,14 @@ impl Preparer {
     fn listener_limits(
         &self,
         listener: &Listener,
-        known: Option<&Arc<PreparedListener>>,
+        known: Option<&ListenerLimits>,
     ) -> Result<ListenerLimits, ApplyError> {
         let metrics = self.metrics.metrics();
         let labels = [("listener", listener.name.as_str())];
         Ok(ListenerLimits {
             open: known.map_or_else(
                 || Arc::new(AtomicU32::new(0)),
-                |known| Arc::clone(&known.limits.open),
+                |known| Arc::clone(&known.open),
             ),
             most: listener.max_connections,
             accepted: metrics.counter(
@@ -440,11 +446,38 @@ impl Preparer {
                 "Requests that are being served.",
                 &[("listener", listener)],
             )?,
+            tunnels: metrics.gauge(
+                "tunnels_active",
+                "Tunnels of CONNECT and Upgrade that are open.",
+                &[("listener", listener)],
+            )?,
             duration: metrics.histogram(
                 "request_duration_seconds",
-                "From a request's head to the end of its answer.",
+                "From a request's head to the end of its answer; without tunnels.",
                 &[("listener", listener)],
             )?,
         })
     }
+}
+
+/// Why an address could not be bound, and what to do.
+fn cannot_listen(listener: &Listener, error: &std::io::Error) -> ApplyError {
+    let help = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process, or another listener, has this address: end it or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        _ => "see the kernel's word above",
+    };
+    ApplyError::at(
+        listener.address.span,
+        format!(
+            "the listener `{}` cannot listen on {}: {error}",
+            listener.name, listener.address.value
+        ),
+        help,
+    )
 }

@@ -9,8 +9,8 @@ use transom_api::{
     Registry, StreamFilterConfig,
 };
 use transom_config::{
-    ForwardClientCertificate, Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions,
-    Resources,
+    ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener, LocalReplyOptions,
+    PathOptions, Resources,
 };
 use transom_http1::Limits;
 
@@ -18,7 +18,8 @@ use super::prepare::PreparedExtensions;
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
-use crate::network::tcp_proxy::TcpProxyListener;
+use crate::network::tcp_proxy::TcpProxyOptions;
+use crate::network::udp_proxy::{UdpProxyOptions, UdpSocketSet};
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
 use crate::tls::prepare::PreparedServerTls;
@@ -33,6 +34,7 @@ pub(crate) struct Snapshot {
     #[expect(dead_code, reason = "held for its life only")]
     pub(crate) registry: Arc<Registry>,
     pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
+    pub(crate) udp_listeners: BTreeMap<String, Arc<PreparedUdpListener>>,
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
     /// The declared extensions that something uses.
     pub(crate) extensions: PreparedExtensions,
@@ -52,11 +54,31 @@ pub(crate) struct PreparedListener {
     pub(crate) limits: ListenerLimits,
 }
 
+/// A listener for datagrams made ready.
+pub(crate) struct PreparedUdpListener {
+    pub(crate) config: Arc<Listener>,
+    pub(crate) options: UdpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
+    pub(crate) sockets: Arc<UdpSocketSet>,
+    /// Its sockets are not those that it had in the snapshot before.
+    pub(crate) rebound: bool,
+    pub(crate) limits: ListenerLimits,
+}
+
 /// What ends the chain of network filters.
 #[derive(Clone)]
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
-    TcpProxy(TcpProxyListener),
+    TcpProxy(Box<PreparedTcpProxy>),
+    /// The last network filter itself.
+    Filters,
+}
+
+/// The `tcp_proxy` network filter made ready.
+#[derive(Clone)]
+pub(crate) struct PreparedTcpProxy {
+    pub(crate) options: TcpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
 }
 
 /// The `http` network filter made ready.
@@ -68,6 +90,8 @@ pub(crate) struct PreparedHttp {
     pub(crate) reverse_responses: bool,
     pub(crate) limits: Limits,
     pub(crate) request_body: Option<u64>,
+    pub(crate) upgrades: Vec<String>,
+    pub(crate) half_close: HalfClose,
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
@@ -94,6 +118,8 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: AllowedClusters,
+    /// A network filter that ends its chain.
+    pub(crate) is_terminal: bool,
 }
 
 impl<C: ?Sized> Clone for PreparedUse<C> {
@@ -110,6 +136,7 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             own_phase: self.own_phase,
             policy: self.policy,
             clusters: self.clusters.clone(),
+            is_terminal: self.is_terminal,
         }
     }
 }
@@ -128,6 +155,12 @@ impl PreparedHttp {
             request_body: self.request_body,
             timeouts: self.timeouts,
             metrics: self.metrics,
+            upgrades: self
+                .upgrades
+                .iter()
+                .map(|it| it.clone().into_bytes().into())
+                .collect(),
+            half_close: self.half_close,
         }
     }
 
@@ -137,7 +170,19 @@ impl PreparedHttp {
             request_line: u32::try_from(http.limits.request_line).unwrap_or(u32::MAX),
             head: u32::try_from(http.limits.head).unwrap_or(u32::MAX),
             fields: u16::try_from(http.limits.fields).unwrap_or(u16::MAX),
+            allow_bare_lf_in_head: http.allow_bare_lf,
             ..Limits::default()
+        }
+    }
+}
+
+impl PreparedTerminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[PreparedUse<dyn AccessLogConfig>] {
+        match self {
+            Self::Http(http) => &http.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
         }
     }
 }
@@ -151,7 +196,7 @@ impl Snapshot {
     ) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
         match &self.listeners.get(listener)?.terminal {
             PreparedTerminal::Http(http) => http.uses.iter().find(|used| used.name == filter),
-            PreparedTerminal::TcpProxy(_) => None,
+            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
         }
     }
 

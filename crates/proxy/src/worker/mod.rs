@@ -9,9 +9,11 @@ pub(crate) mod inbox;
 pub(crate) mod mailbox;
 mod part;
 mod run;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +32,8 @@ use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
 use crate::metrics::{MetricStore, Shard};
+use crate::network::Batch;
+use crate::network::udp_proxy::UdpListener;
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
@@ -50,6 +54,9 @@ pub(crate) struct Worker {
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
     listeners: RefCell<HashMap<String, Rc<WorkerListener>>>,
+    udp_listeners: RefCell<HashMap<String, Rc<UdpListener>>>,
+    /// What datagrams are read into, made when the first come.
+    batch: RefCell<Option<Box<Batch>>>,
     /// Snapshots that were built and wait for the word to commit.
     pending: RefCell<HashMap<u64, activate::Built>>,
     /// Streams that wait to be used again.
@@ -62,6 +69,7 @@ pub(crate) struct Worker {
     next_connection: Cell<u64>,
     connections: Cell<usize>,
     draining: Cell<bool>,
+    random: Cell<u64>,
 }
 
 /// Streams kept for reuse; more are dropped.
@@ -89,12 +97,15 @@ impl Worker {
             filter_failures,
             clusters: RefCell::default(),
             listeners: RefCell::default(),
+            udp_listeners: RefCell::default(),
+            batch: RefCell::default(),
             pending: RefCell::default(),
             streams: RefCell::default(),
             next_task: Cell::new(0),
             next_connection: Cell::new(0),
             connections: Cell::new(0),
             draining: Cell::new(false),
+            random: Cell::new(RandomState::new().hash_one(index)),
         }
     }
 
@@ -105,6 +116,31 @@ impl Worker {
 
     pub(crate) fn cluster(&self, id: ClusterId) -> Option<Rc<WorkerCluster>> {
         self.clusters.borrow().get(id.0 as usize)?.clone()
+    }
+
+    pub(crate) fn cluster_named(&self, name: &str) -> Option<Rc<WorkerCluster>> {
+        let clusters = self.clusters.borrow();
+        let mut clusters = clusters.iter().flatten();
+        clusters
+            .find(|cluster| *cluster.name == *name)
+            .map(Rc::clone)
+    }
+
+    pub(crate) fn take_batch(&self) -> Box<Batch> {
+        self.batch.take().unwrap_or_else(|| Box::new(Batch::new()))
+    }
+
+    pub(crate) fn give_batch(&self, batch: Box<Batch>) {
+        self.batch.replace(Some(batch));
+    }
+
+    /// A number that is as good as any, and no secret (SplitMix64; Steele, Lea and Flood, 2014).
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -141,12 +177,7 @@ impl Worker {
         call: HttpCall,
     ) -> Result<CalloutId, CalloutError> {
         let cluster = self
-            .clusters
-            .borrow()
-            .iter()
-            .flatten()
-            .find(|cluster| *cluster.name == *call.cluster)
-            .map(Rc::clone)
+            .cluster_named(&call.cluster)
             .ok_or(CalloutError::NoCluster)?;
         let request = callout::Request::new(&call)?;
         let id = self.next_task();
@@ -240,6 +271,9 @@ impl Worker {
             self.shard.add(counter.0, 1);
         }
         self.shard.add(options.metrics.active.0, -1);
+        if core.response.tunnel.is_some() {
+            return;
+        }
         let duration = core.info.end.map_or(Duration::ZERO, |end| {
             end.saturating_duration_since(core.info.start)
         });
