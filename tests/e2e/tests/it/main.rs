@@ -4,6 +4,7 @@ mod bodies;
 mod callouts;
 mod certificates;
 mod client_names;
+mod expect;
 mod extensions;
 mod faults;
 mod half_close;
