@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).resolve().parent / "wrk-report.lua"
 TICKS = os.sysconf("SC_CLK_TCK")
 # Pools are filled and branches are learned by then.
 WARM_UP_SECONDS = 0.4
+# The first handshakes of all connections come at once, and none is over before it had its turn.
+TLS_WARM_UP_SECONDS = 1.5
 
 
 @dataclass
@@ -106,7 +108,7 @@ def warm_up(case: Case, address: str) -> None:
     # wrk takes whole seconds only; it ends in order on SIGINT.
     wrk = start_wrk(case, address, 10)
     with ended(wrk):
-        time.sleep(WARM_UP_SECONDS)
+        time.sleep(TLS_WARM_UP_SECONDS if case.tls else WARM_UP_SECONDS)
         wrk.send_signal(signal.SIGINT)
         output, _ = wrk.communicate()
     read_report(wrk.returncode, output)

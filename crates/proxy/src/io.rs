@@ -1,9 +1,11 @@
 //! Connected sockets and the buffers they are read into.
 
 mod ahead;
+mod counted;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use self::ahead::ReadAhead;
+pub(crate) use self::counted::CountedIo;
 use crate::network::FilteredIo;
 use crate::stream::info::Metadata;
 
@@ -27,6 +30,7 @@ pub(crate) enum Io {
     Prefixed(Box<PrefixedIo>),
     /// What TLS reads.
     Ahead(Box<ReadAhead>),
+    Counted(Box<CountedIo>),
     Tls(Box<TlsStream<Io>>),
 }
 
@@ -99,6 +103,9 @@ impl Io {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
             Self::Ahead(ahead) => ready!(ahead.poll_read(cx, &mut buffer))?,
+            Self::Counted(counted) => {
+                return counted.poll_read(cx, buffer.initialize_unfilled());
+            }
             // A peer that ends without saying so (RFC 8446 section 6.1) is an error: somebody may have cut it off.
             Self::Tls(tls) => {
                 let read = Pin::new(&mut **tls).poll_read(cx, &mut buffer);
@@ -116,6 +123,7 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
             Self::Ahead(ahead) => ahead.poll_readable(cx),
+            Self::Counted(counted) => counted.io.poll_readable(cx),
             // Bytes on the socket may be none for the reader: a ticket, half a record.
             Self::Tls(tls) => {
                 let filled = Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ());
@@ -135,6 +143,7 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
             Self::Ahead(ahead) => ahead.io.poll_write(cx, bytes),
+            Self::Counted(counted) => counted.poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
         }
     }
@@ -149,6 +158,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
             Self::Ahead(ahead) => ahead.io.poll_write_vectored(cx, slices),
+            Self::Counted(counted) => counted.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => filtered.poll_write_vectored(cx, slices),
         }
@@ -161,6 +171,7 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_flush(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
             Self::Ahead(ahead) => ahead.io.poll_flush(cx),
+            Self::Counted(counted) => counted.io.poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
@@ -173,7 +184,23 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
             Self::Ahead(ahead) => ahead.io.poll_shutdown(cx),
+            Self::Counted(counted) => counted.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// The address of this end, where it has one.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Unix(_) | Self::Filtered(_) => None,
+            Self::Prefixed(prefixed) => prefixed.io.local_address(),
+            Self::Ahead(ahead) => ahead.io.local_address(),
+            Self::Counted(counted) => counted.io.local_address(),
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => stream.get_ref().0.local_address(),
+                TlsStream::Server(stream) => stream.get_ref().0.local_address(),
+            },
         }
     }
 
@@ -181,6 +208,7 @@ impl Io {
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Filtered(filtered) => filtered.poll_begun(cx),
+            Self::Counted(counted) => counted.io.poll_begun(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -189,6 +217,7 @@ impl Io {
     pub(crate) fn take_metadata(&mut self) -> Metadata {
         match self {
             Self::Filtered(filtered) => filtered.take_metadata(),
+            Self::Counted(counted) => counted.io.take_metadata(),
             _ => Metadata::new(),
         }
     }
@@ -204,6 +233,7 @@ impl Io {
             Self::Filtered(filtered) => filtered.reset_when_dropped(),
             Self::Prefixed(prefixed) => prefixed.io.reset_when_dropped(),
             Self::Ahead(ahead) => ahead.io.reset_when_dropped(),
+            Self::Counted(counted) => counted.io.reset_when_dropped(),
             Self::Tls(tls) => match &**tls {
                 TlsStream::Client(stream) => stream.get_ref().0.reset_when_dropped(),
                 TlsStream::Server(stream) => stream.get_ref().0.reset_when_dropped(),
@@ -217,6 +247,7 @@ impl Io {
             Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
             Self::Prefixed(prefixed) => prefixed.io.holds(),
             Self::Ahead(ahead) => ahead.io.holds(),
+            Self::Counted(counted) => counted.io.holds(),
             Self::Tls(tls) => tls_holds(tls),
         }
     }
