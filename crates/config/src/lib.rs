@@ -48,8 +48,8 @@ mod yaml;
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use http::{
-    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
-    Treatment,
+    ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
+    PathOptions, ResponseOrder, Treatment,
 };
 pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
