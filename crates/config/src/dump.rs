@@ -9,8 +9,8 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, HeaderEdits,
-    HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process,
+    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, FilterChain, HeaderEdits,
+    HostSet, Http, IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
     RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable,
     Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
@@ -62,7 +62,47 @@ fn process(process: &Process) -> Value {
 }
 
 fn listener(listener: &Listener) -> Value {
-    let network_filters = listener.network_filters.iter().map(|filter| match filter {
+    json!({
+        "name": listener.name,
+        "address": listener.address.to_string(),
+        "tls": listener.tls.as_ref().map(listener_tls),
+        "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
+        "listener_filters_timeout": duration(listener.listener_filters_timeout),
+        "on_listener_filters_timeout": match listener.on_listener_filters_timeout {
+            OnTimeout::Close => "close",
+            OnTimeout::Continue => "continue",
+        },
+        "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
+        "network_filters": network_filters(&listener.network_filters),
+        "max_connections": listener.max_connections,
+    })
+}
+
+fn filter_chain(chain: &FilterChain) -> Value {
+    let texts = |networks: &[IpNetwork]| -> Value {
+        networks.iter().map(|it| json!(it.to_string())).collect()
+    };
+    let matches = &chain.matches;
+    json!({
+        "name": chain.name,
+        "match": {
+            "destination_port": matches.destination_port,
+            "destination_networks": texts(&matches.destination_networks),
+            "server_names": matches.server_names,
+            "transport_protocol": matches.transport_protocol.map(|it| it.name()),
+            "application_protocols": matches.application_protocols,
+            "direct_source_networks": texts(&matches.direct_source_networks),
+            "source_type": matches.source_type.map(|it| it.name()),
+            "source_networks": texts(&matches.source_networks),
+            "source_ports": matches.source_ports,
+        },
+        "tls": chain.tls.as_ref().map(listener_tls),
+        "network_filters": network_filters(&chain.network_filters),
+    })
+}
+
+fn network_filters(filters: &[NetworkFilter]) -> Value {
+    let filters = filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
         NetworkFilter::TcpProxy(it) => json!({"name": "tcp_proxy", "id": it.id, "config": {
             "cluster": it.cluster.value,
@@ -71,14 +111,7 @@ fn listener(listener: &Listener) -> Value {
         }}),
         NetworkFilter::Extension(it) => used(it),
     });
-    json!({
-        "name": listener.name,
-        "address": listener.address.to_string(),
-        "tls": listener.tls.as_ref().map(listener_tls),
-        "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
-        "network_filters": network_filters.collect::<Value>(),
-        "max_connections": listener.max_connections,
-    })
+    filters.collect()
 }
 
 /// Paths of keys are no secrets; what is in the files is not here.

@@ -48,7 +48,8 @@ pub(crate) fn check(
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
-        for filter in &listener.network_filters {
+        let filters = listener.chains().flat_map(|chain| chain.network_filters);
+        for filter in filters {
             match filter {
                 NetworkFilter::Http(http) => check.http(http),
                 NetworkFilter::TcpProxy(_) => {}

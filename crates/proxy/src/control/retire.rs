@@ -47,20 +47,22 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         for used in &listener.listener_filters {
             show(&used.config, &mut each);
         }
-        for used in &listener.network_filters {
-            show(&used.config, &mut each);
-        }
-        if let Some(tls) = &listener.tls {
-            show(&tls.tls, &mut each);
-        }
-        if let PreparedTerminal::Http(http) = &listener.terminal {
-            for used in &http.uses {
+        for chain in &listener.chains {
+            for used in &chain.network_filters {
                 show(&used.config, &mut each);
             }
-            for used in &http.access_logs {
-                show(&used.config, &mut each);
+            if let Some(tls) = &chain.tls {
+                show(&tls.tls, &mut each);
             }
-            show(&http.table, &mut each);
+            if let PreparedTerminal::Http(http) = &chain.terminal {
+                for used in &http.uses {
+                    show(&used.config, &mut each);
+                }
+                for used in &http.access_logs {
+                    show(&used.config, &mut each);
+                }
+                show(&http.table, &mut each);
+            }
         }
     }
 }

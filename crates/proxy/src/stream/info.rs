@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use transom_api::{Attribute, FilterState, MetadataValue, attribute};
+use transom_api::{Attribute, FilterState, Metadata, MetadataValue, attribute};
 
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
@@ -26,6 +26,8 @@ pub(crate) struct ConnectionInfo {
     /// The name that the client asked for, as TLS or a listener filter saw it.
     pub(crate) server_name: Option<String>,
     pub(crate) tls: Option<Box<TlsInfo>>,
+    /// What listener filters found out: seen through the metadata of streams, where that has no such namespace.
+    pub(crate) metadata: Metadata,
     pub(crate) state: RefCell<FilterState>,
 }
 

@@ -74,7 +74,8 @@ pub(crate) async fn client(
 pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> CertificateNews {
     let mut news = CertificateNews::default();
     for (name, listener) in &snapshot.listeners {
-        if let Some(prepared) = &listener.tls {
+        let tls = listener.chains.iter().filter_map(|chain| chain.tls.as_ref());
+        for prepared in tls {
             let outcome = refresh_one(Arc::clone(&prepared.tls)).await;
             news.note(outcome, metrics, "listener", name);
         }
