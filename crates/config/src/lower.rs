@@ -11,7 +11,6 @@ mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 
 use transom_api::{Node, NodeKind, Span};
 
