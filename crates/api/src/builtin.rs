@@ -1,5 +1,7 @@
 //! The easy way to a built-in stream filter: a configuration type that makes filters, or just a function.
 
+mod listener;
+
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -17,6 +19,9 @@ use crate::stream::{
 };
 use crate::verdict::{HeadersVerdict, Phase};
 use crate::worker::{Worker, WorkerPart};
+
+pub use self::listener::ListenerBuiltin;
+pub(crate) use self::listener::ListenerBuiltinFactory;
 
 /// A stream filter whose configuration is all that it needs: no VM, no connection, nothing of its own on a worker.
 ///

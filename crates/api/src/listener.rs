@@ -65,8 +65,21 @@ pub struct SocketInfo {
     /// In `on_peek`: how many of the bytes that are shown are read away for good (a PROXY protocol header). Later filters
     /// and the connection do not see them. Zero again at the next call.
     pub consumed: usize,
-    /// The connection is to be served by the listener that has its `destination`, if there is one.
-    pub hand_over: bool,
+    /// Which listener serves the connection.
+    pub hand_over: HandOver,
+}
+
+/// Which listener serves a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HandOver {
+    /// The one that accepted it.
+    #[default]
+    Stay,
+    /// The one on its `destination`, or on all addresses with that port; else the one that accepted it. Its listener
+    /// filters see the connection then; they cannot hand it on.
+    ToDestination,
+    /// The same; before the one that accepted it comes one on the loopback with that port.
+    ToDestinationOrLoopback,
 }
 
 /// The host's side of [`Socket`].

@@ -206,11 +206,14 @@ impl Criterion {
         let networks = |networks: &[IpNetwork]| -> Vec<Value> {
             networks.iter().copied().map(Value::Network).collect()
         };
-        let texts = |texts: &[String]| -> Vec<Value> {
-            texts.iter().cloned().map(Value::Text).collect()
-        };
+        let texts =
+            |texts: &[String]| -> Vec<Value> { texts.iter().cloned().map(Value::Text).collect() };
         match self {
-            Self::DestinationPort => chain.destination_port.map(Value::Port).into_iter().collect(),
+            Self::DestinationPort => chain
+                .destination_port
+                .map(Value::Port)
+                .into_iter()
+                .collect(),
             Self::Destination => networks(&chain.destination_networks),
             Self::ServerName => texts(&chain.server_names),
             Self::Transport => chain
@@ -226,7 +229,12 @@ impl Criterion {
                 .into_iter()
                 .collect(),
             Self::Source => networks(&chain.source_networks),
-            Self::SourcePort => chain.source_ports.iter().copied().map(Value::Port).collect(),
+            Self::SourcePort => chain
+                .source_ports
+                .iter()
+                .copied()
+                .map(Value::Port)
+                .collect(),
         }
     }
 }

@@ -9,10 +9,10 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, FilterChain, HeaderEdits,
-    HostSet, Http, IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
-    RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable,
-    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, FilterChain,
+    HeaderEdits, HostSet, Http, IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout,
+    PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RouteAction,
+    RouteFilter, RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.

@@ -83,10 +83,7 @@ pub(crate) struct Listener {
     #[schemars(with = "Vec<ListenerFilterUse>")]
     pub(crate) listener_filters: Items<Located<Use>>,
     /// How long all listener filters together may wait for a client's bytes. Longer than zero.
-    #[serde(
-        default = "listener_filters_timeout",
-        deserialize_with = "tried"
-    )]
+    #[serde(default = "listener_filters_timeout", deserialize_with = "tried")]
     pub(crate) listener_filters_timeout: NonZeroTime,
     /// What becomes of a connection whose listener filters waited for so long: `close` it, or `continue` with what they
     /// know by then.

@@ -50,9 +50,7 @@ mod yaml;
 pub use address::{HostAddress, ListenAddress};
 pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
-pub use filter_chain::{
-    ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol,
-};
+pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use http::{
     Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
 };

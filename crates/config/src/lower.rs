@@ -3,8 +3,8 @@
 mod actions;
 mod chains;
 mod clusters;
-mod listeners;
 mod domain;
+mod listeners;
 mod matches;
 mod routes;
 mod tls;

@@ -78,12 +78,11 @@ impl FromStr for IpNetwork {
         })?;
         if network.address != address {
             // Most likely another prefix was meant; guessing which could open what should be shut.
-            return Err(ParseError::new(format!(
-                "{text:?} has bits behind its prefix"
-            ))
-            .with_help(format!(
-                "write {network}, or {address}/{widest} for the address"
-            )));
+            return Err(
+                ParseError::new(format!("{text:?} has bits behind its prefix")).with_help(format!(
+                    "write {network}, or {address}/{widest} for the address"
+                )),
+            );
         }
         Ok(network)
     }

@@ -12,7 +12,8 @@ use transom_api::{
     PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
 };
 use transom_config::{
-    Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
+    Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder,
+    TcpProxy, Use,
 };
 
 mod routes;

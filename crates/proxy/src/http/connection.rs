@@ -169,11 +169,7 @@ impl HttpConnection {
         let stream = exchange.finish(outcome);
         self.worker.end_stream(&options, &stream);
         // A stream that is kept holds on to what it served.
-        if self
-            .http
-            .take()
-            .is_some_and(|http| self.chain.has(&http))
-        {
+        if self.http.take().is_some_and(|http| self.chain.has(&http)) {
             self.worker.give_stream(stream);
         }
         if outcome != Outcome::Complete {

@@ -74,7 +74,10 @@ pub(crate) async fn client(
 pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> CertificateNews {
     let mut news = CertificateNews::default();
     for (name, listener) in &snapshot.listeners {
-        let tls = listener.chains.iter().filter_map(|chain| chain.tls.as_ref());
+        let tls = listener
+            .chains
+            .iter()
+            .filter_map(|chain| chain.tls.as_ref());
         for prepared in tls {
             let outcome = refresh_one(Arc::clone(&prepared.tls)).await;
             news.note(outcome, metrics, "listener", name);
