@@ -2,6 +2,7 @@
 
 mod bodies;
 mod callouts;
+mod chains;
 mod faults;
 mod http;
 mod limits;
