@@ -196,7 +196,7 @@ impl Lowering<'_> {
     ) {
         let inspects = |used: &Use| match &used.extension {
             ExtensionName::Builtin(name) => !LOOK_AT_ADDRESSES.contains(&name.as_str()),
-            ExtensionName::Plugin(_) => true,
+            ExtensionName::Resource(_) | ExtensionName::Plugin(_) => true,
         };
         let mut active = listener_filters.iter().filter(|used| !used.disabled);
         if matches.needs_inspection() && !active.any(inspects) {

@@ -12,7 +12,7 @@ use super::snapshot::{PreparedTerminal, Snapshot};
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Something that workers may still hold.
-pub(super) trait Retired: Send {
+pub(crate) trait Retired: Send {
     /// Whether nobody else holds it.
     fn is_last(&self) -> bool;
 }
@@ -43,6 +43,7 @@ pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<
 
 /// Shows every shared object of a snapshot, with its address to know it by.
 fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>)) {
+    snapshot.extensions.visit(&mut each);
     for listener in snapshot.listeners.values() {
         for used in &listener.listener_filters {
             show(&used.config, &mut each);

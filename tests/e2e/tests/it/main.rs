@@ -3,6 +3,7 @@
 mod bodies;
 mod callouts;
 mod chains;
+mod extensions;
 mod faults;
 mod http;
 mod limits;
