@@ -12,8 +12,8 @@ use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, HeaderEdits, HostSet, Http, IpNetwork, Listener, ListenerTls, NetworkFilter,
     OnTimeout, PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder,
-    RouteAction, RouteFilter, RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch,
-    WeightedCluster,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SourceType, TransportProtocol, Treatment,
+    TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
