@@ -12,9 +12,10 @@ use crate::worker::{Worker, WorkerPart};
 
 /// A filter of one accepted socket. Bytes are peeked, never eaten: what is behind sees them again.
 pub trait ListenerFilter {
-    /// The socket was accepted; no byte was read.
+    /// The socket was accepted; this filter has seen no byte. To go on from here is to want none; to stop is to wait for
+    /// [`on_peek`](Self::on_peek), if the filter [peeks](ListenerFilterConfig::peek) at all, as the default does.
     fn on_accept(&mut self, _socket: &mut Socket<'_>) -> ListenerVerdict {
-        ListenerVerdict::Continue
+        ListenerVerdict::StopIteration
     }
 
     /// Bytes are there to peek: all that have come, up to [`ListenerFilterConfig::peek`]. `end`: no more will come.

@@ -126,10 +126,14 @@ impl FakeSocket {
         filter.on_accept(&mut Socket::new(host))
     }
 
-    /// All bytes that have come so far; with `end`, no more will. Accepts the socket first, if the test has not.
+    /// All bytes that have come so far; with `end`, no more will. Accepts the socket first, if the test has not: its answer
+    /// is the one of `on_accept`, when that does not wait for bytes.
     pub fn peek(&mut self, bytes: impl AsRef<[u8]>, end: bool) -> ListenerVerdict {
-        if self.filter.is_none() && self.accept() == ListenerVerdict::Close {
-            return ListenerVerdict::Close;
+        if self.filter.is_none() {
+            match self.accept() {
+                ListenerVerdict::StopIteration => {}
+                passed => return passed,
+            }
         }
         let Self { filter, host, .. } = self;
         host.info.consumed = 0;

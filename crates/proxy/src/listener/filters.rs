@@ -108,25 +108,29 @@ impl Passage<'_> {
             Ok(filter) => filter,
             Err(error) => return refused(worker, place, &error),
         };
-        if self.step(place, |socket| filter.on_accept(socket))? == ListenerVerdict::Close {
-            return None;
+        match self.step(place, |socket| filter.on_accept(socket))? {
+            ListenerVerdict::Close => return None,
+            ListenerVerdict::Continue => return Some(()),
+            ListenerVerdict::StopIteration => {}
         }
         let wanted = place.config.peek().min(LARGEST_PEEK);
-        while wanted > 0 {
+        if wanted == 0 {
+            return Some(());
+        }
+        loop {
             if !self.bytes.is_empty() || self.end {
                 match self.peek(place, &mut *filter)? {
                     ListenerVerdict::Close => return None,
-                    ListenerVerdict::Continue => break,
+                    ListenerVerdict::Continue => return Some(()),
                     // It has seen all that it can get.
                     ListenerVerdict::StopIteration if self.end || self.bytes.len() >= wanted => {
-                        break;
+                        return Some(());
                     }
                     ListenerVerdict::StopIteration => {}
                 }
             }
             self.read(wanted.saturating_sub(self.bytes.len())).await?;
         }
-        Some(())
     }
 
     /// Reads once, `most` bytes at the most. `None`: it took too long, and the socket is closed for it.

@@ -86,8 +86,8 @@ impl WorkerListener {
     }
 
     /// What connections get from now on. Connections of a chain that is gone end after what they are doing.
-    pub(crate) fn replace(&self, chains: Rc<Chains>) {
-        let before = self.chains.replace(Rc::clone(&chains));
+    pub(crate) fn replace(&self, chains: &Rc<Chains>) {
+        let before = self.chains.replace(Rc::clone(chains));
         for gone in before.all() {
             if !chains.all().any(|chain| Rc::ptr_eq(chain, gone)) {
                 self.drain_those(|slot| {

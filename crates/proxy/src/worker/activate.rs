@@ -108,7 +108,7 @@ impl Worker {
             }
             match (built_listener.socket.take(), known) {
                 (None, Some(listener)) => {
-                    listener.replace(built_listener.chains(prepared, before.as_deref()));
+                    listener.replace(&built_listener.chains(prepared, before.as_deref()));
                 }
                 (None, None) => {}
                 (Some(socket), known) => {
