@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::access_log::AccessLogConfig;
+use crate::certificate_provider::CertificateProvider;
 use crate::listener::ListenerFilterConfig;
 use crate::network::NetworkFilterConfig;
 use crate::stream::StreamFilterConfig;
@@ -99,4 +100,6 @@ kinds! {
     ListenerFilters = ListenerFilter => dyn ListenerFilterConfig;
     /// The kind `access_log`.
     AccessLogs = AccessLog => dyn AccessLogConfig;
+    /// The kind `certificate_provider`.
+    CertificateProviders = CertificateProvider => dyn CertificateProvider;
 }

@@ -52,7 +52,8 @@ pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use http::{
-    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
+    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
+    Treatment,
 };
 pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
@@ -70,7 +71,8 @@ pub use route::{
 };
 pub use schema::schema;
 pub use tls::{
-    CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
+    Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
+    SanMatch, TlsVersion, TrustedCa,
 };
 pub use usage::{Extension, ExtensionName, Use};
 pub use validate::validate;

@@ -74,6 +74,8 @@ pub struct Forward {
     pub path: Option<PathRewrite>,
     /// What is put in place of the authority.
     pub host: Option<String>,
+    /// CONNECT is answered here, and the host gets the bytes of the tunnel only.
+    pub terminate_connect: bool,
 }
 
 /// A cluster and its share.
@@ -148,6 +150,7 @@ impl RouteAction {
             clusters: vec![WeightedCluster { cluster, weight: 1 }],
             path: None,
             host: None,
+            terminate_connect: false,
         })
     }
 }
@@ -177,6 +180,8 @@ pub enum PathMatch {
     Exact(String),
     /// Those that the pattern matches as a whole.
     Regex(Pattern),
+    /// None: the requests are CONNECT's, which no other route takes.
+    Connect,
 }
 
 /// Which header fields or parameters of the query a route asks for.

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+};
 use transom_api::node::known;
 use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
 
@@ -47,6 +49,10 @@ pub(crate) fn check(
         problems,
     };
     for listener in resources.listeners.values() {
+        let of_chains = listener.chains().filter_map(|chain| chain.tls);
+        for used in of_chains.flat_map(|tls| &tls.providers) {
+            check.one::<CertificateProviders>(used);
+        }
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
@@ -121,6 +127,8 @@ impl<'c> Check<'c> {
                 self.written::<ListenerFilters>(&written);
             } else if self.registry.find::<AccessLogs>(name).is_ok() {
                 self.written::<AccessLogs>(&written);
+            } else if self.registry.find::<CertificateProviders>(name).is_ok() {
+                self.written::<CertificateProviders>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

@@ -11,10 +11,12 @@
 //! - `faults`: panics, failures, ends; `parts`: what lives on a worker;
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
 //! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection; `peek`: on a
-//!   socket before it.
+//!   socket before it;
+//! - [`certificates`]: a certificate provider that is late, fails and panics.
 
 mod attributes;
 mod bodies;
+pub mod certificates;
 mod faults;
 mod flow;
 mod kit;
@@ -47,5 +49,6 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     trace::register(registry, &lab)?;
     network::register(registry, &lab)?;
     peek::register(registry)?;
+    certificates::register(registry, &lab)?;
     Ok(lab)
 }

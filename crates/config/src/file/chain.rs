@@ -20,7 +20,7 @@ pub(crate) struct FilterChain {
     pub(crate) matches: Located<ChainMatch>,
     /// TLS that is spoken with these clients. Their bytes as they come when it is left out.
     #[serde(default)]
-    pub(crate) tls: Option<Tried<tls::ListenerTls>>,
+    pub(crate) tls: Option<Tried<Located<tls::ListenerTls>>>,
     /// What handles the connection, in this order. The last one is `http` or `tcp_proxy`, and only the last.
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Located<Items<Located<Use>>>,

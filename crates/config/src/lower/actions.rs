@@ -107,6 +107,8 @@ impl Lowering<'_> {
             clusters,
             path,
             host,
+            // The route says so, if it takes CONNECT.
+            terminate_connect: false,
         }))
     }
 

@@ -48,7 +48,7 @@ impl Lowering<'_> {
                                 .with_help("say what becomes of connections: network_filters: [{name: http, config: {…}}], or write `filter_chains`"),
                         );
                     } else if let Some(Tried(tls)) = &listener.tls {
-                        let place = tls.as_ref().and_then(|tls| tls.certificates.span);
+                        let place = tls.as_ref().and_then(|tls| tls.span);
                         self.problems.push(
                             Problem::new("`tls` has no meaning without `network_filters`", place)
                                 .with_help("it is the default chain's; write it in each of `filter_chains` that speaks TLS"),

@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+};
 use transom_api::{
     ExtensionKind, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
     Registry, RouteConfig, Schema,
@@ -27,6 +29,9 @@ pub(crate) fn registry() -> Registry {
         .unwrap();
     registry
         .register::<AccessLogs>("ship", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+        .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
         .unwrap();
     registry
 }

@@ -54,6 +54,9 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
             }
             if let Some(tls) = &chain.tls {
                 show(&tls.tls, &mut each);
+                for used in &tls.providers {
+                    show(&used.config, &mut each);
+                }
             }
             if let PreparedTerminal::Http(http) = &chain.terminal {
                 for used in &http.uses {

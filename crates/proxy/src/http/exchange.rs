@@ -37,6 +37,9 @@ pub(crate) struct Exchange {
     /// Whether another attempt is allowed after a reused connection turned out to be dead.
     may_retry: bool,
     body_sent: bool,
+    switch: Switch,
+    /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
+    switched: bool,
     /// A connection for another attempt was begun and not looked at yet.
     retrying: bool,
     /// This turn left the client's, or the host's, bytes unread because too much waited to be sent on.
@@ -49,6 +52,17 @@ enum Host {
     None,
     Connecting(Rc<WorkerHost>, Connecting),
     Ready(Rc<WorkerHost>, HostPeer),
+}
+
+/// What became of a request for a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    /// None was asked for, or it was declined.
+    None,
+    /// The host has not said yet.
+    Asked,
+    /// Bytes go both ways.
+    Open,
 }
 
 /// How far a message got on the wire.
@@ -81,6 +95,10 @@ impl Exchange {
             .core()
             .route_timeout()
             .map_or_else(|| limit(options.timeouts.stream), limit);
+        let switch = match stream.core().request.tunnel {
+            Some(_) => Switch::Asked,
+            None => Switch::None,
+        };
         let may_retry = stream
             .core()
             .request
@@ -103,6 +121,8 @@ impl Exchange {
             downstream_at: now,
             may_retry,
             body_sent: false,
+            switch,
+            switched: false,
             retrying: false,
             request_held: false,
             response_held: false,
@@ -141,7 +161,10 @@ impl Exchange {
             }
             if !self.has_more_to_do(client) {
                 // Nothing more is awaited of the client; one that goes away ends the stream, whoever it waits for.
-                if client.request_ended() && client.poll_gone(cx).is_ready() {
+                if self.switch != Switch::Open
+                    && client.request_ended()
+                    && client.poll_gone(cx).is_ready()
+                {
                     return Poll::Ready(Outcome::Broken(ResetReason::Downstream));
                 }
                 // Last, because a filter may have asked for its address in this very turn.
@@ -200,7 +223,9 @@ impl Exchange {
         let side = &self.stream.core().request.side;
         let awaits_body =
             !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
-        if awaits_body {
+        if self.switch == Switch::Open {
+            limit(self.options.timeouts.tunnel_idle)
+        } else if awaits_body && !client.request_ended() {
             limit(self.options.timeouts.body_idle)
         } else {
             None
@@ -209,18 +234,21 @@ impl Exchange {
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
     pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
+        if self.switch == Switch::Open {
+            self.count_tunnels(-1);
+        }
         match outcome {
             Outcome::Complete => {
                 if let Host::Ready(host, mut client) =
                     std::mem::replace(&mut self.upstream, Host::None)
                 {
-                    client.rest();
+                    let is_reusable = client.rest();
                     let fresh_enough = host
                         .cluster
                         .pool
                         .max_requests_per_connection
                         .is_none_or(|most| client.requests() < most);
-                    if client.is_reusable() && fresh_enough {
+                    if is_reusable && fresh_enough {
                         host.give_idle(client, self.worker.now());
                     }
                 }
@@ -229,6 +257,10 @@ impl Exchange {
             Outcome::Broken(reason) => self.stream.finish(Some(reason)),
         }
         self.stream
+    }
+
+    fn count_tunnels(&self, more: i64) {
+        self.worker.shard.add(self.options.metrics.tunnels.0, more);
     }
 
     fn deliver_mail(&mut self) {
@@ -247,6 +279,7 @@ impl Exchange {
         client: &mut impl Downstream,
     ) -> Result<(), ResetReason> {
         self.request_held = false;
+        self.switched = false;
         while !client.request_ended() {
             if !self.may_read_request() {
                 self.request_held = true;
@@ -271,7 +304,7 @@ impl Exchange {
                             let sent = host.send_data(cx, client.data());
                             self.stream.note_data(Direction::Request, len, false);
                             if let Err(error) = sent {
-                                self.host_failed(&error);
+                                self.send_failed(&error);
                             }
                         }
                         _ => {
@@ -313,7 +346,10 @@ impl Exchange {
         let side = &self.stream.core().request.side;
         if side.aborted {
             // Answered here: whatever the host does is of no interest.
-            if !matches!(self.upstream, Host::None) && self.request_out != Progress::Ended {
+            if !matches!(self.upstream, Host::None)
+                && self.request_out != Progress::Ended
+                && self.switch != Switch::Open
+            {
                 self.drop_upstream();
             }
             return;
@@ -335,11 +371,12 @@ impl Exchange {
             host,
             &mut self.request_out,
             &mut self.body_sent,
+            self.switch,
         ) {
-            return self.host_failed(&error);
+            return self.send_failed(&error);
         }
         match host.poll_flush(cx) {
-            Poll::Ready(Err(error)) => self.host_failed(&error),
+            Poll::Ready(Err(error)) => self.send_failed(&error),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
     }
@@ -371,7 +408,11 @@ impl Exchange {
                             .head
                             .set_pseudo(Pseudo::Authority, name.as_bytes());
                     }
-                    self.upstream = match host.take_idle(self.worker.now()) {
+                    let idle = match self.stream.core().terminates_connect() {
+                        true => None,
+                        false => host.take_idle(self.worker.now()),
+                    };
+                    self.upstream = match idle {
                         Some(client) => Host::Ready(host, client),
                         None => {
                             let connecting = connect(&host);
@@ -383,7 +424,11 @@ impl Exchange {
                     Poll::Pending => return false,
                     Poll::Ready(Ok(connected)) => {
                         let host = Rc::clone(host);
-                        self.upstream = Host::Ready(host, HostPeer::new(connected, &self.worker));
+                        let peer = match self.stream.core().terminates_connect() {
+                            true => HostPeer::raw(connected, &self.worker),
+                            false => HostPeer::new(connected, &self.worker),
+                        };
+                        self.upstream = Host::Ready(host, peer);
                     }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
@@ -434,6 +479,12 @@ impl Exchange {
             };
             match event {
                 PeerEvent::Head { end } => {
+                    if self.switch == Switch::Asked && self.stream.core().response.tunnel.is_none()
+                    {
+                        // Declined: the request turns out to be a plain one without a body.
+                        self.switch = Switch::None;
+                        self.stream.data(Direction::Request, Bytes::new(), true);
+                    }
                     self.stream.response_head(end);
                     // The head is sent at once, so that data behind it can go by the chain.
                     if self.start_response(client).is_err() {
@@ -459,6 +510,16 @@ impl Exchange {
                 PeerEvent::End => self.stream.data(Direction::Response, Bytes::new(), true),
             }
         }
+    }
+
+    /// The host does not take what it is sent.
+    fn send_failed(&mut self, error: &PeerError) {
+        // A host that is done with a tunnel need not read to its end: what it sent before still arrives.
+        if error.is_gone() && self.switch == Switch::Open {
+            self.stream.core_mut().request.side.abort();
+            return;
+        }
+        self.host_failed(error);
     }
 
     /// The host broke off or answered nonsense.
@@ -529,6 +590,13 @@ impl Exchange {
             self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
         client.send_head(&core.response, complete, close)?;
         self.response_out = Progress::HeadSent;
+        if self.switch == Switch::Asked && core.response.tunnel.is_some() {
+            self.switch = Switch::Open;
+            self.switched = true;
+            self.count_tunnels(1);
+            // From now on only silence ends it.
+            self.deadline = None;
+        }
         self.downstream_at = self.worker.now();
         Ok(())
     }
@@ -571,7 +639,7 @@ impl Exchange {
                 if before > 0 {
                     self.downstream_at = self.worker.now();
                 }
-                Ok(self.response_out == Progress::Ended)
+                Ok(self.is_complete())
             }
             Poll::Ready(Err(_)) => Err(ResetReason::Downstream),
             Poll::Pending => {
@@ -581,6 +649,14 @@ impl Exchange {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether all of the answer is sent; in a tunnel also all that the client sent.
+    fn is_complete(&self) -> bool {
+        self.response_out == Progress::Ended
+            && (self.switch != Switch::Open
+                || self.stream.core().request.side.aborted
+                || self.request_out == Progress::Ended && self.upstream_unsent() == 0)
     }
 
     /// Whether there is room for more of the request.
@@ -614,6 +690,7 @@ impl Exchange {
             && self.request_out == Progress::Waiting
             && matches!(self.upstream, Host::None | Host::Ready(..));
         let request_data = self.request_out == Progress::HeadSent
+            && self.switch != Switch::Asked
             && (!request.out.is_empty() || request.out_end.is_some())
             && self.upstream_unsent() < watermark
             && matches!(self.upstream, Host::Ready(..));
@@ -627,6 +704,7 @@ impl Exchange {
             && matches!(self.upstream, Host::Ready(..))
             && self.may_read_response(client);
         mail || self.retrying
+            || self.switched
             || request_waits
             || request_data
             || response_waits
@@ -666,13 +744,15 @@ fn drain_request(
     host: &mut impl Upstream,
     progress: &mut Progress,
     body_sent: &mut bool,
+    switch: Switch,
 ) -> Result<(), PeerError> {
     if *progress == Progress::Waiting {
         let core = stream.core();
         host.send_head(&core.request, core.request.side.head_end)?;
         *progress = Progress::HeadSent;
     }
-    if *progress == Progress::HeadSent {
+    // Before the host has switched, bytes that a filter made for the tunnel would be read as requests.
+    if *progress == Progress::HeadSent && switch != Switch::Asked {
         let watermark = stream.core().watermark();
         if drain(cx, stream, Direction::Request, host, watermark, body_sent)? {
             *progress = Progress::Ended;

@@ -33,6 +33,7 @@ use crate::metrics::{MetricStore, Shard};
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
+use crate::tls::HandshakeGate;
 
 /// Everything that lives on one worker.
 pub(crate) struct Worker {
@@ -43,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    /// Where TLS handshakes wait for their turn.
+    pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
@@ -81,6 +84,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,
             clusters: RefCell::default(),
@@ -236,6 +240,9 @@ impl Worker {
             self.shard.add(counter.0, 1);
         }
         self.shard.add(options.metrics.active.0, -1);
+        if core.response.tunnel.is_some() {
+            return;
+        }
         let duration = core.info.end.map_or(Duration::ZERO, |end| {
             end.saturating_duration_since(core.info.start)
         });

@@ -2,9 +2,12 @@
 
 mod bodies;
 mod callouts;
+mod certificates;
 mod chains;
+mod client_names;
 mod extensions;
 mod faults;
+mod half_close;
 mod http;
 mod limits;
 mod network;
@@ -17,3 +20,4 @@ mod route_filters;
 mod routes;
 mod tls;
 mod trace;
+mod tunnels;

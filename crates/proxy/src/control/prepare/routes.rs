@@ -63,11 +63,10 @@ impl Preparer {
         let path = forward.path.as_ref();
         let path = path.map(|path| PathRewrite::new(path, patterns));
         let host = forward.host.as_deref();
-        Ok(Action::Forward(Forward::new(
-            clusters.into_iter(),
-            path,
-            host,
-        )))
+        Ok(Action::Forward(Forward {
+            terminate_connect: forward.terminate_connect,
+            ..Forward::new(clusters.into_iter(), path, host)
+        }))
     }
 
     /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have
