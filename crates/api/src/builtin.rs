@@ -1,6 +1,7 @@
-//! The easy way to a built-in stream filter: a configuration type that makes filters, or just a function.
+//! The easy way to a built-in filter: a configuration type that makes filters, or just a function.
 
 mod listener;
+mod network;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -22,6 +23,8 @@ use crate::worker::{Worker, WorkerPart};
 
 pub use self::listener::ListenerBuiltin;
 pub(crate) use self::listener::ListenerBuiltinFactory;
+pub use self::network::NetworkBuiltin;
+pub(crate) use self::network::NetworkBuiltinFactory;
 
 /// A stream filter whose configuration is all that it needs: no VM, no connection, nothing of its own on a worker.
 ///

@@ -1,5 +1,7 @@
 //! A configuration as JSON for a person to look at, with its secrets hidden.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,11 +108,7 @@ fn filter_chain(chain: &FilterChain) -> Value {
 fn network_filters(filters: &[NetworkFilter]) -> Value {
     let filters = filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
-        NetworkFilter::TcpProxy(it) => json!({"name": "tcp_proxy", "id": it.id, "config": {
-            "cluster": it.cluster.value,
-            "idle_timeout": duration(it.idle_timeout),
-            "connect_attempts": it.connect_attempts,
-        }}),
+        NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
         NetworkFilter::Extension(it) => used(it),
     });
     filters.collect()
@@ -305,10 +303,8 @@ fn action(action: &RouteAction) -> Value {
     match action {
         RouteAction::Forward(forward) => {
             let clusters = forward.clusters.iter();
-            let cluster =
-                |it: &WeightedCluster| json!({"cluster": it.cluster.value, "weight": it.weight});
             json!({
-                "weighted_clusters": clusters.map(cluster).collect::<Value>(),
+                "weighted_clusters": clusters.map(weighted).collect::<Value>(),
                 "rewrite": {
                     "prefix": match &forward.path {
                         Some(PathRewrite::Prefix(prefix)) => json!(prefix),
@@ -344,6 +340,10 @@ fn action(action: &RouteAction) -> Value {
             json!({"direct_response": {"status": direct.status, "body": direct.body}})
         }
     }
+}
+
+fn weighted(weighted: &WeightedCluster) -> Value {
+    json!({"cluster": weighted.cluster.value, "weight": weighted.weight})
 }
 
 fn edits(edits: &HeaderEdits) -> Value {

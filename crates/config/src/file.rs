@@ -4,6 +4,7 @@
 
 pub(crate) mod chain;
 mod leaf;
+mod network;
 mod route;
 pub(crate) mod tls;
 
@@ -21,6 +22,7 @@ use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
+pub(crate) use network::{AddressRoute, TcpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
@@ -95,8 +97,8 @@ pub(crate) struct Listener {
     /// Chains for certain connections. The most specific match wins, wherever it stands.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) filter_chains: Items<Located<chain::FilterChain>>,
-    /// The default chain: what handles connections that no other chain matches, in this order. The last one is `http` or
-    /// `tcp_proxy`, and only the last. May be left out beside `filter_chains`: then such connections are closed.
+    /// The default chain: what handles connections that no other chain matches, in this order. The last one is `http`,
+    /// `tcp_proxy` or another that ends the chain, and only the last. May be left out beside `filter_chains`: then such connections are closed.
     #[serde(default)]
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Option<Located<Items<Located<Use>>>>,
@@ -322,20 +324,6 @@ pub(crate) struct Timeouts {
     pub(crate) tunnel_idle: Time,
 }
 
-/// The configuration of the network filter `tcp_proxy`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TcpProxy {
-    /// The name of the cluster that connections go to.
-    pub(crate) cluster: Located<String>,
-    /// After this time without a byte either way a connection is closed. `0s` is never.
-    #[serde(default = "tcp_idle_timeout", deserialize_with = "tried")]
-    pub(crate) idle_timeout: Time,
-    /// How many hosts are tried before a connection is given up.
-    #[serde(default = "connect_attempts", deserialize_with = "tried")]
-    pub(crate) connect_attempts: Ranged<1, 100>,
-}
-
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -471,14 +459,6 @@ fn upgrades() -> Items<Located<String>> {
         items: vec![Located::new("websocket".to_owned())],
         whole: true,
     }
-}
-
-fn tcp_idle_timeout() -> Time {
-    Time::seconds(3600)
-}
-
-fn connect_attempts() -> Ranged<1, 100> {
-    Ranged(3)
 }
 
 fn connect_timeout() -> NonZeroTime {

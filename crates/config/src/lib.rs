@@ -42,6 +42,7 @@ mod report;
 mod resources;
 mod route;
 mod schema;
+mod target;
 mod tls;
 mod usage;
 mod validate;
@@ -70,6 +71,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use schema::schema;
+pub use target::{AddressRoute, AddressSet, PortSet, Targets};
 pub use tls::{
     Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
     SanMatch, TlsVersion, TrustedCa,

@@ -7,6 +7,7 @@ mod domain;
 mod extensions;
 mod listeners;
 mod matches;
+mod network;
 mod routes;
 mod tls;
 
@@ -16,7 +17,7 @@ use std::path::Path;
 
 use transom_api::{Node, NodeKind, Span};
 
-pub(crate) use chains::PARTS_OF_PROXY;
+pub(crate) use chains::{PARTS_OF_PROXY, without_end};
 
 use crate::file;
 use crate::problems::Problems;

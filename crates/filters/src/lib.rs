@@ -1,4 +1,4 @@
-//! The built-in stream filters.
+//! The built-in stream filters, and below [`network`] the built-in network filters.
 //!
 //! Each is one file here and one line in [`register`]; each sees nothing but `transom-api`, so what is built in can do
 //! no more than what a plugin can.
@@ -38,6 +38,7 @@ pub mod health_check;
 pub mod ip_access;
 pub mod listener;
 pub mod mirror;
+pub mod network;
 pub mod noop;
 pub mod payload_limit;
 mod random;
@@ -48,7 +49,7 @@ mod vary;
 
 use transom_api::{DuplicateExtension, Registry};
 
-/// Puts all built-in stream filters into a registry, under the names of the configuration.
+/// Puts all built-in filters into a registry, under the names of the configuration.
 pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<basic_auth::BasicAuth>("basic_auth")?;
     registry.register_builtin::<buffer::Buffer>("buffer")?;
@@ -66,7 +67,7 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<payload_limit::PayloadLimit>("payload_limit")?;
     registry.register_builtin::<rate_limit::RateLimit>("rate_limit")?;
     listener::register(registry)?;
-    Ok(())
+    network::register(registry)
 }
 
 /// The blocks of Rust in the book's chapter on writing filters, as tests.

@@ -61,9 +61,10 @@ impl Flags {
     pub(crate) const STREAM_IDLE_TIMEOUT: Flags = Flags(256);
     pub(crate) const NO_CLUSTER: Flags = Flags(512);
     pub(crate) const LOCAL_RESET: Flags = Flags(1024);
+    pub(crate) const DURATION_TIMEOUT: Flags = Flags(2048);
 
     /// Envoy's short names, in Envoy's order.
-    const NAMES: [(Flags, &'static str); 11] = [
+    const NAMES: [(Flags, &'static str); 12] = [
         (Flags::NO_HEALTHY_UPSTREAM, "UH"),
         (Flags::UPSTREAM_CONNECTION_FAILURE, "UF"),
         (Flags::NO_ROUTE, "NR"),
@@ -75,6 +76,7 @@ impl Flags {
         (Flags::UPSTREAM_PROTOCOL_ERROR, "UPE"),
         (Flags::STREAM_IDLE_TIMEOUT, "SI"),
         (Flags::NO_CLUSTER, "NC"),
+        (Flags::DURATION_TIMEOUT, "DT"),
     ];
 
     pub(crate) fn add(&mut self, other: Flags) {

@@ -21,7 +21,8 @@ pub(crate) struct FilterChain {
     /// TLS that is spoken with these clients. Their bytes as they come when it is left out.
     #[serde(default)]
     pub(crate) tls: Option<Tried<Located<tls::ListenerTls>>>,
-    /// What handles the connection, in this order. The last one is `http` or `tcp_proxy`, and only the last.
+    /// What handles the connection, in this order. The last one is `http`, `tcp_proxy` or another that ends the
+    /// chain, and only the last.
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Located<Items<Located<Use>>>,
 }

@@ -112,7 +112,7 @@ impl Lowering<'_> {
         }))
     }
 
-    fn weighted(
+    pub(super) fn weighted(
         &mut self,
         clusters: Located<file::Items<Located<file::WeightedCluster>>>,
     ) -> Vec<WeightedCluster> {

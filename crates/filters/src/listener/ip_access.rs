@@ -42,7 +42,8 @@ impl ListenerBuiltin for ListenerIpAccess {
     type Filter = Self;
 
     fn schema() -> Schema {
-        AddressPolicy::schema().describe("Lets connections in or closes them by the client's address.")
+        AddressPolicy::schema()
+            .describe("Lets connections in or closes them by the client's address.")
     }
 
     fn parse(node: &Node) -> Result<Self, ParseError> {
@@ -110,14 +111,19 @@ mod tests {
             ("addresses", Node::list(["192.0.2.0/24".into()])),
         ]);
         let config = Node::map([("default", "deny".into()), ("rules", Node::list([rule]))]);
-        let used = worker.listener_builtin::<ListenerIpAccess>(&config).unwrap();
+        let used = worker
+            .listener_builtin::<ListenerIpAccess>(&config)
+            .unwrap();
         assert_eq!(used.wanted(), 0);
         let from = |source: Option<&str>| {
             let source = source.map(|source| source.parse().unwrap());
             used.socket().from(source).accept()
         };
         assert_eq!(from(Some("192.0.2.9:1")), ListenerVerdict::Continue);
-        assert_eq!(from(Some("[::ffff:192.0.2.9]:1")), ListenerVerdict::Continue);
+        assert_eq!(
+            from(Some("[::ffff:192.0.2.9]:1")),
+            ListenerVerdict::Continue
+        );
         assert_eq!(from(Some("198.51.100.1:1")), ListenerVerdict::Close);
         assert_eq!(from(None), ListenerVerdict::Close);
         let process = worker.process();

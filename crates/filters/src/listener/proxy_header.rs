@@ -127,12 +127,13 @@ fn read_v2(bytes: &[u8]) -> Read {
     };
     // Known before the rest has come, so that nobody is waited for in vain.
     let address_length = match family {
+        // Section 2.2: of a sender that speaks for itself the rest is passed over, whatever it is.
+        _ if is_local => 0,
         0x00 => 0,
         0x11 => 12,
         0x21 => 36,
         0x31 => 216,
         // Datagrams do not come on a stream.
-        _ if is_local => 0,
         _ => return Read::Malformed("the family is not one of streams"),
     };
     if length < address_length {
@@ -168,7 +169,11 @@ fn read_v2(bytes: &[u8]) -> Read {
 }
 
 fn addresses_v4(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let ip = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?));
+    let ip = |at: usize| {
+        Some(IpAddr::from(
+            <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?,
+        ))
+    };
     Some((
         SocketAddr::new(ip(0)?, port(bytes, 8)?),
         SocketAddr::new(ip(4)?, port(bytes, 10)?),
@@ -176,7 +181,11 @@ fn addresses_v4(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 fn addresses_v6(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let ip = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?));
+    let ip = |at: usize| {
+        Some(IpAddr::from(
+            <[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?,
+        ))
+    };
     Some((
         SocketAddr::new(ip(0)?, port(bytes, 32)?),
         SocketAddr::new(ip(16)?, port(bytes, 34)?),
@@ -205,8 +214,8 @@ fn read_values(
         match *kind {
             CRC32C => {
                 // Section 2.2.3: a header with a wrong checksum is to be refused.
-                let told = value.try_into().map(u32::from_be_bytes);
-                if told != Ok(checksum(header, offset + at + 3)) {
+                let told = value.try_into().map(u32::from_be_bytes).ok();
+                if told != Some(checksum(header, offset + at + 3)) {
                     return Err("the checksum is wrong");
                 }
             }
@@ -224,7 +233,11 @@ fn checksum(header: &[u8], hole: usize) -> u32 {
     const POLYNOMIAL: u32 = 0x82f6_3b78;
     let mut crc = u32::MAX;
     for (at, byte) in header.iter().enumerate() {
-        let byte = if (hole..hole + 4).contains(&at) { 0 } else { *byte };
+        let byte = if (hole..hole + 4).contains(&at) {
+            0
+        } else {
+            *byte
+        };
         crc ^= u32::from(byte);
         for _ in 0..8 {
             crc = (crc >> 1) ^ (POLYNOMIAL & 0_u32.wrapping_sub(crc & 1));

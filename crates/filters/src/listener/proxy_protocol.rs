@@ -99,7 +99,9 @@ impl ListenerBuiltin for ProxyProtocol {
     fn parse(node: &Node) -> Result<Self, ParseError> {
         let mut fields = node.as_fields()?;
         let trusted = Networks::parse(fields.required("trusted")?)?;
-        let required = fields.optional("required").map_or(Ok(true), Node::as_bool)?;
+        let required = fields
+            .optional("required")
+            .map_or(Ok(true), Node::as_bool)?;
         let mut versions = [true; 2];
         if let Some(node) = fields.optional("versions") {
             versions = [false; 2];
@@ -117,7 +119,10 @@ impl ListenerBuiltin for ProxyProtocol {
         if let Some(node) = fields.optional("values") {
             for (key, kind) in node.as_entries()? {
                 kind.as_integer_in(0..=255)?;
-                if values.insert(kind.as_integer()?, key.name.clone()).is_some() {
+                if values
+                    .insert(kind.as_integer()?, key.name.clone())
+                    .is_some()
+                {
                     return Err(kind.error("this type of value is named twice"));
                 }
             }
@@ -274,7 +279,9 @@ mod tests {
     fn used(worker: &mut FakeWorker, more: &[(&'static str, Node)]) -> FakeListenerUse {
         let mut keys = vec![("trusted", Node::list(["192.0.2.0/24".into()]))];
         keys.extend(more.iter().cloned());
-        worker.listener_builtin::<ProxyProtocol>(&Node::map(keys)).unwrap()
+        worker
+            .listener_builtin::<ProxyProtocol>(&Node::map(keys))
+            .unwrap()
     }
 
     #[test]
@@ -282,7 +289,10 @@ mod tests {
         let mut worker = FakeWorker::new();
         let used = used(&mut worker, &[]);
         let mut socket = used.socket();
-        assert_eq!(socket.peek(&LINE[..20], false), ListenerVerdict::StopIteration);
+        assert_eq!(
+            socket.peek(&LINE[..20], false),
+            ListenerVerdict::StopIteration
+        );
         let bytes = [LINE, b"GET /"].concat();
         assert_eq!(socket.peek(bytes, false), ListenerVerdict::Continue);
         let info = socket.info();
@@ -320,7 +330,10 @@ mod tests {
         assert_eq!(worker.process().metric("proxy_protocol_absent_total"), 3);
         // What begins as one must be one.
         let malformed = b"PROXY TCP4 a b c d\r\n";
-        assert_eq!(optional.socket().peek(malformed, false), ListenerVerdict::Close);
+        assert_eq!(
+            optional.socket().peek(malformed, false),
+            ListenerVerdict::Close
+        );
     }
 
     #[test]
@@ -343,7 +356,10 @@ mod tests {
         let mut socket = used.socket();
         assert_eq!(socket.peek(&bytes, false), ListenerVerdict::Continue);
         let space = &socket.info().metadata["proxy_protocol"];
-        assert_eq!(space["authority"], MetadataValue::String("a.org".to_owned()));
+        assert_eq!(
+            space["authority"],
+            MetadataValue::String("a.org".to_owned())
+        );
         assert_eq!(space["raw"], MetadataValue::String("ff00".to_owned()));
         assert_eq!(space.len(), 2);
     }
@@ -364,7 +380,10 @@ mod tests {
                 ("values", Node::map([("a", 1.into()), ("b", 1.into())])),
             ]),
         ] {
-            assert!(worker.listener_builtin::<ProxyProtocol>(&config).is_err(), "{config:?}");
+            assert!(
+                worker.listener_builtin::<ProxyProtocol>(&config).is_err(),
+                "{config:?}"
+            );
         }
     }
 }

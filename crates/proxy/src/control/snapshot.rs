@@ -17,7 +17,7 @@ use super::prepare::PreparedExtensions;
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
-use crate::network::tcp_proxy::TcpProxyListener;
+use crate::network::tcp_proxy::TcpProxyOptions;
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
 use crate::tls::prepare::PreparedServerTls;
@@ -65,7 +65,16 @@ pub(crate) struct PreparedChain {
 #[derive(Clone)]
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
-    TcpProxy(TcpProxyListener),
+    TcpProxy(Box<PreparedTcpProxy>),
+    /// The last network filter itself.
+    Filters,
+}
+
+/// The `tcp_proxy` network filter made ready.
+#[derive(Clone)]
+pub(crate) struct PreparedTcpProxy {
+    pub(crate) options: TcpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
 }
 
 /// The `http` network filter made ready.
@@ -104,6 +113,8 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: AllowedClusters,
+    /// A network filter that ends its chain.
+    pub(crate) is_terminal: bool,
 }
 
 impl<C: ?Sized> Clone for PreparedUse<C> {
@@ -120,6 +131,7 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             own_phase: self.own_phase,
             policy: self.policy,
             clusters: self.clusters.clone(),
+            is_terminal: self.is_terminal,
         }
     }
 }
@@ -159,6 +171,17 @@ impl PreparedHttp {
     }
 }
 
+impl PreparedTerminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[PreparedUse<dyn AccessLogConfig>] {
+        match self {
+            Self::Http(http) => &http.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
+        }
+    }
+}
+
 impl PreparedListener {
     pub(crate) fn chain(&self, name: &str) -> Option<&PreparedChain> {
         self.chains.iter().find(|chain| chain.name == name)
@@ -169,7 +192,7 @@ impl PreparedChain {
     fn http(&self) -> Option<&PreparedHttp> {
         match &self.terminal {
             PreparedTerminal::Http(http) => Some(http),
-            PreparedTerminal::TcpProxy(_) => None,
+            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
         }
     }
 

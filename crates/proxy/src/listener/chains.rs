@@ -92,7 +92,7 @@ impl WorkerChain {
     pub(crate) fn http(&self) -> Option<Rc<HttpListener>> {
         match &self.network.borrow().terminal {
             Terminal::Http(http) => Some(Rc::clone(http)),
-            Terminal::TcpProxy(_) => None,
+            Terminal::TcpProxy(_) | Terminal::Filters => None,
         }
     }
 

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-use transom_api::{Attribute, FilterState, Metadata, MetadataValue, attribute};
+pub(crate) use transom_api::Metadata;
+use transom_api::{Attribute, FilterState, attribute};
 
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
@@ -44,7 +44,7 @@ pub(crate) struct StreamInfo {
     pub(crate) details: Cow<'static, str>,
     pub(crate) upstream: Option<Cow<'static, str>>,
     pub(crate) cluster: Option<Rc<str>>,
-    pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
 }
 
@@ -60,7 +60,7 @@ impl StreamInfo {
             details: Cow::Borrowed(""),
             upstream: None,
             cluster: None,
-            metadata: BTreeMap::new(),
+            metadata: Metadata::new(),
             filter_state: FilterState::default(),
         }
     }

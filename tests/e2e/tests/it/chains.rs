@@ -275,3 +275,61 @@ fn peeking(upstream: &Upstream, what: &str, policy: &str) -> Plane {
     );
     Plane::start(1, &yaml)
 }
+
+/// The header is gone before TLS, routes see the client that it names, and chains may ask for it.
+#[test]
+fn proxy_protocol_names_the_client() {
+    let own = Authority::new("own");
+    let folder = Folder::new();
+    let certificate = folder.pair("own", &own.sign(&["own.test"]));
+    let deny = "network_filters: [{name: http, config: {stream_filters: [{name: ip_access, config: {default: deny, rules: [{action: allow, addresses: [203.0.113.7]}]}}], virtual_hosts: [{domains: [\"*\"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: let in}}]}]}}]";
+    let yaml = |trusted: &str| {
+        format!(
+            "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    listener_filters: [{{name: proxy_protocol, config: {{trusted: [{trusted}], required: false}}}}, {{name: tls_inspector}}]\n    filter_chains:\n      - {{match: {{transport_protocol: tls}}, tls: {{certificates: [{{{certificate}}}]}}, {HTTP}}}\n    {deny}\n",
+        )
+    };
+    let plane = Plane::start(1, &yaml("127.0.0.0/8"));
+    let get = |line: &str| {
+        let mut client = plane.client();
+        client.send(line);
+        client.get("/")
+    };
+    assert_eq!(
+        get("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n").text(),
+        "let in"
+    );
+    assert_eq!(
+        get("PROXY TCP4 203.0.113.8 192.0.2.1 1 2\r\n").status(),
+        403
+    );
+    assert_eq!(get("PROXY UNKNOWN\r\n").status(), 403);
+    assert_eq!(get("").status(), 403);
+    // Before TLS, in one piece with the hello or not.
+    let socket = TcpStream::connect(plane.address("in")).unwrap();
+    (&socket)
+        .write_all(b"PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n")
+        .unwrap();
+    let mut client = Secure::new(&own).over(socket, "own.test").unwrap();
+    assert_eq!(client.get("/").text(), "http");
+    // Malformed headers, and those of strangers, which are no HTTP either.
+    let mut client = plane.client();
+    client.send("PROXY TCP4 203.0.113.7 192.0.2.1 1\r\n");
+    assert!(client.is_closed());
+    plane.apply(&yaml("192.0.2.0/24")).unwrap();
+    let mut client = plane.client();
+    client.send("PROXY TCP4 203.0.113.7 192.0.2.1 1 2\r\n\r\n");
+    assert_eq!(client.answer().status(), 400);
+}
+
+#[test]
+fn ip_access_of_a_listener_closes_before_a_byte() {
+    let yaml = |default: &str| {
+        format!(
+            "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    listener_filters: [{{name: ip_access, config: {{default: {default}}}}}]\n    {HTTP}\n"
+        )
+    };
+    let plane = Plane::start(1, &yaml("deny"));
+    assert!(plane.client().is_closed());
+    plane.apply(&yaml("allow")).unwrap();
+    assert_eq!(plane.get("/").text(), "http");
+}

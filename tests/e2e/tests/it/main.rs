@@ -18,6 +18,8 @@ mod pauses;
 mod reload;
 mod route_filters;
 mod routes;
+mod tcp_proxy;
+mod terminals;
 mod tls;
 mod trace;
 mod tunnels;

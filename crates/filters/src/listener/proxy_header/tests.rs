@@ -32,7 +32,10 @@ fn lines_of_version_1_are_read() {
     assert_eq!(v1(line), header(line, addresses()));
     assert_eq!(v1(&format!("{line}GET /")), header(line, addresses()));
     let six = "PROXY TCP6 2001:db8::1 ::1 0 65535\r\n";
-    let both = ("[2001:db8::1]:0".parse().unwrap(), "[::1]:65535".parse().unwrap());
+    let both = (
+        "[2001:db8::1]:0".parse().unwrap(),
+        "[::1]:65535".parse().unwrap(),
+    );
     assert_eq!(v1(six), header(six, Some(both)));
     for unknown in [
         "PROXY UNKNOWN\r\n",
@@ -61,7 +64,11 @@ fn what_version_1_does_not_define_is_malformed() {
         "PROXY \r\n",
         "PROXY TCP4 \u{e9}\r\n",
     ] {
-        assert!(matches!(v1(line), Read::Malformed(_)), "{line:?}: {:?}", v1(line));
+        assert!(
+            matches!(v1(line), Read::Malformed(_)),
+            "{line:?}: {:?}",
+            v1(line)
+        );
     }
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LONGEST_V1));
     assert_eq!(v1(&long), Read::Malformed("the line is too long"));
@@ -74,7 +81,10 @@ fn headers_of_version_2_are_read() {
             version: 2,
             length: bytes.len(),
             addresses,
-            values: values.iter().map(|(kind, value)| (*kind, value.to_vec())).collect(),
+            values: values
+                .iter()
+                .map(|(kind, value)| (*kind, value.to_vec()))
+                .collect(),
         })
     };
     let four = v2(0x21, 0x11, &TCP4);
@@ -93,7 +103,11 @@ fn headers_of_version_2_are_read() {
         (0x21, 0x31, vec![0; 216]),
     ] {
         let bytes = v2(command, family, &body);
-        assert_eq!(read(&bytes), header(&bytes, None, &[]), "{command} {family}");
+        assert_eq!(
+            read(&bytes),
+            header(&bytes, None, &[]),
+            "{command} {family}"
+        );
     }
     let values = [&TCP4[..], b"\x01\0\x02h2\x04\0\x01\0\xea\0\x03abc"].concat();
     let bytes = v2(0x21, 0x11, &values);
