@@ -109,6 +109,7 @@ fn network_filters(filters: &[NetworkFilter]) -> Value {
     let filters = filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
         NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
+        NetworkFilter::UdpProxy(it) => network::udp_proxy(it),
         NetworkFilter::Extension(it) => used(it),
     });
     filters.collect()

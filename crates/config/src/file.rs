@@ -22,7 +22,7 @@ use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
-pub(crate) use network::{AddressRoute, TcpProxy};
+pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
@@ -77,7 +77,7 @@ pub(crate) struct Admin {
 pub(crate) struct Listener {
     /// Its name.
     pub(crate) name: Tried<Located<Name>>,
-    /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
+    /// Where it listens: address and port (port 0 lets the system choose), a Unix socket, or `udp:` with address and port.
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// TLS of the default chain. Plain bytes when it is left out.
     #[serde(default)]

@@ -56,7 +56,7 @@ pub use http::{
     HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
     Treatment,
 };
-pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy};
+pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use network::IpNetwork;

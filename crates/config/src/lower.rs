@@ -106,7 +106,8 @@ impl Lowering<'_> {
 
     /// Refuses an address that is listened on already. Port 0 is another port each time.
     fn address(&mut self, who: String, address: &Located<ListenAddress>) {
-        if matches!(&address.value, ListenAddress::Tcp(address) if address.port() == 0) {
+        if matches!(&address.value, ListenAddress::Tcp(address) | ListenAddress::Udp(address) if address.port() == 0)
+        {
             return;
         }
         if let Some((first, span)) = self.addresses.get(&address.value) {

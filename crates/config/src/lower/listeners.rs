@@ -84,6 +84,7 @@ impl Lowering<'_> {
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),
             };
+            self.check_datagrams(&listener);
             self.resources.listeners.insert(key, Arc::new(listener));
         }
     }

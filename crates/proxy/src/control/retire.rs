@@ -44,6 +44,11 @@ pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<
 /// Shows every shared object of a snapshot, with its address to know it by.
 fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>)) {
     snapshot.extensions.visit(&mut each);
+    for listener in snapshot.udp_listeners.values() {
+        for used in &listener.access_logs {
+            show(&used.config, &mut each);
+        }
+    }
     for listener in snapshot.listeners.values() {
         for used in &listener.listener_filters {
             show(&used.config, &mut each);

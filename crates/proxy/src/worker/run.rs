@@ -154,6 +154,7 @@ impl Worker {
         // Taken out first: what is dropped may look at the worker.
         let held = (
             self.listeners.take(),
+            self.udp_listeners.take(),
             self.clusters.take(),
             self.pending.take(),
             self.streams.take(),
@@ -168,6 +169,7 @@ impl Worker {
         for listener in listeners {
             listener.drain();
         }
+        self.drain_udp();
         while self.connections.get() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -23,3 +23,4 @@ mod terminals;
 mod tls;
 mod trace;
 mod tunnels;
+mod udp_proxy;
