@@ -445,6 +445,7 @@ pub(crate) struct WriteBuffer {
 }
 
 impl WriteBuffer {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
@@ -462,6 +463,7 @@ impl WriteBuffer {
     }
 
     /// Writes as much as the peer takes.
+    #[inline]
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,

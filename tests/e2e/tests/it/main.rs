@@ -5,6 +5,7 @@ mod callouts;
 mod certificates;
 mod chains;
 mod client_names;
+mod expect;
 mod extensions;
 mod faults;
 mod half_close;
