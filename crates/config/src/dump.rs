@@ -76,6 +76,7 @@ fn listener(listener: &Listener) -> Value {
             OnTimeout::Close => "close",
             OnTimeout::Continue => "continue",
         },
+        "access_logs": listener.access_logs.iter().map(used).collect::<Value>(),
         "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
         "network_filters": network_filters(&listener.network_filters),
         "max_connections": listener.max_connections,

@@ -94,6 +94,10 @@ pub(crate) struct Listener {
     /// know by then.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) on_listener_filters_timeout: chain::OnTimeout,
+    /// What records each connection when it ends.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<AccessLogUse>")]
+    pub(crate) access_logs: Items<Located<Use>>,
     /// Chains for certain connections. The most specific match wins, wherever it stands.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) filter_chains: Items<Located<chain::FilterChain>>,

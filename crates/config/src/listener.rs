@@ -17,6 +17,8 @@ pub struct Listener {
     pub listener_filters_timeout: Duration,
     /// What becomes of a connection whose listener filters wait for longer.
     pub on_listener_filters_timeout: OnTimeout,
+    /// What records each connection when it ends.
+    pub access_logs: Vec<Use>,
     /// Chains for connections that they match.
     pub filter_chains: Vec<FilterChain>,
     /// TLS of the default chain; `None` for plain bytes.

@@ -56,6 +56,9 @@ pub(crate) fn check(
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
+        for used in &listener.access_logs {
+            check.one::<AccessLogs>(used);
+        }
         for chain in listener.chains() {
             check.network_filters(chain.network_filters);
         }

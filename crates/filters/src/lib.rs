@@ -45,6 +45,7 @@ mod random;
 pub mod rate_limit;
 mod required_headers;
 mod source_ip;
+mod tunnel;
 mod vary;
 
 use transom_api::{DuplicateExtension, Registry};

@@ -58,6 +58,7 @@ impl Lowering<'_> {
                 }
             };
             let listener_filters = self.plain_chain(listener.listener_filters);
+            let access_logs = self.plain_chain(listener.access_logs);
             let tls = listener
                 .tls
                 .and_then(|tls| self.listener_tls(tls.0?, &network_filters));
@@ -79,6 +80,7 @@ impl Lowering<'_> {
                     shape::OnTimeout::Close => OnTimeout::Close,
                     shape::OnTimeout::Continue => OnTimeout::Continue,
                 },
+                access_logs,
                 filter_chains,
                 tls,
                 network_filters,

@@ -44,6 +44,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
     /// Finds the chain of a connection among the first of `chains`.
     pub(crate) index: Arc<ChainIndex>,
     /// Those with a match in their order, then the default chain, if there is one: it has no name.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use transom_api::SocketInfo;
 use transom_config::{ChainIndex, ConnectionFacts, OnTimeout, TransportProtocol};
 
-use super::ListenerPlace;
+use super::{ListenerLogs, ListenerPlace};
 use crate::http::HttpListener;
 use crate::network::{Network, Terminal};
 
 /// What a listener does with connections, as of one activation.
 pub(crate) struct Chains {
     pub(crate) listener_filters: Vec<Rc<ListenerPlace>>,
+    pub(crate) access_logs: ListenerLogs,
     pub(crate) timeout: Duration,
     pub(crate) on_timeout: OnTimeout,
     /// Finds among the first of `chains`; the default chain, which stands behind them, is not in it.

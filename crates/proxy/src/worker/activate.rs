@@ -19,7 +19,7 @@ use crate::control::snapshot::{
     split_place,
 };
 use crate::http::HttpListener;
-use crate::listener::{Chains, ListenerPlace, WorkerChain, WorkerListener};
+use crate::listener::{Chains, ListenerLogs, ListenerPlace, WorkerChain, WorkerListener};
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
 use crate::router::Routes;
@@ -34,6 +34,7 @@ pub(crate) struct Built {
 
 struct BuiltListener {
     listener_filters: Vec<Rc<ListenerPlace>>,
+    access_logs: ListenerLogs,
     /// In the order of the prepared listener's chains.
     networks: Vec<Rc<Network>>,
     /// The worker's own socket, for a listener that is new here.
@@ -48,6 +49,10 @@ impl Worker {
             let known = self.listeners.borrow().get(name).map(Rc::clone);
             let before = known.as_ref().map(|known| known.chains());
             let listener_filters = self.build_listener_filters(listener, before.as_deref())?;
+            let known_logs = before
+                .as_ref()
+                .map_or(&[][..], |before| &before.access_logs);
+            let access_logs = self.build_access_logs(&listener.access_logs, known_logs)?;
             let mut networks = Vec::with_capacity(listener.chains.len());
             for chain in &listener.chains {
                 let before = before
@@ -65,6 +70,7 @@ impl Worker {
             };
             let built = BuiltListener {
                 listener_filters,
+                access_logs: access_logs.into(),
                 networks,
                 socket,
             };
@@ -423,6 +429,7 @@ impl BuiltListener {
         let has_default = chains.len() > prepared.config.filter_chains.len();
         Rc::new(Chains {
             listener_filters: self.listener_filters,
+            access_logs: self.access_logs,
             timeout: prepared.config.listener_filters_timeout,
             on_timeout: prepared.config.on_listener_filters_timeout,
             index: Arc::clone(&prepared.index),
@@ -444,6 +451,8 @@ fn retire(old: &Chains, new: Option<(&PreparedListener, &BuiltListener)>) {
     retire_others(&old.listener_filters, kept, async |place| {
         place.part.drain().await;
     });
+    let kept = new.map_or(&[][..], |(_, new)| &new.access_logs);
+    retire_others(&old.access_logs, kept, async |log| log.part.drain().await);
     for chain in old.all() {
         let new = new.and_then(|(prepared, new)| new.network(prepared, &chain.name));
         retire_network(&chain.network(), new);
