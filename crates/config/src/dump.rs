@@ -12,10 +12,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    FilterChain, HalfClose, HeaderEdits, HostSet, Http, IpNetwork, Listener, ListenerTls,
-    NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process, RedirectPath, Resources,
-    ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType,
-    TransportProtocol, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HostSet, Http, IpNetwork,
+    Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process, RedirectPath,
+    Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch,
+    SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -181,6 +181,11 @@ fn http(http: &Http) -> Value {
             "escaped_slashes": treatment(http.paths.escaped_slashes),
             "dot_segments": treatment(http.paths.dot_segments),
             "merge_slashes": http.paths.merge_slashes,
+        },
+        "forward_client_certificate": match http.forward_client_certificate {
+            ForwardClientCertificate::Sanitise => "sanitise",
+            ForwardClientCertificate::Forward => "forward",
+            ForwardClientCertificate::Set => "set",
         },
         "response_order": match http.response_order {
             ResponseOrder::Reverse => "reverse",
