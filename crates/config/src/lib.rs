@@ -24,15 +24,18 @@
 )]
 
 mod address;
+mod chain_index;
 mod cluster;
 mod decode;
 mod dump;
 mod file;
+mod filter_chain;
 mod http;
 mod listener;
 mod load;
 mod located;
 mod lower;
+mod network;
 mod pattern;
 mod problems;
 mod report;
@@ -46,14 +49,17 @@ mod validate;
 mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
+pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
+pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use http::{
     ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
     PathOptions, ResponseOrder, Treatment,
 };
-pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
+pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
+pub use network::IpNetwork;
 pub use pattern::Pattern;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{

@@ -36,6 +36,7 @@ mod header_name;
 pub mod header_to_metadata;
 pub mod health_check;
 pub mod ip_access;
+pub mod listener;
 pub mod mirror;
 pub mod network;
 pub mod noop;
@@ -66,6 +67,7 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<noop::Noop>("noop")?;
     registry.register_builtin::<payload_limit::PayloadLimit>("payload_limit")?;
     registry.register_builtin::<rate_limit::RateLimit>("rate_limit")?;
+    listener::register(registry)?;
     network::register(registry)
 }
 

@@ -542,6 +542,12 @@ impl WriteBuffer {
         self.len() == 0
     }
 
+    /// Whether nothing waits, and no memory is held for it.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
     /// Where a codec appends.
     pub(crate) fn tail(&mut self, pool: &BufferPool) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {

@@ -4,6 +4,7 @@ mod access_logs;
 mod bodies;
 mod callouts;
 mod certificates;
+mod chains;
 mod client_names;
 mod expect;
 mod extensions;
