@@ -5,6 +5,7 @@ use std::fmt;
 use crate::access_log::AccessLogConfig;
 use crate::listener::ListenerFilterConfig;
 use crate::network::NetworkFilterConfig;
+use crate::selector::SelectorConfig;
 use crate::stream::StreamFilterConfig;
 
 /// What an extension can be. Names are those of the configuration.
@@ -99,4 +100,6 @@ kinds! {
     ListenerFilters = ListenerFilter => dyn ListenerFilterConfig;
     /// The kind `access_log`.
     AccessLogs = AccessLog => dyn AccessLogConfig;
+    /// The kind `selector`.
+    Selectors = Selector => dyn SelectorConfig;
 }

@@ -42,6 +42,7 @@ pub mod node;
 pub mod registry;
 pub mod reply;
 pub mod schema;
+pub mod selector;
 pub mod shared;
 pub mod stream;
 pub mod suggest;
@@ -62,7 +63,9 @@ pub use factory::{
 };
 pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut, Value};
 pub use host::{Level, Released};
-pub use kind::{AccessLogs, ExtensionKind, Kind, ListenerFilters, NetworkFilters, StreamFilters};
+pub use kind::{
+    AccessLogs, ExtensionKind, Kind, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+};
 pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,
 };
@@ -72,6 +75,7 @@ pub use node::{Fields, Key, Node, NodeKind, ParseError, Span};
 pub use registry::{DuplicateExtension, Registry, UnknownExtension};
 pub use reply::LocalReply;
 pub use schema::{Schema, Shape};
+pub use selector::{Selector, SelectorConfig, SelectorHost, SelectorTable, SelectorView};
 pub use shared::{SharedData, SharedError, SharedValue};
 pub use stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,

@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
-use crate::{ClusterTls, HostAddress, Located};
+use crate::{ClusterTls, HealthCheck, HostAddress, Use};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// Which extension chooses a host: `round_robin` unless another is named.
-    pub load_balancing: Located<String>,
+    /// Which selector chooses a host: `round_robin` unless another is named, and then it has no place.
+    pub load_balancing: Use,
     /// How long a connection may take to be made; 5 s, more than zero.
     pub connect_timeout: Duration,
     /// Its hosts.
     pub host_set: String,
+    /// Health is passed over while fewer than so many percent of the hosts are healthy, 0 to 100; 50, zero is never.
+    pub panic_threshold: u32,
+    /// How the health of its hosts is found out; `None`: they count as healthy.
+    pub health_check: Option<HealthCheck>,
     /// How connections are kept.
     pub pool: Pool,
     /// TLS that its hosts are spoken to with; `None` for plain bytes.

@@ -10,9 +10,9 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, HeaderEdits,
-    HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process,
-    RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable,
-    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite,
+    Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch,
+    RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -307,15 +307,38 @@ fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {
 fn cluster(cluster: &Cluster) -> Value {
     json!({
         "name": cluster.name,
-        "load_balancing": cluster.load_balancing.value,
+        "load_balancing": {
+            "name": cluster.load_balancing.extension.as_str(),
+            "config": redacted(&cluster.load_balancing.config),
+        },
         "connect_timeout": duration(cluster.connect_timeout),
         "host_set": cluster.host_set,
+        "health_check": cluster.health_check.as_ref().map(health_check),
+        "panic_threshold": cluster.panic_threshold,
         "pool": {
             "idle_timeout": duration(cluster.pool.idle_timeout),
             "max_idle": cluster.pool.max_idle,
             "max_requests_per_connection": cluster.pool.max_requests_per_connection,
         },
         "tls": cluster.tls.as_ref().map(cluster_tls),
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "http": check.http.as_ref().map(|http| json!({
+            "path": http.path,
+            "host": http.host,
+            "method": http.method,
+            "statuses": http.statuses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })),
+        "interval": duration(check.interval),
+        "jitter": duration(check.jitter),
+        "timeout": duration(check.timeout),
+        "unhealthy_threshold": check.unhealthy_threshold,
+        "healthy_threshold": check.healthy_threshold,
+        "initially": if check.initially_healthy { "healthy" } else { "unhealthy" },
+        "port": check.port,
     })
 }
 

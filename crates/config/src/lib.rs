@@ -28,6 +28,7 @@ mod cluster;
 mod decode;
 mod dump;
 mod file;
+mod health;
 mod http;
 mod listener;
 mod load;
@@ -46,6 +47,7 @@ mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
+pub use health::{HealthCheck, HttpCheck, Statuses};
 pub use http::{
     Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, StreamFilters};
+use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, Selectors, StreamFilters};
 use transom_api::node::known;
 use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
 
@@ -44,6 +44,12 @@ pub(crate) fn check(
         routes: BTreeSet::new(),
         problems,
     };
+    for cluster in resources.clusters.values() {
+        // The default is there wherever the proxy is.
+        if cluster.load_balancing.span.is_some() {
+            check.one::<Selectors>(&cluster.load_balancing);
+        }
+    }
     for listener in resources.listeners.values() {
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);

@@ -90,6 +90,10 @@ impl Control for Handle {
         crate::node_json::node(active.dump())
     }
 
+    fn clusters(&self) -> Node {
+        Node::list(self.0.proxy.clusters().iter().map(|cluster| cluster.node()))
+    }
+
     fn reload(&self) -> Ordered {
         let running = Arc::clone(&self.0);
         Box::pin(async move { running.reload().await })

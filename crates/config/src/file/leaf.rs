@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use transom_api::units::format_duration;
 
 use crate::decode::{Tried, Verbatim, refuse};
-use crate::{HostAddress, ListenAddress, Located};
+use crate::{HostAddress, ListenAddress, Located, Statuses};
 
 /// For a key that may be left out: reads on after a mistake in it. What is put in its place is never used, as the
 /// configuration is refused.
@@ -38,6 +38,10 @@ pub(crate) struct Size<const MIN: u64, const MAX: u64>(pub(crate) u64);
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranged<const MIN: u32, const MAX: u32>(pub(crate) u32);
+
+/// Statuses of responses: one, or a range `200..299`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StatusRange(pub(crate) Statuses);
 
 /// The name of a resource: not empty, without control characters and slashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +108,32 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Ranged<MIN, MAX> 
             _ => Err(refuse(node.error(format!(
                 "expected a number from {MIN} to {MAX}, found {value}"
             )))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        let refused = || {
+            let error = node.error("expected a status from 100 to 599, or a range of statuses");
+            refuse(error.with_help("write 503, or \"500..599\" for all from the first to the last"))
+        };
+        let ends = match node.as_str() {
+            Ok(text) => match text.split_once("..") {
+                Some((first, last)) => (first.parse().ok(), last.parse().ok()),
+                None => (text.parse().ok(), text.parse().ok()),
+            },
+            Err(_) => {
+                let status = node.as_integer().ok();
+                (status, status)
+            }
+        };
+        match ends {
+            (Some(first), Some(last)) if 100 <= first && first <= last && last <= 599 => {
+                Ok(Self(Statuses { first, last }))
+            }
+            _ => Err(refused()),
         }
     }
 }
@@ -275,6 +305,9 @@ schemas! {
     });
     [const MIN: u32, const MAX: u32] Ranged<MIN, MAX>: "number" => json_schema!({
         "type": "integer", "minimum": MIN, "maximum": MAX,
+    });
+    [] StatusRange: "statuses" => json_schema!({
+        "type": ["integer", "string"], "minimum": 100, "maximum": 599, "pattern": r"^[1-5][0-9]{2}(\.\.[1-5][0-9]{2})?$",
     });
     [] Name: "name" => json_schema!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^/]+$"});
     [] ListenAddress: "listen address" => json_schema!({"type": "string", "pattern": r"^(unix:.+|.+:[0-9]+)$"});

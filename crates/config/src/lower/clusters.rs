@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use transom_api::{FailurePolicy, Node};
+
 use super::{Lowering, Unique, refer};
 use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
-use crate::{Cluster, Host, HostSet, Located, Pool};
+use crate::{Cluster, ExtensionName, Host, HostSet, Located, Pool, Use};
 
-/// How hosts can be chosen. The first is the default.
-const LOAD_BALANCING: &[&str] = &["round_robin"];
+/// How hosts are chosen where nothing is said of it.
+const LOAD_BALANCING: &str = "round_robin";
 
 impl Lowering<'_> {
     pub(super) fn host_sets(&mut self, sets: file::Items<file::HostSet>) {
@@ -34,13 +36,7 @@ impl Lowering<'_> {
             if !unique.check("clusters", &name, span, self.problems) {
                 continue;
             }
-            let load_balancing = match cluster.load_balancing {
-                Some(policy) => {
-                    refer("load balancing", &policy, LOAD_BALANCING, self.problems);
-                    policy
-                }
-                None => Located::new(LOAD_BALANCING.concat()),
-            };
+            let load_balancing = load_balancing(cluster.load_balancing);
             let host_set = match (cluster.endpoints, cluster.host_set) {
                 (Some(Tried(endpoints)), None) => {
                     if self.host_sets.binary_search(&name.as_str()).is_ok() {
@@ -82,11 +78,14 @@ impl Lowering<'_> {
                 }
                 None => None,
             };
+            let health_check = cluster.health_check.map(|check| self.health_check(check));
             let cluster = Cluster {
                 name: name.clone(),
                 load_balancing,
                 connect_timeout: cluster.connect_timeout.0,
                 host_set,
+                health_check,
+                panic_threshold: cluster.panic_threshold.0,
                 pool: Pool {
                     idle_timeout: cluster.pool.idle_timeout.0,
                     max_idle: cluster.pool.max_idle.0,
@@ -121,5 +120,28 @@ impl Lowering<'_> {
             hosts,
         };
         self.resources.host_sets.insert(name, Arc::new(set));
+    }
+}
+
+fn load_balancing(written: Option<Located<file::LoadBalancing>>) -> Use {
+    let (name, config) = match written {
+        // Written as text it is the name.
+        Some(Located { value, span }) => (
+            Located {
+                span: value.name.span.or(span),
+                value: value.name.value,
+            },
+            value.config,
+        ),
+        None => (Located::new(LOAD_BALANCING.to_owned()), None),
+    };
+    Use {
+        id: name.value.clone(),
+        extension: ExtensionName::Builtin(name.value),
+        config: config.map_or_else(Node::null, |config| config.0),
+        phase: None,
+        on_failure: FailurePolicy::Closed,
+        disabled: false,
+        span: name.span,
     }
 }

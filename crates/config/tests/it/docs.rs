@@ -24,7 +24,7 @@ fn the_tables_of_keys_are_those_of_the_schema() {
             "Configuration" => &schema,
             name => &schema["definitions"][name],
         };
-        // A host is an address or such a map.
+        // A host is an address or such a map, a selector a name or such a map.
         let definition = definition.pointer("/anyOf/1").unwrap_or(definition);
         made.push_str(before);
         made.push_str(&format!(
@@ -133,7 +133,10 @@ fn value_of(key: &str, schema: &Value) -> String {
             "ClusterTls" => ("tls", "tls-with-hosts"),
             "CertificateFiles" => ("certificate", "certificates"),
             "Cluster" => ("cluster", "clusters"),
+            "LoadBalancing" => ("selector", "selectors"),
             "Pool" => ("pool", "pools"),
+            "HealthCheck" => ("health check", "health-checks"),
+            "HttpCheck" => ("request", "requests-of-health-checks"),
             "HostSet" => ("host set", "host-sets"),
             "Endpoint" => ("host", "hosts"),
             name => panic!("{name} has no section"),
@@ -156,6 +159,9 @@ fn value_of(key: &str, schema: &Value) -> String {
     }
     if pattern.contains("unix:") {
         return "address".to_owned();
+    }
+    if pattern.contains("[1-5]") {
+        return "status or range".to_owned();
     }
     let range = |of: &dyn Fn(u64) -> String| {
         let (min, max) = (schema["minimum"].as_u64(), schema["maximum"].as_u64());

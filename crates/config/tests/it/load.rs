@@ -107,7 +107,7 @@ fn a_small_file_has_the_defaults() {
     assert_eq!(host.routes[0].timeout, None);
 
     let cluster = &configuration.resources.clusters["backend"];
-    assert_eq!(cluster.load_balancing.value, "round_robin");
+    assert_eq!(cluster.load_balancing.extension.as_str(), "round_robin");
     assert_eq!(cluster.connect_timeout, Duration::from_secs(5));
     assert_eq!(cluster.host_set, "backend");
     assert_eq!(

@@ -257,7 +257,7 @@ impl Target {
         Self {
             cluster: name.to_owned(),
             load_balancing: cluster
-                .map(|cluster| cluster.load_balancing.value.clone())
+                .map(|cluster| cluster.load_balancing.extension.as_str().to_owned())
                 .unwrap_or_default(),
             connect_timeout: cluster
                 .map(|cluster| cluster.connect_timeout)

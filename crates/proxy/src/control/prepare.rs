@@ -15,11 +15,12 @@ use transom_config::{
     Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
 };
 
+mod clusters;
 mod routes;
 
 use super::ApplyError;
 use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
-use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, turns};
+use crate::cluster::{AllowedClusters, ClusterId};
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
@@ -79,67 +80,6 @@ impl Preparer {
             listeners,
             clusters,
         })
-    }
-
-    async fn prepare_clusters(
-        &mut self,
-        resources: &Resources,
-        before: Option<&Snapshot>,
-    ) -> Result<BTreeMap<String, Arc<PreparedCluster>>, ApplyError> {
-        let mut clusters = BTreeMap::new();
-        for (name, cluster) in &resources.clusters {
-            let known = before.and_then(|before| before.clusters.get(name));
-            let hosts = resources.host_sets.get(&cluster.host_set).ok_or_else(|| {
-                ApplyError::new(format!(
-                    "the cluster `{name}` names the host set `{}`, which is not there",
-                    cluster.host_set
-                ))
-            })?;
-            let same_hosts = before
-                .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
-                == Some(hosts);
-            let tls = match &cluster.tls {
-                Some(tls) => {
-                    let known = known.and_then(|known| known.tls.as_ref());
-                    Some(crate::tls::prepare::client(name, tls, known, &self.metrics).await?)
-                }
-                None => None,
-            };
-            if let Some(known) = known
-                && same_hosts
-                && known.config == *cluster
-                && known.has_tls(tls.as_ref())
-            {
-                clusters.insert(name.clone(), Arc::clone(known));
-                continue;
-            }
-            let next = ClusterId(self.cluster_ids.len() as u32);
-            let id = *self.cluster_ids.entry(name.clone()).or_insert(next);
-            let weights: Vec<u32> = hosts.hosts.iter().map(|host| host.weight).collect();
-            let shared = hosts.hosts.iter().map(|host| {
-                // A host is one in the process for its cluster and address: its health outlives the change.
-                known
-                    .and_then(|known| {
-                        known
-                            .hosts
-                            .iter()
-                            .find(|known| known.address == host.address)
-                    })
-                    .map_or_else(|| Arc::new(Host::new(host.address.clone())), Arc::clone)
-            });
-            let prepared = PreparedCluster {
-                id,
-                // An equal configuration stays the same object: the pools depend on it.
-                config: known
-                    .filter(|known| known.config == *cluster)
-                    .map_or_else(|| Arc::clone(cluster), |known| Arc::clone(&known.config)),
-                hosts: shared.collect(),
-                turns: turns(&weights),
-                tls,
-            };
-            clusters.insert(name.clone(), Arc::new(prepared));
-        }
-        Ok(clusters)
     }
 
     async fn prepare_listener(

@@ -16,7 +16,7 @@ use super::client::{Http1Client, is_gone};
 use super::peer::{Peer, PeerError, PeerEvent};
 use super::server::Http1Server;
 use super::{HttpOptions, limit};
-use crate::cluster::{ConnectError, Connected, Connecting, WorkerHost, connect};
+use crate::cluster::{Active, ConnectError, Connected, Connecting, WorkerHost, connect};
 use crate::error::Fault;
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
@@ -29,6 +29,8 @@ pub(crate) struct Exchange {
     worker: Rc<Worker>,
     options: Rc<HttpOptions>,
     upstream: Upstream,
+    /// The request, as its host counts it.
+    active: Option<Active>,
     request_out: Progress,
     response_out: Progress,
     /// The stream's own end, at the latest.
@@ -97,6 +99,7 @@ impl Exchange {
             worker,
             options,
             upstream: Upstream::None,
+            active: None,
             request_out: Progress::Waiting,
             response_out: Progress::Waiting,
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
@@ -372,6 +375,7 @@ impl Exchange {
                             .head
                             .set_pseudo(Pseudo::Authority, name.as_bytes());
                     }
+                    self.active = Some(Active::new(&host));
                     self.upstream = match host.take_idle(self.worker.now()) {
                         Some(client) => Upstream::Ready(host, client),
                         None => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
-use crate::cluster::{Connected, WorkerCluster, WorkerHost, connect};
+use crate::cluster::{Active, Connected, WorkerCluster, WorkerHost, connect};
 use crate::http::client::Http1Client;
 use crate::http::head::{Presence, Pseudo};
 use crate::http::peer::{Peer, PeerError, PeerEvent};
@@ -75,7 +75,8 @@ async fn exchange(
     request: &Request,
     call: &HttpCall,
 ) -> Result<CalloutResponse, CalloutError> {
-    let host = cluster.pick().ok_or(CalloutError::Unavailable)?;
+    let host = cluster.pick(&[]).ok_or(CalloutError::Unavailable)?;
+    let _active = Active::new(&host);
     let mut client = match host.take_idle(worker.now()) {
         Some(client) => client,
         None => fresh(worker, &host).await?,

@@ -2,7 +2,9 @@
 
 mod bodies;
 mod callouts;
+mod clusters;
 mod faults;
+mod health;
 mod http;
 mod limits;
 mod network;
