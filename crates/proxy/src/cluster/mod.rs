@@ -23,7 +23,8 @@ use transom_config::Cluster;
 
 use crate::control::snapshot::PreparedUse;
 
-use crate::http::client::Http1Client;
+use crate::http::host_peer::HostPeer;
+use crate::http::peer::Upstream;
 use crate::tls::{ClientTls, WorkerTls};
 
 use self::choice::Choice;
@@ -161,13 +162,13 @@ impl WorkerHost {
     }
 
     /// An idle connection that is still good and was made with the TLS of now.
-    pub(crate) fn take_idle(&self, now: Instant) -> Option<Box<Http1Client>> {
+    pub(crate) fn take_idle(&self, now: Instant) -> Option<HostPeer> {
         self.pool.take(now, self.generation())
     }
 
     /// Keeps a connection for later.
-    pub(crate) fn give_idle(&self, client: Box<Http1Client>, now: Instant) {
-        if client.generation == self.generation() {
+    pub(crate) fn give_idle(&self, client: HostPeer, now: Instant) {
+        if client.generation() == self.generation() {
             self.pool.give(client, now);
         }
     }

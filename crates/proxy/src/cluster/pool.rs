@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::http::client::Http1Client;
+use crate::http::host_peer::HostPeer;
+use crate::http::peer::Upstream;
 
 /// Idle connections to one host. The one used last is taken first, so that the surplus grows old and is closed.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    client: Box<Http1Client>,
+    client: HostPeer,
     since: Instant,
 }
 
@@ -30,11 +31,11 @@ impl Pool {
     }
 
     /// A connection that is still good: open, nothing came on it unasked, and made with the TLS of `generation`.
-    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<Box<Http1Client>> {
+    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<HostPeer> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
             if now.saturating_duration_since(candidate.since) < self.idle_timeout
-                && candidate.client.generation == generation
+                && candidate.client.generation() == generation
                 && is_quiet(&mut candidate.client)
             {
                 return Some(candidate.client);
@@ -44,7 +45,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless there are enough.
-    pub(crate) fn give(&self, client: Box<Http1Client>, now: Instant) {
+    pub(crate) fn give(&self, client: HostPeer, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.max_idle {
             idle.push(Idle { client, since: now });
@@ -78,7 +79,7 @@ impl Pool {
 
 /// Whether nothing has come on an idle connection, not even its end. Costs no system call: the event loop has told the
 /// socket already.
-fn is_quiet(client: &mut Http1Client) -> bool {
+fn is_quiet(client: &mut HostPeer) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     match client.poll_unasked(&mut context) {
         Poll::Pending => true,

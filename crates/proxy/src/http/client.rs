@@ -1,83 +1,153 @@
 //! The upstream end: an HTTP/1 connection to a host.
 
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use transom_http1::encode::{self, BodyEncoder, Connection, Request};
 use transom_http1::{
-    DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Span, Version,
+    DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Version,
 };
 
 use super::head::{Head, Presence, Pseudo};
-use super::peer::{Peer, PeerError, PeerEvent};
-use super::server::send_data;
-use crate::io::{Io, ReadBuffer, WriteBuffer};
+use super::peer::{Peer, PeerError, PeerEvent, Upstream};
+use super::wire::{LARGEST_READ, Wire};
+use crate::cluster::Connected;
 use crate::stream::Message;
 use crate::worker::Worker;
 
-/// A read that may grow to this, so that big bodies take few system calls.
-const LARGEST_READ: usize = 64 << 10;
-
 /// A connection to a host, and the exchange on it.
 pub(crate) struct Http1Client {
-    io: Io,
-    worker: Rc<Worker>,
+    wire: Wire,
     decoder: ResponseDecoder,
-    read: ReadBuffer,
-    write: WriteBuffer,
-    data: Span,
-    consumed: usize,
-    eof: bool,
-    body: Option<BodyEncoder>,
     keep_alive: bool,
     answered: bool,
-    /// Requests that were sent on this connection.
-    pub(crate) requests: u64,
-    /// Which TLS of the host the connection was made with; 0 for none.
-    pub(crate) generation: u64,
+    requests: u64,
+    generation: u64,
     interim: Head,
 }
 
 impl Http1Client {
-    pub(crate) fn new(io: Io, generation: u64, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(connected: Connected, worker: Rc<Worker>) -> Self {
         Self {
-            io,
-            worker,
+            wire: Wire::new(connected.io, worker),
             decoder: ResponseDecoder::new(Limits::default()),
-            read: ReadBuffer::default(),
-            write: WriteBuffer::default(),
-            data: Span::default(),
-            consumed: 0,
-            eof: false,
-            body: None,
             keep_alive: true,
             answered: false,
             requests: 0,
-            generation,
+            generation: connected.generation,
             interim: Head::default(),
         }
     }
 
-    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
-    pub(crate) fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.eof || !self.read.is_empty() {
+    fn next_event(&mut self, message: &mut Message) -> Result<Option<PeerEvent>, PeerError> {
+        self.wire.take_back();
+        // The end of a body is told without further bytes, so an empty buffer is no reason to stop here.
+        self.answered |= !self.wire.read.is_empty();
+        loop {
+            // Until the head is there fields belong to it, afterwards to the trailers.
+            let in_head = message.head.presence() == Presence::Absent;
+            let target = if in_head {
+                &mut message.head
+            } else {
+                &mut message.trailers
+            };
+            let mut filler = target.filler();
+            let (consumed, event) = self.decoder.decode(self.wire.read.bytes(), &mut filler)?;
+            let bytes = self.wire.read.bytes().get(..consumed).unwrap_or_default();
+            match event {
+                Event::Head(head) => {
+                    message.head.adopt(bytes);
+                    message
+                        .head
+                        .set_pseudo(Pseudo::Status, &digits(head.status));
+                    message.content_length = head.content_length;
+                    self.keep_alive =
+                        head.keep_alive && head.framing != Framing::UntilClose && !head.tunnel;
+                    self.wire.read.consume(consumed);
+                    return Ok(Some(PeerEvent::Head { end: head.end }));
+                }
+                Event::Interim(head) => {
+                    message.head.adopt(bytes);
+                    self.interim.clear();
+                    std::mem::swap(&mut self.interim, &mut message.head);
+                    self.wire.read.consume(consumed);
+                    return Ok(Some(PeerEvent::Interim {
+                        status: head.status,
+                    }));
+                }
+                event => {
+                    let told = self
+                        .wire
+                        .take_event(consumed, &event, &mut message.trailers);
+                    // Behind trailers comes the end.
+                    if told.is_some() || event != Event::Trailers {
+                        return Ok(told);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Peer for Http1Client {
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Poll<Result<PeerEvent, PeerError>> {
+        loop {
+            if let Some(event) = self.next_event(message)? {
+                return Poll::Ready(Ok(event));
+            }
+            if self.wire.eof {
+                return Poll::Ready(match self.decoder.eof()? {
+                    Eof::End => Ok(PeerEvent::End),
+                    Eof::Idle => Err(DecodeError::Truncated.into()),
+                });
+            }
+            ready!(self.wire.poll_more(cx, LARGEST_READ))?;
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.wire.data()
+    }
+
+    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
+        self.wire.send_data(cx, data)
+    }
+
+    fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
+        self.wire.send_end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        self.wire.poll_flush(cx)
+    }
+
+    fn unsent(&self) -> usize {
+        self.wire.unsent()
+    }
+}
+
+impl Upstream for Http1Client {
+    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wire.eof || !self.wire.read.is_empty() {
             return Poll::Ready(());
         }
-        if ready!(self.io.poll_readable(cx)).is_err() {
+        if ready!(self.wire.io.poll_readable(cx)).is_err() {
             return Poll::Ready(());
         }
         // The event loop may only think so: the last read may have filled its buffer exactly.
         let mut byte = [0];
-        match self.io.poll_read(cx, &mut byte) {
+        match self.wire.io.poll_read(cx, &mut byte) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(_) => Poll::Ready(()),
         }
     }
 
-    /// Sends the request's head. `complete`: no body follows.
-    pub(crate) fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
+    fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
         let head = &message.head;
         let method = head.pseudo(Pseudo::Method).unwrap_or_default();
         let framing = match message.known_length() {
@@ -95,8 +165,8 @@ impl Http1Client {
         };
         let host: [(&[u8], &[u8]); 1] =
             [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
-        let tail = self.write.tail(&self.worker.buffers);
-        self.body = Some(encode::request_head(
+        let tail = self.wire.tail();
+        self.wire.body = Some(encode::request_head(
             tail,
             &request,
             host.into_iter().chain(head.wire_fields()),
@@ -105,168 +175,39 @@ impl Http1Client {
         self.requests += 1;
         self.answered = false;
         self.keep_alive = true;
-        self.data = Span::default();
-        self.consumed = 0;
+        self.wire.forget_data();
         Ok(())
     }
 
-    /// Whether a byte of the answer has come.
-    pub(crate) fn is_answered(&self) -> bool {
+    fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn is_answered(&self) -> bool {
         self.answered
     }
 
-    /// Whether the connection can be used again: both messages are over, and the host keeps it open.
-    pub(crate) fn is_reusable(&self) -> bool {
+    fn is_reusable(&self) -> bool {
         self.keep_alive
-            && !self.eof
+            && !self.wire.eof
             && self.decoder.is_idle()
-            && self.read.is_empty()
-            && self.write.is_empty()
-            && self.body.as_ref().is_none_or(BodyEncoder::is_over)
+            && self.wire.read.is_empty()
+            && self.wire.write.is_empty()
+            && self.wire.body.as_ref().is_none_or(BodyEncoder::is_over)
     }
 
-    /// Gives back the memory of the exchange.
-    pub(crate) fn rest(&mut self) {
-        self.read.consume(std::mem::take(&mut self.consumed));
-        self.read.release(&self.worker.buffers);
-        self.body = None;
+    fn rest(&mut self) {
+        self.wire.take_back();
+        self.wire.read.release(&self.wire.worker.buffers);
+        self.wire.body = None;
     }
 
-    /// The fields of the last interim response.
-    pub(crate) fn interim(&self) -> &Head {
+    fn interim(&self) -> &Head {
         &self.interim
-    }
-
-    fn next_event(&mut self, message: &mut Message) -> Result<Option<PeerEvent>, PeerError> {
-        self.read.consume(std::mem::take(&mut self.consumed));
-        // The end of a body is told without further bytes, so an empty buffer is no reason to stop here.
-        self.answered |= !self.read.is_empty();
-        loop {
-            // Until the head is there fields belong to it, afterwards to the trailers.
-            let in_head = message.head.presence() == Presence::Absent;
-            let target = if in_head {
-                &mut message.head
-            } else {
-                &mut message.trailers
-            };
-            let mut filler = target.filler();
-            let (consumed, event) = self.decoder.decode(self.read.bytes(), &mut filler)?;
-            let bytes = self.read.bytes().get(..consumed).unwrap_or_default();
-            match event {
-                Event::NeedMore => {
-                    self.read.consume(consumed);
-                    return Ok(None);
-                }
-                Event::Head(head) => {
-                    message.head.adopt(bytes);
-                    message
-                        .head
-                        .set_pseudo(Pseudo::Status, &digits(head.status));
-                    message.content_length = head.content_length;
-                    self.keep_alive =
-                        head.keep_alive && head.framing != Framing::UntilClose && !head.tunnel;
-                    self.read.consume(consumed);
-                    return Ok(Some(PeerEvent::Head { end: head.end }));
-                }
-                Event::Interim(head) => {
-                    message.head.adopt(bytes);
-                    self.interim.clear();
-                    std::mem::swap(&mut self.interim, &mut message.head);
-                    self.read.consume(consumed);
-                    return Ok(Some(PeerEvent::Interim {
-                        status: head.status,
-                    }));
-                }
-                Event::Data(span) => {
-                    self.data = span;
-                    self.consumed = consumed;
-                    return Ok(Some(PeerEvent::Data));
-                }
-                Event::Trailers => {
-                    message.trailers.adopt(bytes);
-                    self.read.consume(consumed);
-                }
-                Event::End => {
-                    self.read.consume(consumed);
-                    let trailers = message.trailers.presence() == Presence::Here
-                        && !message.trailers.has_no_fields();
-                    return Ok(Some(if trailers {
-                        PeerEvent::Trailers
-                    } else {
-                        PeerEvent::End
-                    }));
-                }
-            }
-        }
-    }
-}
-
-impl Peer for Http1Client {
-    fn poll_event(
-        &mut self,
-        cx: &mut Context<'_>,
-        message: &mut Message,
-    ) -> Poll<Result<PeerEvent, PeerError>> {
-        loop {
-            if let Some(event) = self.next_event(message)? {
-                return Poll::Ready(Ok(event));
-            }
-            if self.eof {
-                return Poll::Ready(match self.decoder.eof()? {
-                    Eof::End => Ok(PeerEvent::End),
-                    Eof::Idle => Err(DecodeError::Truncated.into()),
-                });
-            }
-            if self.read.is_full() {
-                self.read.grow(LARGEST_READ);
-            }
-            if ready!(
-                self.read
-                    .poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ)
-            )? == 0
-            {
-                self.eof = true;
-            }
-        }
-    }
-
-    fn data(&self) -> &[u8] {
-        self.data.of(self.read.bytes())
-    }
-
-    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        // A host that goes away is seen where its answer is awaited.
-        Poll::Pending
-    }
-
-    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
-        send_data(
-            &mut self.body,
-            &mut self.write,
-            cx,
-            &mut self.io,
-            &self.worker,
-            data,
-        )
-    }
-
-    fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
-        let Some(body) = &mut self.body else {
-            return Ok(());
-        };
-        let tail = self.write.tail(&self.worker.buffers);
-        body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
-        self.write
-            .poll_flush(cx, &mut self.io, &self.worker.buffers)
-            .map_err(PeerError::from)
-    }
-
-    fn unsent(&self) -> usize {
-        self.write.len().max(usize::from(self.io.holds()))
     }
 }
 
@@ -282,15 +223,4 @@ impl fmt::Debug for Http1Client {
             .field("requests", &self.requests)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether an I/O error says that the peer is gone, rather than that something is wrong here.
-pub(crate) fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionAborted
-    )
 }

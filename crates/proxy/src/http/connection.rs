@@ -104,17 +104,12 @@ impl HttpConnection {
         let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
-            Poll::Ready(Err(
-                PeerError::Decode(transom_http1::DecodeError::Truncated) | PeerError::Io(_),
-            )) => {
-                return Poll::Ready(None);
-            }
             Poll::Ready(Err(PeerError::Decode(error))) => {
                 self.worker.count_bad_request(&http.options);
                 self.server.send_refusal(&error);
                 return Poll::Ready(Some(State::Flushing));
             }
-            Poll::Ready(Err(PeerError::Encode(_))) => return Poll::Ready(None),
+            Poll::Ready(Err(_)) => return Poll::Ready(None),
             Poll::Pending => {
                 if self.server.is_idle() {
                     // An idle connection holds no stream.

@@ -12,11 +12,10 @@ use bytes::Bytes;
 use transom_api::{Direction, ResetReason};
 use transom_config::HostAddress;
 
-use super::client::{Http1Client, is_gone};
-use super::peer::{Peer, PeerError, PeerEvent};
-use super::server::Http1Server;
+use super::host_peer::HostPeer;
+use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
 use super::{HttpOptions, limit};
-use crate::cluster::{Active, ConnectError, Connected, Connecting, WorkerHost, connect};
+use crate::cluster::{Active, ConnectError, Connecting, WorkerHost, connect};
 use crate::error::Fault;
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
@@ -28,7 +27,7 @@ pub(crate) struct Exchange {
     pub(crate) stream: Box<Stream>,
     worker: Rc<Worker>,
     options: Rc<HttpOptions>,
-    upstream: Upstream,
+    upstream: Host,
     /// The request, as its host counts it.
     active: Option<Active>,
     request_out: Progress,
@@ -47,10 +46,11 @@ pub(crate) struct Exchange {
     response_held: bool,
 }
 
-enum Upstream {
+/// The host, as far as it is connected.
+enum Host {
     None,
     Connecting(Rc<WorkerHost>, Connecting),
-    Ready(Rc<WorkerHost>, Box<Http1Client>),
+    Ready(Rc<WorkerHost>, HostPeer),
 }
 
 /// How far a message got on the wire.
@@ -98,7 +98,7 @@ impl Exchange {
             stream,
             worker,
             options,
-            upstream: Upstream::None,
+            upstream: Host::None,
             active: None,
             request_out: Progress::Waiting,
             response_out: Progress::Waiting,
@@ -117,7 +117,11 @@ impl Exchange {
     }
 
     /// Gets the exchange on as far as it goes.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) -> Poll<Outcome> {
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut impl Downstream,
+    ) -> Poll<Outcome> {
         loop {
             self.deliver_mail();
             if let Err(reason) = self.read_request(cx, client) {
@@ -153,7 +157,7 @@ impl Exchange {
     }
 
     /// When the exchange must be looked at again, whatever happens.
-    pub(crate) fn deadline(&self, client: &Http1Server) -> Option<Instant> {
+    pub(crate) fn deadline(&self, client: &impl Downstream) -> Option<Instant> {
         let idle = self
             .idle_limit(client)
             .and_then(|limit| self.downstream_at.checked_add(limit));
@@ -167,7 +171,7 @@ impl Exchange {
     pub(crate) fn on_deadline(
         &mut self,
         now: Instant,
-        client: &Http1Server,
+        client: &impl Downstream,
     ) -> Result<(), ResetReason> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
@@ -192,7 +196,7 @@ impl Exchange {
     }
 
     /// What the client may take to get on, in the state that the exchange is in.
-    fn idle_limit(&self, client: &Http1Server) -> Option<Duration> {
+    fn idle_limit(&self, client: &impl Downstream) -> Option<Duration> {
         if client.unsent() > 0 {
             return limit(self.options.timeouts.write_idle);
         }
@@ -210,15 +214,15 @@ impl Exchange {
     pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
         match outcome {
             Outcome::Complete => {
-                if let Upstream::Ready(host, mut client) =
-                    std::mem::replace(&mut self.upstream, Upstream::None)
+                if let Host::Ready(host, mut client) =
+                    std::mem::replace(&mut self.upstream, Host::None)
                 {
                     client.rest();
                     let fresh_enough = host
                         .cluster
                         .pool
                         .max_requests_per_connection
-                        .is_none_or(|most| client.requests < most);
+                        .is_none_or(|most| client.requests() < most);
                     if client.is_reusable() && fresh_enough {
                         host.give_idle(client, self.worker.now());
                     }
@@ -243,7 +247,7 @@ impl Exchange {
     fn read_request(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Http1Server,
+        client: &mut impl Downstream,
     ) -> Result<(), ResetReason> {
         self.request_held = false;
         while !client.request_ended() {
@@ -265,9 +269,7 @@ impl Exchange {
                 PeerEvent::Data => {
                     let len = client.data().len();
                     match &mut self.upstream {
-                        Upstream::Ready(_, host)
-                            if open && self.request_out == Progress::HeadSent =>
-                        {
+                        Host::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
                             self.body_sent = true;
                             let sent = host.send_data(cx, client.data());
                             self.stream.note_data(Direction::Request, len, false);
@@ -292,17 +294,14 @@ impl Exchange {
     /// The client's body broke off or was malformed.
     fn client_failed(&mut self, error: &PeerError) -> Result<(), ResetReason> {
         let fault = match error {
-            PeerError::Decode(transom_http1::DecodeError::Truncated) => {
-                return Err(ResetReason::Downstream);
-            }
             PeerError::Decode(error) => Fault::BadRequest {
                 status: error.status(),
                 detail: "http1_codec_error",
             },
-            PeerError::Io(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-                Fault::RequestTooLarge
+            PeerError::TooLarge => Fault::RequestTooLarge,
+            PeerError::CutOff | PeerError::Unanswered | PeerError::Io(_) | PeerError::Encode(_) => {
+                return Err(ResetReason::Downstream);
             }
-            PeerError::Io(_) | PeerError::Encode(_) => return Err(ResetReason::Downstream),
         };
         if self.stream.core().response.side.released {
             return Err(ResetReason::Local);
@@ -317,7 +316,7 @@ impl Exchange {
         let side = &self.stream.core().request.side;
         if side.aborted {
             // Answered here: whatever the host does is of no interest.
-            if !matches!(self.upstream, Upstream::None) && self.request_out != Progress::Ended {
+            if !matches!(self.upstream, Host::None) && self.request_out != Progress::Ended {
                 self.drop_upstream();
             }
             return;
@@ -330,7 +329,7 @@ impl Exchange {
         if !self.poll_upstream(cx) {
             return;
         }
-        let Upstream::Ready(_, host) = &mut self.upstream else {
+        let Host::Ready(_, host) = &mut self.upstream else {
             return;
         };
         if let Err(error) = drain_request(
@@ -353,8 +352,8 @@ impl Exchange {
         self.retrying = false;
         loop {
             match &mut self.upstream {
-                Upstream::Ready(..) => return true,
-                Upstream::None => {
+                Host::Ready(..) => return true,
+                Host::None => {
                     let Some(host) = self.stream.host().map(Rc::clone) else {
                         return false;
                     };
@@ -377,18 +376,18 @@ impl Exchange {
                     }
                     self.active = Some(Active::new(&host));
                     self.upstream = match host.take_idle(self.worker.now()) {
-                        Some(client) => Upstream::Ready(host, client),
+                        Some(client) => Host::Ready(host, client),
                         None => {
                             let connecting = connect(&host);
-                            Upstream::Connecting(host, connecting)
+                            Host::Connecting(host, connecting)
                         }
                     };
                 }
-                Upstream::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
+                Host::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return false,
                     Poll::Ready(Ok(connected)) => {
                         let host = Rc::clone(host);
-                        self.upstream = Upstream::Ready(host, self.new_client(connected));
+                        self.upstream = Host::Ready(host, HostPeer::new(connected, &self.worker));
                     }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
@@ -398,7 +397,7 @@ impl Exchange {
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
-                        self.upstream = Upstream::None;
+                        self.upstream = Host::None;
                         self.stream.fault(&fault);
                         return false;
                     }
@@ -407,13 +406,8 @@ impl Exchange {
         }
     }
 
-    fn new_client(&self, connected: Connected) -> Box<Http1Client> {
-        let Connected { io, generation } = connected;
-        Box::new(Http1Client::new(io, generation, Rc::clone(&self.worker)))
-    }
-
     /// Takes what the host answers.
-    fn read_response(&mut self, cx: &mut Context<'_>, client: &mut Http1Server) {
+    fn read_response(&mut self, cx: &mut Context<'_>, client: &mut impl Downstream) {
         self.response_held = false;
         loop {
             if self.request_out == Progress::Waiting {
@@ -425,7 +419,7 @@ impl Exchange {
             }
             let open =
                 self.stream.is_open(Direction::Response) && self.response_out == Progress::HeadSent;
-            let Upstream::Ready(_, host) = &mut self.upstream else {
+            let Host::Ready(_, host) = &mut self.upstream else {
                 return;
             };
             // An answer of the proxy's own took the place of the host's.
@@ -473,21 +467,22 @@ impl Exchange {
 
     /// The host broke off or answered nonsense.
     fn host_failed(&mut self, error: &PeerError) {
-        let answered = matches!(&self.upstream, Upstream::Ready(_, host) if host.is_answered());
+        let answered = matches!(&self.upstream, Host::Ready(_, host) if host.is_answered());
         let host = self
             .stream
             .host()
             .map_or("", |host| host.host.text.as_str());
         tracing::debug!(host, %error, answered, "a host failed");
         // A host may answer before it has read the whole request, and close.
-        if let (PeerError::Io(error), false) = (error, answered)
-            && is_gone(error)
+        if matches!(error, PeerError::Io(_))
+            && error.is_gone()
+            && !answered
             && self.request_out != Progress::Ended
         {
             self.request_out = Progress::Ended;
             return;
         }
-        self.upstream = Upstream::None;
+        self.upstream = Host::None;
         let core = self.stream.core_mut();
         if core.response.side.released {
             self.response_out = Progress::HeadSent;
@@ -495,12 +490,8 @@ impl Exchange {
             return;
         }
         self.stream.fault(&match error {
-            PeerError::Decode(
-                transom_http1::DecodeError::ClosedBeforeAnswer
-                | transom_http1::DecodeError::Truncated,
-            )
-            | PeerError::Io(_) => Fault::UpstreamReset,
-            PeerError::Decode(_) => Fault::UpstreamProtocol,
+            PeerError::Unanswered | PeerError::CutOff | PeerError::Io(_) => Fault::UpstreamReset,
+            PeerError::Decode(_) | PeerError::TooLarge => Fault::UpstreamProtocol,
             PeerError::Encode(_) => Fault::FilterFailed {
                 name: "request".to_owned(),
                 status: 500,
@@ -511,27 +502,27 @@ impl Exchange {
     /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the
     /// request is sent once more on a fresh one, if its method allows that (RFC 9110 section 9.2.2) and no body went.
     fn retry(&mut self, error: &PeerError) -> bool {
-        let Upstream::Ready(host, client) = &self.upstream else {
+        let Host::Ready(host, client) = &self.upstream else {
             return false;
         };
-        let gone = matches!(
-            error,
-            PeerError::Decode(transom_http1::DecodeError::ClosedBeforeAnswer)
-        ) || matches!(error, PeerError::Io(error) if is_gone(error));
-        if !gone || client.is_answered() || client.requests < 2 || !self.may_retry || self.body_sent
+        if !error.is_gone()
+            || client.is_answered()
+            || client.requests() < 2
+            || !self.may_retry
+            || self.body_sent
         {
             return false;
         }
         self.may_retry = false;
         let connecting = connect(host);
-        self.upstream = Upstream::Connecting(Rc::clone(host), connecting);
+        self.upstream = Host::Connecting(Rc::clone(host), connecting);
         self.request_out = Progress::Waiting;
         self.retrying = true;
         true
     }
 
     /// Sends the response's head, once it has left the chain.
-    fn start_response(&mut self, client: &mut Http1Server) -> Result<(), PeerError> {
+    fn start_response(&mut self, client: &mut impl Downstream) -> Result<(), PeerError> {
         let core = self.stream.core();
         if self.response_out != Progress::Waiting || !core.response.side.released {
             return Ok(());
@@ -550,7 +541,7 @@ impl Exchange {
     fn send_response(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Http1Server,
+        client: &mut impl Downstream,
     ) -> Result<bool, ResetReason> {
         if let Err(error) = self.start_response(client) {
             tracing::warn!(%error, "a response could not be sent");
@@ -605,7 +596,7 @@ impl Exchange {
     }
 
     /// Whether there is room for more of the response.
-    fn may_read_response(&self, client: &Http1Server) -> bool {
+    fn may_read_response(&self, client: &impl Downstream) -> bool {
         self.stream.wants_input(Direction::Response)
             && !(self.stream.is_open(Direction::Response)
                 && self.response_out == Progress::HeadSent
@@ -613,7 +604,7 @@ impl Exchange {
     }
 
     /// Whether a step waits for something that a later step of this turn has brought.
-    fn has_more_to_do(&self, client: &Http1Server) -> bool {
+    fn has_more_to_do(&self, client: &impl Downstream) -> bool {
         let core = self.stream.core();
         let watermark = self.options_watermark();
         let request = &core.request.side;
@@ -625,11 +616,11 @@ impl Exchange {
         let request_waits = request.released
             && !request.aborted
             && self.request_out == Progress::Waiting
-            && matches!(self.upstream, Upstream::None | Upstream::Ready(..));
+            && matches!(self.upstream, Host::None | Host::Ready(..));
         let request_data = self.request_out == Progress::HeadSent
             && (!request.out.is_empty() || request.out_end.is_some())
             && self.upstream_unsent() < watermark
-            && matches!(self.upstream, Upstream::Ready(..));
+            && matches!(self.upstream, Host::Ready(..));
         let response_waits = response.released && self.response_out == Progress::Waiting;
         let response_data = self.response_out == Progress::HeadSent
             && (!response.out.is_empty() || response.out_end.is_some())
@@ -637,7 +628,7 @@ impl Exchange {
         // What was left unread has nobody to wake for it: there is room for it again only by what this turn sent.
         let request_room = self.request_held && self.may_read_request();
         let response_room = self.response_held
-            && matches!(self.upstream, Upstream::Ready(..))
+            && matches!(self.upstream, Host::Ready(..))
             && self.may_read_response(client);
         mail || self.retrying
             || request_waits
@@ -649,12 +640,12 @@ impl Exchange {
     }
 
     fn drop_upstream(&mut self) {
-        self.upstream = Upstream::None;
+        self.upstream = Host::None;
     }
 
     fn upstream_unsent(&self) -> usize {
         match &self.upstream {
-            Upstream::Ready(_, host) => host.unsent(),
+            Host::Ready(_, host) => host.unsent(),
             _ => 0,
         }
     }
@@ -666,7 +657,7 @@ impl Exchange {
 
 /// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as the
 /// client takes it at once, so that it sees a beginning without an end and not nothing.
-fn broken_off(cx: &mut Context<'_>, client: &mut Http1Server) -> Outcome {
+fn broken_off(cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
     // The connection ends in any case.
     let _ = client.poll_flush(cx);
     Outcome::Broken(ResetReason::Local)
@@ -676,7 +667,7 @@ fn broken_off(cx: &mut Context<'_>, client: &mut Http1Server) -> Outcome {
 fn drain_request(
     cx: &mut Context<'_>,
     stream: &mut Stream,
-    host: &mut Http1Client,
+    host: &mut impl Upstream,
     progress: &mut Progress,
     body_sent: &mut bool,
 ) -> Result<(), PeerError> {

@@ -1,21 +1,23 @@
 //! HTTP: what the `http` network filter does with a connection.
 //!
 //! ```text
-//!  Http1Server ──events──▶ Exchange ──▶ Stream (filters, routes) ──▶ Exchange ──▶ Http1Client
-//!  (downstream)  ◀──heads, data──┘                                      └──heads, data──▶ (upstream)
+//!   Downstream ──events──▶ Exchange ──▶ Stream (filters, routes) ──▶ Exchange ──▶ Upstream
+//!  (Http1Server) ◀──heads, data──┘                                      └──heads, data──▶ (HostPeer: Http1Client)
 //! ```
 //!
 //! [`connection`] serves the requests of one connection, one after another; [`exchange`] drives one request and its
-//! response; [`server`] and [`client`] are the two ends, alike to the exchange through [`peer::Peer`]: another protocol
-//! is another `Peer`.
+//! response between two ends that it knows as [`peer::Downstream`] and [`peer::Upstream`]: another protocol is another
+//! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`].
 
 pub(crate) mod body;
-pub(crate) mod client;
+mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod head;
+pub(crate) mod host_peer;
 pub(crate) mod peer;
-pub(crate) mod server;
+mod server;
+mod wire;
 
 use std::rc::Rc;
 use std::time::Duration;

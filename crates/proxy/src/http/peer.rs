@@ -1,4 +1,9 @@
 //! What an exchange needs of either end: the client's connection or the host's.
+//!
+//! [`Peer`] is what both are while a message flows; [`Downstream`] and [`Upstream`] add what only the one or the other
+//! is asked. A protocol is one implementation of each. The exchange is generic over its client, which is known where it
+//! is made; which protocol a host speaks is known when it is chosen, and so the upstream end is the enum
+//! [`HostPeer`](super::host_peer::HostPeer). Neither costs an indirect call.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -22,9 +27,6 @@ pub(crate) trait Peer {
     /// The data of the last [`PeerEvent::Data`].
     fn data(&self) -> &[u8];
 
-    /// Whether this end went away, looked for while nothing of it is awaited.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-
     /// Sends body bytes: at once as far as this end takes them, the rest is kept.
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError>;
 
@@ -36,6 +38,57 @@ pub(crate) trait Peer {
 
     /// Bytes that are kept to be written.
     fn unsent(&self) -> usize;
+}
+
+/// The client's end.
+pub(crate) trait Downstream: Peer {
+    /// Whether the client went away, looked for while nothing of it is awaited.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether all of the request has come. An answer before that must say that the connection closes: the rest of the
+    /// request will not be read.
+    fn request_ended(&self) -> bool;
+
+    /// The body is wanted now: tells a client that waits for this word (RFC 9110 section 10.1.1).
+    fn invite_body(&mut self) -> Result<(), PeerError>;
+
+    /// Passes an interim response on, unless this client does not know such.
+    fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError>;
+
+    /// Sends the response's head. `complete`: no body follows. `close`: the connection will not be used again.
+    fn send_head(
+        &mut self,
+        message: &Message,
+        complete: bool,
+        close: bool,
+    ) -> Result<(), PeerError>;
+}
+
+/// The host's end.
+pub(crate) trait Upstream: Peer {
+    /// Sends the request's head. `complete`: no body follows.
+    fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError>;
+
+    /// The fields of the last interim response.
+    fn interim(&self) -> &Head;
+
+    /// Whether a byte of the answer has come.
+    fn is_answered(&self) -> bool;
+
+    /// Requests that were sent on this connection.
+    fn requests(&self) -> u64;
+
+    /// Which TLS of the host the connection was made with; 0 for none.
+    fn generation(&self) -> u64;
+
+    /// Whether the connection can be used again: both messages are over, and the host keeps it open.
+    fn is_reusable(&self) -> bool;
+
+    /// Gives back the memory of the exchange.
+    fn rest(&mut self);
+
+    /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
+    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// What an end sent.
@@ -58,11 +111,47 @@ pub(crate) enum PeerEvent {
 pub(crate) enum PeerError {
     /// Its bytes are no message.
     #[error("{0}")]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
     /// What it was to be sent is no message.
     #[error("{0}")]
     Encode(#[from] EncodeError),
+    /// It went away in the middle of its message.
+    #[error("it ended within a message")]
+    CutOff,
+    /// A host went away before the first byte of its answer.
+    #[error("it ended before its answer")]
+    Unanswered,
+    /// Its body is over the limit.
+    #[error("its body is over the limit")]
+    TooLarge,
     /// It is gone.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl From<DecodeError> for PeerError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Truncated => Self::CutOff,
+            DecodeError::ClosedBeforeAnswer => Self::Unanswered,
+            error => Self::Decode(error),
+        }
+    }
+}
+
+impl PeerError {
+    /// Whether the end went away, rather than said or did something wrong.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::CutOff | Self::Unanswered => true,
+            Self::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionAborted
+            ),
+            Self::Decode(_) | Self::Encode(_) | Self::TooLarge => false,
+        }
+    }
 }

@@ -4,37 +4,27 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use transom_http1::encode::{self, BodyEncoder, Connection, Response};
+use transom_http1::encode::{self, Connection, Response};
 use transom_http1::{
-    DecodeError, Event, Framing, RequestDecoder, RequestHead, RequestKind, Span, Version,
+    DecodeError, Event, Framing, RequestDecoder, RequestHead, RequestKind, Version,
 };
 
 use super::head::{Head, Pseudo};
-use super::peer::{Peer, PeerError, PeerEvent};
+use super::peer::{Downstream, Peer, PeerError, PeerEvent};
+use super::wire::{LARGEST_READ, Wire};
 use super::{HttpOptions, limit};
 use crate::error::reason;
-use crate::io::{Io, ReadBuffer, WriteBuffer};
+use crate::io::Io;
 use crate::stream::Message;
 use crate::worker::Worker;
 
-/// A read that may grow to this, so that big bodies take few system calls.
-const LARGEST_READ: usize = 64 << 10;
-
 /// A client's connection, and the request on it that is being served.
 pub(crate) struct Http1Server {
-    io: Io,
-    worker: Rc<Worker>,
+    wire: Wire,
     options: Rc<HttpOptions>,
     scheme: &'static str,
     decoder: RequestDecoder,
-    read: ReadBuffer,
-    write: WriteBuffer,
-    /// Data of the last event: the first bytes of the read buffer.
-    data: Span,
-    consumed: usize,
-    eof: bool,
     request: Request,
-    body: Option<BodyEncoder>,
     /// Bytes of the request's body so far.
     received: u64,
 }
@@ -57,16 +47,10 @@ impl Http1Server {
         scheme: &'static str,
     ) -> Self {
         Self {
-            io,
+            wire: Wire::new(io, worker),
             scheme,
             decoder: RequestDecoder::new(options.limits),
-            worker,
             options,
-            read: ReadBuffer::default(),
-            write: WriteBuffer::default(),
-            data: Span::default(),
-            consumed: 0,
-            eof: false,
             request: Request {
                 kind: RequestKind::Other,
                 version: Version::Http11,
@@ -74,7 +58,6 @@ impl Http1Server {
                 expects_continue: false,
                 ended: true,
             },
-            body: None,
             received: 0,
         }
     }
@@ -86,40 +69,30 @@ impl Http1Server {
         message: &mut Message,
     ) -> Poll<Result<Option<RequestHead>, PeerError>> {
         loop {
-            if !self.read.is_empty() {
+            if !self.wire.read.is_empty() {
                 let mut filler = message.head.filler();
-                let (consumed, event) = self.decoder.decode(self.read.bytes(), &mut filler)?;
+                let (consumed, event) = self.decoder.decode(self.wire.read.bytes(), &mut filler)?;
                 if let Event::Head(head) = event {
                     self.begin(&head, message, consumed);
-                    self.read.consume(consumed);
-                    if self.read.is_empty() {
-                        self.read.release(&self.worker.buffers);
-                    }
+                    self.wire.read.consume(consumed);
+                    self.wire.release_if_empty();
                     return Poll::Ready(Ok(Some(head)));
                 }
-                self.read.consume(consumed);
+                self.wire.read.consume(consumed);
             }
-            if self.eof {
+            if self.wire.eof {
                 return match self.decoder.eof() {
                     Ok(_) => Poll::Ready(Ok(None)),
                     Err(error) => Poll::Ready(Err(error.into())),
                 };
             }
-            if self.read.is_empty() {
-                self.read.release(&self.worker.buffers);
-            }
+            self.wire.release_if_empty();
             let most = self.options.limits.head as usize + 4;
-            match self
-                .read
-                .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
-            {
-                Poll::Ready(Ok(0)) => self.eof = true,
-                Poll::Ready(Ok(_)) => {}
+            match self.wire.poll_fill(cx, most) {
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
-                    if self.read.is_empty() {
-                        self.read.release(&self.worker.buffers);
-                    }
+                    self.wire.release_if_empty();
                     return Poll::Pending;
                 }
             }
@@ -128,7 +101,7 @@ impl Http1Server {
 
     /// Whether no byte of a request has come.
     pub(crate) fn is_idle(&self) -> bool {
-        self.decoder.is_idle() && self.read.is_empty()
+        self.decoder.is_idle() && self.wire.read.is_empty()
     }
 
     /// Answers a request that could not be understood; the connection closes afterwards.
@@ -144,7 +117,7 @@ impl Http1Server {
             connection: Connection::Close,
         };
         let fields: [(&[u8], &[u8]); 1] = [(b"content-type", b"text/plain")];
-        let tail = self.write.tail(&self.worker.buffers);
+        let tail = self.wire.tail();
         // The head is made of constants; if it were refused there would be nothing to send.
         if let Ok(mut body) = encode::response_head(tail, &response, fields)
             && body.data(tail, text.as_bytes()).is_ok()
@@ -164,115 +137,37 @@ impl Http1Server {
             connection: Connection::Close,
         };
         // The head is made of constants; if it were refused there would be nothing to send.
-        if let Ok(mut body) =
-            encode::response_head(self.write.tail(&self.worker.buffers), &response, [])
-        {
+        if let Ok(mut body) = encode::response_head(self.wire.tail(), &response, []) {
             let _ = body.finish(&mut Vec::new(), []);
         }
     }
 
-    /// Sends the response's head. `close`: the connection will not be used again. `complete`: no body follows.
-    pub(crate) fn send_head(
-        &mut self,
-        message: &Message,
-        complete: bool,
-        close: bool,
-    ) -> Result<(), PeerError> {
-        let status = message.head.status();
-        let framing = if complete {
-            match (self.request.kind, status) {
-                // What the body would have been may be told (RFC 9110 section 8.6).
-                (RequestKind::Head, _) | (_, 304) => message
-                    .content_length
-                    .map_or(Framing::None, Framing::Length),
-                _ => Framing::None,
-            }
-        } else {
-            match message.known_length() {
-                Some(length) => Framing::Length(length),
-                None => Framing::Chunked.for_client(self.request.version),
-            }
-        };
-        self.request.keep_alive &= !close && framing != Framing::UntilClose;
-        let connection = match (self.request.keep_alive, self.request.version) {
-            (false, _) => Connection::Close,
-            (true, Version::Http10) => Connection::KeepAlive,
-            (true, Version::Http11) => Connection::Default,
-        };
-        let response = Response {
-            version: self.request.version,
-            status,
-            reason: reason(status).as_bytes(),
-            answers: self.request.kind,
-            framing,
-            connection,
-        };
-        let tail = self.write.tail(&self.worker.buffers);
-        self.body = Some(encode::response_head(
-            tail,
-            &response,
-            message.head.wire_fields(),
-        )?);
-        Ok(())
-    }
-
-    /// Passes an interim response on. HTTP/1.0 clients do not know them (RFC 9110 section 15.2).
-    pub(crate) fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError> {
-        // The proxy has answered an expectation itself.
-        if self.request.version == Version::Http10 || status == 100 {
-            return Ok(());
-        }
-        let tail = self.write.tail(&self.worker.buffers);
-        encode::interim_head(tail, status, b"", head.wire_fields())?;
-        Ok(())
-    }
-
-    /// The body is wanted now: tells a client that waits for this word (RFC 9110 section 10.1.1).
-    pub(crate) fn invite_body(&mut self) -> Result<(), PeerError> {
-        if std::mem::take(&mut self.request.expects_continue)
-            && self.read.is_empty()
-            && self.body.is_none()
-        {
-            let tail = self.write.tail(&self.worker.buffers);
-            encode::interim_head(tail, 100, b"Continue", [])?;
-        }
-        Ok(())
-    }
-
     /// Whether the connection can serve another request after this one.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.request.keep_alive && self.request.ended && !self.eof
-    }
-
-    /// Whether the answer must say that the connection closes: the rest of the request will not be read.
-    pub(crate) fn request_ended(&self) -> bool {
-        self.request.ended
+        self.request.keep_alive && self.request.ended && !self.wire.eof
     }
 
     /// Makes ready for the next request.
     pub(crate) fn end_exchange(&mut self) {
-        self.body = None;
+        self.wire.body = None;
         self.decoder.proceed();
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_shutdown(cx)
+        self.wire.io.poll_shutdown(cx)
     }
 
     /// Reads and drops, so that closing does not reset the connection under the answer (RFC 9112 section 9.6).
     pub(crate) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.consume(usize::MAX);
-        let count =
-            ready!(
-                self.read
-                    .poll_fill(cx, &mut self.io, &self.worker.buffers, LARGEST_READ)
-            )?;
-        self.read.consume(usize::MAX);
+        self.wire.read.consume(usize::MAX);
+        ready!(self.wire.poll_fill(cx, LARGEST_READ))?;
+        let count = self.wire.read.bytes().len();
+        self.wire.read.consume(usize::MAX);
         Poll::Ready(Ok(count))
     }
 
     fn begin(&mut self, head: &RequestHead, message: &mut Message, consumed: usize) {
-        let bytes = self.read.bytes().get(..consumed).unwrap_or_default();
+        let bytes = self.wire.read.bytes().get(..consumed).unwrap_or_default();
         let base = message.head.adopt(bytes);
         message.head.adopt_pseudo(base, Pseudo::Method, head.method);
         match head.path.of(bytes) {
@@ -313,55 +208,31 @@ impl Http1Server {
             ended: head.end,
         };
         self.received = 0;
-        self.data = Span::default();
-        self.consumed = 0;
+        self.wire.forget_data();
     }
 
     fn next_event(&mut self, message: &mut Message) -> Result<Option<PeerEvent>, PeerError> {
-        self.read.consume(std::mem::take(&mut self.consumed));
+        self.wire.take_back();
         loop {
             let mut filler = message.trailers.filler();
-            let (consumed, event) = self.decoder.decode(self.read.bytes(), &mut filler)?;
+            let (consumed, event) = self.decoder.decode(self.wire.read.bytes(), &mut filler)?;
             match event {
-                Event::NeedMore => {
-                    self.read.consume(consumed);
-                    return Ok(None);
-                }
                 Event::Data(span) => {
                     self.received += u64::from(span.len);
-                    if self
-                        .options
-                        .request_body
-                        .is_some_and(|most| self.received > most)
-                    {
-                        return Err(io::Error::new(
-                            io::ErrorKind::FileTooLarge,
-                            "the request's body is over the limit",
-                        )
-                        .into());
+                    let most = self.options.request_body;
+                    if most.is_some_and(|most| self.received > most) {
+                        return Err(PeerError::TooLarge);
                     }
-                    self.data = span;
-                    self.consumed = consumed;
-                    return Ok(Some(PeerEvent::Data));
                 }
-                Event::Trailers => {
-                    let bytes = self.read.bytes().get(..consumed).unwrap_or_default();
-                    message.trailers.adopt(bytes);
-                    self.read.consume(consumed);
-                }
-                Event::End => {
-                    self.read.consume(consumed);
-                    self.request.ended = true;
-                    let trailers = message.trailers.presence() == super::head::Presence::Here
-                        && !message.trailers.has_no_fields();
-                    return Ok(Some(if trailers {
-                        PeerEvent::Trailers
-                    } else {
-                        PeerEvent::End
-                    }));
-                }
-                // The decoder gives a head only after the end.
-                Event::Head(_) | Event::Interim(_) => return Ok(None),
+                Event::End => self.request.ended = true,
+                _ => {}
+            }
+            let told = self
+                .wire
+                .take_event(consumed, &event, &mut message.trailers);
+            // Behind trailers comes the end; the decoder gives a head only after that.
+            if told.is_some() || event != Event::Trailers {
+                return Ok(told);
             }
         }
     }
@@ -377,96 +248,123 @@ impl Peer for Http1Server {
             if let Some(event) = self.next_event(message)? {
                 return Poll::Ready(Ok(event));
             }
-            if self.eof {
+            if self.wire.eof {
                 return Poll::Ready(Err(match self.decoder.eof() {
                     Ok(_) => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
                     Err(error) => error.into(),
                 }));
             }
-            if self.read.is_full() {
-                self.read.grow(LARGEST_READ);
-            }
             let most = (self.options.limits.head as usize).max(LARGEST_READ);
-            if ready!(
-                self.read
-                    .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
-            )? == 0
-            {
-                self.eof = true;
-            }
+            ready!(self.wire.poll_more(cx, most))?;
         }
     }
 
     fn data(&self) -> &[u8] {
-        self.data.of(self.read.bytes())
+        self.wire.data()
     }
 
+    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
+        self.wire.send_data(cx, data)
+    }
+
+    fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
+        self.wire.send_end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        self.wire.poll_flush(cx)
+    }
+
+    fn unsent(&self) -> usize {
+        self.wire.unsent()
+    }
+}
+
+impl Downstream for Http1Server {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Requests sent ahead are read up to this and then left to the kernel; so is the news of the client's end.
         const READ_AHEAD: usize = 4 << 10;
-        while !self.eof && self.read.has_room(READ_AHEAD) {
-            match ready!(
-                self.read
-                    .poll_fill(cx, &mut self.io, &self.worker.buffers, READ_AHEAD)
-            ) {
-                Ok(0) | Err(_) => self.eof = true,
-                Ok(_) => {}
+        while !self.wire.eof && self.wire.read.has_room(READ_AHEAD) {
+            if ready!(self.wire.poll_fill(cx, READ_AHEAD)).is_err() {
+                self.wire.eof = true;
             }
         }
-        if self.eof {
+        if self.wire.eof {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     }
 
-    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
-        send_data(
-            &mut self.body,
-            &mut self.write,
-            cx,
-            &mut self.io,
-            &self.worker,
-            data,
-        )
+    fn request_ended(&self) -> bool {
+        self.request.ended
     }
 
-    fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
-        let Some(body) = &mut self.body else {
-            return Ok(());
-        };
-        let tail = self.write.tail(&self.worker.buffers);
-        body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
+    fn invite_body(&mut self) -> Result<(), PeerError> {
+        if std::mem::take(&mut self.request.expects_continue)
+            && self.wire.read.is_empty()
+            && self.wire.body.is_none()
+        {
+            let tail = self.wire.tail();
+            encode::interim_head(tail, 100, b"Continue", [])?;
+        }
         Ok(())
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
-        self.write
-            .poll_flush(cx, &mut self.io, &self.worker.buffers)
-            .map_err(PeerError::from)
+    // HTTP/1.0 clients do not know interim responses (RFC 9110 section 15.2).
+    fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError> {
+        // The proxy has answered an expectation itself.
+        if self.request.version == Version::Http10 || status == 100 {
+            return Ok(());
+        }
+        let tail = self.wire.tail();
+        encode::interim_head(tail, status, b"", head.wire_fields())?;
+        Ok(())
     }
 
-    fn unsent(&self) -> usize {
-        self.write.len().max(usize::from(self.io.holds()))
+    fn send_head(
+        &mut self,
+        message: &Message,
+        complete: bool,
+        close: bool,
+    ) -> Result<(), PeerError> {
+        let status = message.head.status();
+        let framing = if complete {
+            match (self.request.kind, status) {
+                // What the body would have been may be told (RFC 9110 section 8.6).
+                (RequestKind::Head, _) | (_, 304) => message
+                    .content_length
+                    .map_or(Framing::None, Framing::Length),
+                _ => Framing::None,
+            }
+        } else {
+            match message.known_length() {
+                Some(length) => Framing::Length(length),
+                None => Framing::Chunked.for_client(self.request.version),
+            }
+        };
+        self.request.keep_alive &= !close && framing != Framing::UntilClose;
+        let connection = match (self.request.keep_alive, self.request.version) {
+            (false, _) => Connection::Close,
+            (true, Version::Http10) => Connection::KeepAlive,
+            (true, Version::Http11) => Connection::Default,
+        };
+        let response = Response {
+            version: self.request.version,
+            status,
+            reason: reason(status).as_bytes(),
+            answers: self.request.kind,
+            framing,
+            connection,
+        };
+        let tail = self.wire.tail();
+        self.wire.body = Some(encode::response_head(
+            tail,
+            &response,
+            message.head.wire_fields(),
+        )?);
+        Ok(())
     }
-}
-
-/// Frames `data` and writes it through.
-pub(super) fn send_data(
-    body: &mut Option<BodyEncoder>,
-    write: &mut WriteBuffer,
-    cx: &mut Context<'_>,
-    io: &mut Io,
-    worker: &Worker,
-    data: &[u8],
-) -> Result<(), PeerError> {
-    let Some(body) = body else { return Ok(()) };
-    body.begin_chunk(write.tail(&worker.buffers), data.len() as u64)?;
-    let chunk_end: &[u8] = if body.takes_trailers() { b"\r\n" } else { b"" };
-    write.write_through(cx, io, &worker.buffers, data, chunk_end)?;
-    // The end of the chunk was written with the data; this only tells the encoder.
-    body.end_chunk(&mut Vec::new());
-    Ok(())
 }
 
 /// When the connection must have got on, at the latest: for each state its own limit.

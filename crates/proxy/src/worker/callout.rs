@@ -8,10 +8,10 @@ use std::time::Duration;
 use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
-use crate::cluster::{Active, Connected, WorkerCluster, WorkerHost, connect};
-use crate::http::client::Http1Client;
+use crate::cluster::{Active, WorkerCluster, WorkerHost, connect};
 use crate::http::head::{Presence, Pseudo};
-use crate::http::peer::{Peer, PeerError, PeerEvent};
+use crate::http::host_peer::HostPeer;
+use crate::http::peer::{PeerError, PeerEvent, Upstream};
 use crate::stream::Message;
 
 /// The default time limit of a callout.
@@ -84,7 +84,7 @@ async fn exchange(
     let mut response = Message::default();
     let mut answer = attempt(&mut client, request, call, &mut response).await;
     // A connection that idled may have been closed meanwhile; nothing was answered, so it is sent once more.
-    if answer.is_err() && client.requests > 1 && !client.is_answered() {
+    if answer.is_err() && client.requests() > 1 && !client.is_answered() {
         client = fresh(worker, &host).await?;
         response = Message::default();
         answer = attempt(&mut client, request, call, &mut response).await;
@@ -112,17 +112,9 @@ async fn exchange(
     })
 }
 
-async fn fresh(
-    worker: &Rc<Worker>,
-    host: &Rc<WorkerHost>,
-) -> Result<Box<Http1Client>, CalloutError> {
+async fn fresh(worker: &Rc<Worker>, host: &Rc<WorkerHost>) -> Result<HostPeer, CalloutError> {
     let connected = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
-    let Connected { io, generation } = connected;
-    Ok(Box::new(Http1Client::new(
-        io,
-        generation,
-        Rc::clone(worker),
-    )))
+    Ok(HostPeer::new(connected, worker))
 }
 
 enum AttemptError {
@@ -143,7 +135,7 @@ impl From<PeerError> for AttemptError {
 }
 
 async fn attempt(
-    client: &mut Http1Client,
+    client: &mut impl Upstream,
     request: &Request,
     call: &HttpCall,
     response: &mut Message,

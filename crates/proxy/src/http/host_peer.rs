@@ -1,0 +1,112 @@
+//! The upstream end of whatever protocol the host speaks.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::client::Http1Client;
+use super::head::Head;
+use super::peer::{Peer, PeerError, PeerEvent, Upstream};
+use crate::cluster::Connected;
+use crate::stream::Message;
+use crate::worker::Worker;
+
+/// A connection to a host, or a stream of one. An enum and not a trait object: what pools, exchanges and callouts do with
+/// it on each request is no indirect call.
+#[derive(Debug)]
+pub(crate) enum HostPeer {
+    Http1(Box<Http1Client>),
+}
+
+impl HostPeer {
+    /// The end that speaks on a fresh connection.
+    pub(crate) fn new(connected: Connected, worker: &Rc<Worker>) -> Self {
+        Self::Http1(Box::new(Http1Client::new(connected, Rc::clone(worker))))
+    }
+}
+
+/// Does the same with whichever it is.
+macro_rules! each {
+    ($self:ident, $peer:ident => $call:expr) => {
+        match $self {
+            Self::Http1($peer) => $call,
+        }
+    };
+}
+
+impl Peer for HostPeer {
+    #[inline]
+    fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        message: &mut Message,
+    ) -> Poll<Result<PeerEvent, PeerError>> {
+        each!(self, peer => peer.poll_event(cx, message))
+    }
+
+    #[inline]
+    fn data(&self) -> &[u8] {
+        each!(self, peer => peer.data())
+    }
+
+    #[inline]
+    fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_data(cx, data))
+    }
+
+    #[inline]
+    fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_end(trailers))
+    }
+
+    #[inline]
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        each!(self, peer => peer.poll_flush(cx))
+    }
+
+    #[inline]
+    fn unsent(&self) -> usize {
+        each!(self, peer => peer.unsent())
+    }
+}
+
+impl Upstream for HostPeer {
+    #[inline]
+    fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_head(message, complete))
+    }
+
+    #[inline]
+    fn interim(&self) -> &Head {
+        each!(self, peer => peer.interim())
+    }
+
+    #[inline]
+    fn is_answered(&self) -> bool {
+        each!(self, peer => peer.is_answered())
+    }
+
+    #[inline]
+    fn requests(&self) -> u64 {
+        each!(self, peer => peer.requests())
+    }
+
+    #[inline]
+    fn generation(&self) -> u64 {
+        each!(self, peer => peer.generation())
+    }
+
+    #[inline]
+    fn is_reusable(&self) -> bool {
+        each!(self, peer => peer.is_reusable())
+    }
+
+    #[inline]
+    fn rest(&mut self) {
+        each!(self, peer => peer.rest());
+    }
+
+    #[inline]
+    fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        each!(self, peer => peer.poll_unasked(cx))
+    }
+}

@@ -1,0 +1,155 @@
+//! What both ends of HTTP/1 have: a socket, what was read of it, and what waits to be written to it.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use transom_http1::encode::BodyEncoder;
+use transom_http1::{Event, Span};
+
+use super::head::{Head, Presence};
+use super::peer::{PeerError, PeerEvent};
+use crate::io::{Io, ReadBuffer, WriteBuffer};
+use crate::worker::Worker;
+
+/// A read that may grow to this, so that big bodies take few system calls.
+pub(super) const LARGEST_READ: usize = 64 << 10;
+
+/// A connection as either end of an exchange reads and writes it.
+pub(super) struct Wire {
+    pub(super) io: Io,
+    pub(super) worker: Rc<Worker>,
+    pub(super) read: ReadBuffer,
+    pub(super) write: WriteBuffer,
+    /// Nothing more will be read.
+    pub(super) eof: bool,
+    /// What frames the message that is being sent.
+    pub(super) body: Option<BodyEncoder>,
+    /// Data of the last event: the first bytes of the read buffer.
+    data: Span,
+    /// What of the read buffer is used up when the next event is asked for.
+    consumed: usize,
+}
+
+impl Wire {
+    pub(super) fn new(io: Io, worker: Rc<Worker>) -> Self {
+        Self {
+            io,
+            worker,
+            read: ReadBuffer::default(),
+            write: WriteBuffer::default(),
+            eof: false,
+            body: None,
+            data: Span::default(),
+            consumed: 0,
+        }
+    }
+
+    /// Reads once; the end of the stream is noted. `most` bounds how large the buffer may grow.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
+        let count = ready!(
+            self.read
+                .poll_fill(cx, &mut self.io, &self.worker.buffers, most)
+        )?;
+        self.eof |= count == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once for a message that is under way: bigger reads while they are filled.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
+        if self.read.is_full() {
+            self.read.grow(LARGEST_READ);
+        }
+        self.poll_fill(cx, most)
+    }
+
+    /// Drops the data that the last event lent.
+    pub(super) fn take_back(&mut self) {
+        self.read.consume(std::mem::take(&mut self.consumed));
+    }
+
+    /// Forgets the data of the last message.
+    pub(super) fn forget_data(&mut self) {
+        self.data = Span::default();
+        self.consumed = 0;
+    }
+
+    pub(super) fn release_if_empty(&mut self) {
+        if self.read.is_empty() {
+            self.read.release(&self.worker.buffers);
+        }
+    }
+
+    /// Takes what a decoder said behind a head. `None`: there is nothing to tell of it.
+    pub(super) fn take_event<H>(
+        &mut self,
+        consumed: usize,
+        event: &Event<H>,
+        trailers: &mut Head,
+    ) -> Option<PeerEvent> {
+        match event {
+            Event::Data(span) => {
+                self.data = *span;
+                self.consumed = consumed;
+                return Some(PeerEvent::Data);
+            }
+            Event::Trailers => {
+                trailers.adopt(self.read.bytes().get(..consumed).unwrap_or_default());
+            }
+            _ => {}
+        }
+        self.read.consume(consumed);
+        if !matches!(event, Event::End) {
+            return None;
+        }
+        let has_trailers = trailers.presence() == Presence::Here && !trailers.has_no_fields();
+        Some(if has_trailers {
+            PeerEvent::Trailers
+        } else {
+            PeerEvent::End
+        })
+    }
+
+    /// Where the codec appends.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        self.write.tail(&self.worker.buffers)
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        self.data.of(self.read.bytes())
+    }
+
+    /// Frames `data` and writes it through.
+    pub(super) fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
+        let buffers = &self.worker.buffers;
+        body.begin_chunk(self.write.tail(buffers), data.len() as u64)?;
+        let chunk_end: &[u8] = if body.takes_trailers() { b"\r\n" } else { b"" };
+        self.write
+            .write_through(cx, &mut self.io, buffers, data, chunk_end)?;
+        // The end of the chunk was written with the data; this only tells the encoder.
+        body.end_chunk(&mut Vec::new());
+        Ok(())
+    }
+
+    pub(super) fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
+        let Some(body) = &mut self.body else {
+            return Ok(());
+        };
+        let tail = self.write.tail(&self.worker.buffers);
+        body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
+        Ok(())
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        self.write
+            .poll_flush(cx, &mut self.io, &self.worker.buffers)
+            .map_err(PeerError::from)
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.write.len().max(usize::from(self.io.holds()))
+    }
+}
