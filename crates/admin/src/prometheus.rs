@@ -30,7 +30,7 @@ impl Page {
         let kind = match family.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
-            MetricKind::Histogram => "histogram",
+            MetricKind::Histogram | MetricKind::Distribution => "histogram",
         };
         self.text.push_str("# HELP ");
         self.text.push_str(&name);

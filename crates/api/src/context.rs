@@ -36,6 +36,11 @@ macro_rules! record_methods {
             self.host.observe_metric(histogram.0, duration);
         }
 
+        /// Records a plain number: a size, a count.
+        pub fn observe_value(&self, distribution: crate::metrics::Distribution, value: u64) {
+            self.host.observe_value(distribution.0, value);
+        }
+
         /// Shared data of the process.
         #[must_use]
         pub fn shared(&self) -> &crate::shared::SharedData {

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -76,9 +77,17 @@ pub struct PrepareContext {
     pub metrics: Metrics,
     /// Data that all uses and workers share.
     pub shared: SharedData,
+    /// Where relative paths begin: the folder of the configuration's file, or the process's working directory.
+    pub folder: Arc<Path>,
 }
 
 impl PrepareContext {
+    /// Where a path that is written in the configuration leads: a relative one begins at the configuration's folder.
+    #[must_use]
+    pub fn path(&self, written: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(written)
+    }
+
     /// The process's object of this type and name: made by `make` when nobody holds one, else the one that others hold
     /// already. So what must hold on all workers and through reloads (a token bucket, a cache) is an object with atomics
     /// in it, kept by the configurations that use it: the next one is prepared before the last one is dropped.
@@ -99,6 +108,7 @@ impl PrepareContext {
     /// #     workers: 1,
     /// #     metrics: process.metrics(),
     /// #     shared: process.shared().clone(),
+    /// #     folder: std::path::Path::new("").into(),
     /// # };
     /// let before = prepare(&context);
     /// before.store(5, Ordering::Relaxed);

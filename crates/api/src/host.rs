@@ -58,10 +58,12 @@ pub trait RecordHost {
     fn log(&self, level: Level, message: &str);
     /// Adds to a counter or gauge.
     fn add_metric(&self, metric: MetricId, amount: i64);
-    /// The current value of a counter or gauge, over all workers; 0 for a histogram.
+    /// The current value of a counter or gauge, over all workers; 0 for a histogram or distribution.
     fn metric(&self, metric: MetricId) -> i64;
     /// Records a duration in a histogram.
     fn observe_metric(&self, metric: MetricId, duration: Duration);
+    /// Records a number in a distribution.
+    fn observe_value(&self, metric: MetricId, value: u64);
     /// Shared data of the process.
     fn shared(&self) -> &SharedData;
 }

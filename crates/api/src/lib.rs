@@ -69,7 +69,7 @@ pub use kind::{
 pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,
 };
-pub use metrics::{Counter, Gauge, Histogram, MetricError, Metrics};
+pub use metrics::{Counter, Distribution, Gauge, Histogram, MetricError, Metrics};
 pub use network::{Connection, NetworkFilter, NetworkFilterConfig, NetworkFilterWorker};
 pub use node::{Fields, Key, Node, NodeKind, ParseError, Span};
 pub use registry::{DuplicateExtension, Registry, UnknownExtension};

@@ -38,6 +38,9 @@ pub enum MetricKind {
     Gauge,
     /// Durations in seconds, in fixed buckets from 0.5 ms to 60 s.
     Histogram,
+    /// Plain numbers (bytes, counts), in fixed buckets that are powers of four from 1 to 67,108,864. To Prometheus it is a
+    /// histogram like the other.
+    Distribution,
 }
 
 /// A metric's number in the process.
@@ -55,6 +58,10 @@ pub struct Gauge(pub MetricId);
 /// A metric of durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Histogram(pub MetricId);
+
+/// A metric of plain numbers, by their size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Distribution(pub MetricId);
 
 /// Why a metric could not be defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +108,17 @@ impl Metrics {
     ) -> Result<Histogram, MetricError> {
         self.define(name, help, labels, MetricKind::Histogram)
             .map(Histogram)
+    }
+
+    /// Defines a histogram of plain numbers; by the field's habit its name ends in their unit, such as `_bytes`.
+    pub fn distribution(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<Distribution, MetricError> {
+        self.define(name, help, labels, MetricKind::Distribution)
+            .map(Distribution)
     }
 
     fn define(

@@ -9,10 +9,10 @@ use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
-    CertificateFiles, Cluster, ClusterTls, Configuration, ExtensionName, FieldMatch, HeaderEdits,
-    HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch, PathRewrite,
-    Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch,
-    RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
+    HeaderEdits, HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch,
+    PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter,
+    RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -45,6 +45,7 @@ impl Resources {
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
             "host_sets": list(&self.host_sets, host_set),
+            "extensions": list(&self.extensions, extension),
         })
     }
 }
@@ -157,11 +158,26 @@ fn treatment(treatment: Treatment) -> &'static str {
     }
 }
 
-fn used(used: &Use) -> Value {
-    let (kind, name) = match &used.extension {
-        ExtensionName::Builtin(name) => ("name", name),
-        ExtensionName::Plugin(name) => ("plugin", name),
+fn extension(extension: &Extension) -> Value {
+    let (kind, name) = name_of(&extension.extension);
+    json!({
+        "id": extension.name,
+        kind: name,
+        "config": redacted(&extension.config),
+    })
+}
+
+fn name_of(extension: &ExtensionName) -> (&'static str, &str) {
+    let kind = match extension {
+        ExtensionName::Builtin(_) => "name",
+        ExtensionName::Plugin(_) => "plugin",
+        ExtensionName::Resource(_) => "extension",
     };
+    (kind, extension.as_str())
+}
+
+fn used(used: &Use) -> Value {
+    let (kind, name) = name_of(&used.extension);
     json!({
         kind: name,
         "id": used.id,

@@ -53,6 +53,9 @@ pub(crate) struct Configuration {
     /// Sets of hosts that clusters use by name. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) host_sets: Items<HostSet>,
+    /// Extensions that are configured once and used by name, with `extension`. Names are unique.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) extensions: Items<Located<Extension>>,
 }
 
 /// The admin interface.
@@ -86,16 +89,37 @@ pub(crate) struct Listener {
     pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
 }
 
-/// The use of an extension.
+/// An extension that is configured once and used by name. Its users share it, and a reload that changes it alone leaves
+/// all else as it is.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Use {
+pub(crate) struct Extension {
+    /// Its name here: what uses call it in `extension`.
+    pub(crate) id: Tried<Located<Name>>,
     /// The name of an extension that is compiled in. Either this or `plugin`.
     #[serde(default)]
     pub(crate) name: Option<Located<String>>,
     /// The name of a plugin. Either this or `name`.
     #[serde(default)]
     pub(crate) plugin: Option<Located<String>>,
+    /// The extension's own configuration.
+    #[serde(default)]
+    pub(crate) config: Option<Verbatim>,
+}
+
+/// The use of an extension.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Use {
+    /// The name of an extension that is compiled in. This, `plugin` or `extension`.
+    #[serde(default)]
+    pub(crate) name: Option<Located<String>>,
+    /// The name of a plugin. This, `name` or `extension`.
+    #[serde(default)]
+    pub(crate) plugin: Option<Located<String>>,
+    /// The `id` of an extension below `extensions`, which has its configuration there. This, `name` or `plugin`.
+    #[serde(default)]
+    pub(crate) extension: Option<Located<String>>,
     /// The name of this use, unique in its chain. The extension's name when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) id: Option<Located<Name>>,

@@ -68,5 +68,5 @@ pub use schema::schema;
 pub use tls::{
     CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
 };
-pub use usage::{ExtensionName, Use};
+pub use usage::{Extension, ExtensionName, Use};
 pub use validate::validate;

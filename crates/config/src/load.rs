@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use transom_api::{Node, Registry};
 
@@ -18,41 +18,54 @@ pub const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Reads a configuration from a file, at most [`LARGEST`] bytes of UTF-8.
 ///
+/// Relative paths in it begin at the folder of the file.
+///
 /// What extensions accept is not looked at: see [`validate`](crate::validate).
 pub fn load_file(path: &Path) -> Result<Configuration, Report> {
     let shown = path.display().to_string();
     match read(path) {
-        Ok(text) => load_str(&shown, &text),
+        Ok(text) => read_text(&shown, &text, folder_of(path).as_deref(), None),
         Err(problem) => Err(Report::new(vec![problem], Sources::default())),
     }
 }
 
-/// Reads a configuration from a text. `name` is what messages call it.
+/// Reads a configuration from a text. `name` is what messages call it. Relative paths begin at the process's working
+/// directory.
 pub fn load_str(name: &str, text: &str) -> Result<Configuration, Report> {
-    read_text(name, text, None)
+    read_text(name, text, None, None)
 }
 
 /// [`load_file`] and [`validate`](crate::validate) in one: the report has the problems of both.
 pub fn check_file(path: &Path, registry: &Registry) -> Result<Configuration, Report> {
     let shown = path.display().to_string();
     match read(path) {
-        Ok(text) => check_str(&shown, &text, registry),
+        Ok(text) => read_text(&shown, &text, folder_of(path).as_deref(), Some(registry)),
         Err(problem) => Err(Report::new(vec![problem], Sources::default())),
     }
 }
 
 /// [`load_str`] and [`validate`](crate::validate) in one: the report has the problems of both.
 pub fn check_str(name: &str, text: &str, registry: &Registry) -> Result<Configuration, Report> {
-    read_text(name, text, Some(registry))
+    read_text(name, text, None, Some(registry))
 }
 
 /// Reads a configuration from a tree of the same shape as a file, for sources that make one. Its places refer to
 /// `sources`.
 pub fn load_tree(root: &Node, sources: Sources) -> Result<Configuration, Report> {
-    read_tree(root, sources, None, Problems::default())
+    read_tree(root, sources, None, None, Problems::default())
 }
 
-fn read_text(name: &str, text: &str, registry: Option<&Registry>) -> Result<Configuration, Report> {
+/// Where relative paths of a file begin: the folder that it lies in.
+fn folder_of(path: &Path) -> Option<PathBuf> {
+    Some(std::path::absolute(path).ok()?.parent()?.to_owned())
+}
+
+fn read_text(
+    name: &str,
+    text: &str,
+    folder: Option<&Path>,
+    registry: Option<&Registry>,
+) -> Result<Configuration, Report> {
     let mut problems = Problems::default();
     if text.len() as u64 > LARGEST {
         problems.push(too_large(name));
@@ -60,7 +73,7 @@ fn read_text(name: &str, text: &str, registry: Option<&Registry>) -> Result<Conf
     }
     let sources = Sources::one(name, text);
     match yaml::parse(0, text, &mut problems) {
-        Some(root) if !root.is_null() => read_tree(&root, sources, registry, problems),
+        Some(root) if !root.is_null() => read_tree(&root, sources, folder, registry, problems),
         _ => {
             if problems.is_empty() {
                 problems.push(
@@ -76,11 +89,12 @@ fn read_text(name: &str, text: &str, registry: Option<&Registry>) -> Result<Conf
 fn read_tree(
     root: &Node,
     sources: Sources,
+    folder: Option<&Path>,
     registry: Option<&Registry>,
     mut problems: Problems,
 ) -> Result<Configuration, Report> {
     let file: Option<file::Configuration> = decode(root, &mut problems);
-    let lowered = file.map(|file| lower(root, file, &mut problems));
+    let lowered = file.map(|file| lower(root, file, folder, &mut problems));
     if let (Some((_, resources)), Some(registry)) = (&lowered, registry) {
         let complete = problems.is_empty();
         validate::check(resources, registry, complete, &mut problems);

@@ -4,6 +4,7 @@ mod actions;
 mod chains;
 mod clusters;
 mod domain;
+mod extensions;
 mod health;
 mod matches;
 mod routes;
@@ -11,7 +12,7 @@ mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use transom_api::{Node, NodeKind, Span};
@@ -23,21 +24,27 @@ use crate::problems::Problems;
 use crate::report::Problem;
 use crate::{Admin, ListenAddress, Listener, Located, Process, Resources};
 
-/// Makes resources of a file. `root` is the tree that the file was decoded from. The result is only good when no problem
-/// was added.
+/// Makes resources of a file. `root` is the tree that the file was decoded from; relative paths begin at `folder`. The
+/// result is only good when no problem was added.
 pub(crate) fn lower(
     root: &Node,
     file: file::Configuration,
+    folder: Option<&Path>,
     problems: &mut Problems,
 ) -> (Process, Resources) {
     let mut lowering = Lowering {
-        clusters: names(root, "clusters"),
-        route_tables: names(root, "route_tables"),
-        host_sets: names(root, "host_sets"),
+        clusters: names(root, "clusters", "name"),
+        route_tables: names(root, "route_tables", "name"),
+        host_sets: names(root, "host_sets", "name"),
+        extensions: names(root, "extensions", "id"),
+        declared: HashMap::new(),
         chains: BTreeMap::new(),
         route_filters: Vec::new(),
         addresses: HashMap::new(),
-        resources: Resources::default(),
+        resources: Resources {
+            folder: folder.map(Path::to_owned),
+            ..Resources::default()
+        },
         problems,
     };
     let process = Process {
@@ -49,6 +56,7 @@ pub(crate) fn lower(
     };
     lowering.host_sets(file.host_sets);
     lowering.clusters(file.clusters);
+    lowering.extensions(file.extensions);
     lowering.named_route_tables(file.route_tables);
     lowering.listeners(file.listeners);
     lowering.check_route_filters();
@@ -62,6 +70,9 @@ struct Lowering<'a> {
     clusters: Vec<&'a str>,
     route_tables: Vec<&'a str>,
     host_sets: Vec<&'a str>,
+    extensions: Vec<&'a str>,
+    /// Where each of `extensions` is declared, for messages.
+    declared: HashMap<String, Option<Span>>,
     /// The stream filters of the chains that use a route table, by its name.
     chains: BTreeMap<String, BTreeSet<String>>,
     /// What routes say about filters: the table, and the filter's name.
@@ -200,12 +211,12 @@ fn refer(what: &str, name: &Located<String>, names: &[&str], problems: &mut Prob
     }
 }
 
-/// The names in the list under `key`.
-fn names<'n>(root: &'n Node, key: &str) -> Vec<&'n str> {
+/// The names in the list under `key`: what its items have under `called`.
+fn names<'n>(root: &'n Node, key: &str, called: &str) -> Vec<&'n str> {
     let Some(NodeKind::List(items)) = root.entry(key).map(|node| &node.kind) else {
         return Vec::new();
     };
-    let name = |item: &'n Node| item.entry("name").and_then(|name| name.as_str().ok());
+    let name = |item: &'n Node| item.entry(called).and_then(|name| name.as_str().ok());
     let mut names: Vec<&str> = items.iter().filter_map(name).collect();
     names.sort_unstable();
     names.dedup();

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Cluster, HostSet, ListenAddress, Listener, RouteTable, Sources};
+use transom_api::Node;
+
+use crate::{
+    Cluster, Extension, ExtensionName, HostSet, ListenAddress, Listener, RouteTable, Sources, Use,
+};
 
 /// All that a source of configuration says.
 #[derive(Clone, Debug)]
@@ -47,6 +52,11 @@ pub struct Resources {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// Host sets by name. One written inside a cluster has the cluster's name.
     pub host_sets: BTreeMap<String, Arc<HostSet>>,
+    /// Extensions that are configured once and used by name, by name.
+    pub extensions: BTreeMap<String, Arc<Extension>>,
+    /// Where relative paths begin: the folder of the file that these were read from. `None` is the process's working
+    /// directory.
+    pub folder: Option<PathBuf>,
 }
 
 /// What leads from one set of resources to another.
@@ -65,6 +75,8 @@ pub enum Resource {
     HostSet(Arc<HostSet>),
     /// A cluster.
     Cluster(Arc<Cluster>),
+    /// An extension that is used by name.
+    Extension(Arc<Extension>),
     /// A route table.
     RouteTable(Arc<RouteTable>),
     /// A listener.
@@ -87,6 +99,8 @@ pub enum ResourceKind {
     HostSet,
     /// A cluster.
     Cluster,
+    /// An extension that is used by name.
+    Extension,
     /// A route table.
     RouteTable,
     /// A listener.
@@ -111,6 +125,13 @@ impl Resources {
             &new.clusters,
             ResourceKind::Cluster,
             Resource::Cluster,
+            &mut changes,
+        );
+        compare(
+            &old.extensions,
+            &new.extensions,
+            ResourceKind::Extension,
+            Resource::Extension,
             &mut changes,
         );
         compare(
@@ -139,6 +160,7 @@ impl Resources {
             match name.kind {
                 ResourceKind::HostSet => drop(next.host_sets.remove(&name.name)),
                 ResourceKind::Cluster => drop(next.clusters.remove(&name.name)),
+                ResourceKind::Extension => drop(next.extensions.remove(&name.name)),
                 ResourceKind::RouteTable => drop(next.route_tables.remove(&name.name)),
                 ResourceKind::Listener => drop(next.listeners.remove(&name.name)),
             }
@@ -147,11 +169,34 @@ impl Resources {
             match resource.clone() {
                 Resource::HostSet(it) => drop(next.host_sets.insert(it.name.clone(), it)),
                 Resource::Cluster(it) => drop(next.clusters.insert(it.name.clone(), it)),
+                Resource::Extension(it) => drop(next.extensions.insert(it.name.clone(), it)),
                 Resource::RouteTable(it) => drop(next.route_tables.insert(it.name.clone(), it)),
                 Resource::Listener(it) => drop(next.listeners.insert(it.name.clone(), it)),
             }
         }
         next
+    }
+
+    /// Where a path that is written in these resources leads: a relative one begins at their folder.
+    #[must_use]
+    pub fn path(&self, path: &Path) -> PathBuf {
+        match &self.folder {
+            Some(folder) => folder.join(path),
+            None => path.to_owned(),
+        }
+    }
+
+    /// What a use stands for: the extension and its configuration, of its own or those of the resource that it names.
+    /// `None` when there is no such resource.
+    #[must_use]
+    pub fn implementation<'r>(&'r self, used: &'r Use) -> Option<(&'r ExtensionName, &'r Node)> {
+        match &used.extension {
+            ExtensionName::Resource(name) => {
+                let declared = self.extensions.get(name)?;
+                Some((&declared.extension, &declared.config))
+            }
+            name => Some((name, &used.config)),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The shape of a configuration as JSON Schema, for editors and for the book.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -33,6 +35,11 @@ pub fn schema(registry: &Registry) -> Value {
     splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
     splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
     splice_selectors(definitions, &configs::<Selectors>(registry));
+    let mut any = configs::<StreamFilters>(registry);
+    any.extend(configs::<NetworkFilters>(registry));
+    any.extend(configs::<ListenerFilters>(registry));
+    any.extend(configs::<AccessLogs>(registry));
+    splice::<file::Extension>(definitions, &one_per_name(any), false);
     root
 }
 
@@ -45,6 +52,22 @@ fn configs<K: ExtensionKind>(registry: &Registry) -> Vec<(String, Value)> {
             Some((name, of_extension(&factory.schema())))
         })
         .collect()
+}
+
+/// Extensions of all kinds: where several have a name, a configuration may be that of any of them.
+fn one_per_name(extensions: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    let mut by_name: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (name, config) in extensions {
+        by_name.entry(name).or_default().push(config);
+    }
+    let merged = by_name.into_iter().map(|(name, mut configs)| {
+        let config = match configs.len() {
+            1 => configs.remove(0),
+            _ => json!({"anyOf": configs}),
+        };
+        (name, config)
+    });
+    merged.collect()
 }
 
 /// Puts what is known of the extensions of a kind into the definition of their use.

@@ -22,6 +22,20 @@ pub struct Use {
     pub span: Option<Span>,
 }
 
+/// An extension that is configured once, under a name of its own, and used by that name in as many chains as like. It is a
+/// resource: it changes under its users, and they share one prepared configuration.
+#[derive(Clone, Debug)]
+pub struct Extension {
+    /// Its name. What metrics and logs of its one configuration say.
+    pub name: String,
+    /// Which extension; never a [`ExtensionName::Resource`].
+    pub extension: ExtensionName,
+    /// The extension's own configuration, as written; `null` when there is none.
+    pub config: Node,
+    /// Where the name of the extension stands.
+    pub span: Option<Span>,
+}
+
 /// The name of an extension.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtensionName {
@@ -29,6 +43,8 @@ pub enum ExtensionName {
     Builtin(String),
     /// Declared in `plugins` (`plugin:`).
     Plugin(String),
+    /// Configured in `extensions` (`extension:`).
+    Resource(String),
 }
 
 impl ExtensionName {
@@ -36,8 +52,21 @@ impl ExtensionName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Builtin(name) | Self::Plugin(name) => name,
+            Self::Builtin(name) | Self::Plugin(name) | Self::Resource(name) => name,
         }
+    }
+}
+
+/// All but the place.
+impl PartialEq for Extension {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            extension,
+            config,
+            span: _,
+        } = self;
+        *name == other.name && *extension == other.extension && *config == other.config
     }
 }
 

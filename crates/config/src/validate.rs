@@ -11,7 +11,8 @@ use crate::lower::PARTS_OF_PROXY;
 use crate::problems::Problems;
 use crate::report::Problem;
 use crate::{
-    Configuration, ExtensionName, Http, NetworkFilter, Report, Resources, RouteFilter, Use,
+    Configuration, Extension, ExtensionName, Http, NetworkFilter, Report, Resources, RouteFilter,
+    Use,
 };
 
 /// Checks every use of an extension against `registry`: that there is one of the name, that it accepts its
@@ -42,6 +43,7 @@ pub(crate) fn check(
         registry,
         complete,
         routes: BTreeSet::new(),
+        declared: BTreeSet::new(),
         problems,
     };
     for cluster in resources.clusters.values() {
@@ -62,6 +64,7 @@ pub(crate) fn check(
             }
         }
     }
+    check.unused();
 }
 
 struct Check<'c> {
@@ -71,6 +74,8 @@ struct Check<'c> {
     /// Route table, name of the use and extension of the routes' configurations that were looked at: listeners that
     /// share a table do not each report its mistakes.
     routes: BTreeSet<(&'c str, &'c str, &'c str)>,
+    /// Declared extensions that were looked at for a use of the kind: their users do not each report their mistakes.
+    declared: BTreeSet<(&'c str, Kind)>,
     problems: &'c mut Problems,
 }
 
@@ -87,8 +92,49 @@ impl<'c> Check<'c> {
     }
 
     /// Checks one use. Its factory, when there is one.
-    fn one<K: ExtensionKind>(&mut self, used: &Use) -> Option<Arc<dyn Factory<K>>> {
-        let ExtensionName::Builtin(name) = &used.extension else {
+    fn one<K: ExtensionKind>(&mut self, used: &'c Use) -> Option<Arc<dyn Factory<K>>> {
+        let ExtensionName::Resource(name) = &used.extension else {
+            let written = Written {
+                extension: &used.extension,
+                id: &used.id,
+                config: &used.config,
+                span: used.span,
+                used: None,
+            };
+            return self.written(&written);
+        };
+        // The loader has told of a name that is not there.
+        let declared = self.resources.extensions.get(name)?;
+        if !self.declared.insert((name, K::KIND)) {
+            let name = declared.extension.as_str();
+            return self.registry.find::<K>(name).ok();
+        }
+        self.written(&Written::declared(declared, used.span))
+    }
+
+    /// Declared extensions that nothing uses: of which kind they are is not known.
+    fn unused(&mut self) {
+        for (name, declared) in &self.resources.extensions {
+            if self.declared.iter().any(|(used, _)| used == name) {
+                continue;
+            }
+            let written = Written::declared(declared, None);
+            let name = declared.extension.as_str();
+            if self.registry.find::<NetworkFilters>(name).is_ok() {
+                self.written::<NetworkFilters>(&written);
+            } else if self.registry.find::<ListenerFilters>(name).is_ok() {
+                self.written::<ListenerFilters>(&written);
+            } else if self.registry.find::<AccessLogs>(name).is_ok() {
+                self.written::<AccessLogs>(&written);
+            } else {
+                self.written::<StreamFilters>(&written);
+            }
+        }
+    }
+
+    /// Checks an extension with its configuration, where it is written. Its factory, when there is one.
+    fn written<K: ExtensionKind>(&mut self, used: &Written<'_>) -> Option<Arc<dyn Factory<K>>> {
+        let ExtensionName::Builtin(name) = used.extension else {
             // No plugin can be declared yet; the loader has refused it.
             return None;
         };
@@ -106,12 +152,13 @@ impl<'c> Check<'c> {
                 let kind = K::KIND.name().replace('_', " ");
                 self.problems.push(
                     Problem::new(format!("unknown {kind} `{name}`"), used.span)
+                        .with_label(used.used, format!("this {kind} names it"))
                         .with_help(known(name, "names", &names)),
                 );
                 return None;
             }
         };
-        match factory.parse(&used.config) {
+        match factory.parse(used.config) {
             Ok(parsed) => {
                 for cluster in parsed.clusters() {
                     self.callout(used, &cluster);
@@ -126,12 +173,12 @@ impl<'c> Check<'c> {
     }
 
     /// A cluster that an extension wants to call.
-    fn callout(&mut self, used: &Use, cluster: &str) {
+    fn callout(&mut self, used: &Written<'_>, cluster: &str) {
         if !self.complete || self.resources.clusters.contains_key(cluster) {
             return;
         }
         let names: Vec<&str> = self.resources.clusters.keys().map(String::as_str).collect();
-        let place = find(&used.config, cluster).or(used.span);
+        let place = find(used.config, cluster).or(used.span);
         let help = self.problems.known(cluster, "clusters", &names);
         let message = format!("`{}` calls the unknown cluster `{cluster}`", used.id);
         self.problems
@@ -159,6 +206,28 @@ impl<'c> Check<'c> {
                     self.problems.push(error.or_at(config.span));
                 }
             }
+        }
+    }
+}
+
+/// An extension and its configuration as they stand at a use, or where they are declared.
+struct Written<'w> {
+    extension: &'w ExtensionName,
+    id: &'w str,
+    config: &'w Node,
+    span: Option<Span>,
+    /// The use, for what is declared elsewhere.
+    used: Option<Span>,
+}
+
+impl<'w> Written<'w> {
+    fn declared(declared: &'w Extension, used: Option<Span>) -> Self {
+        Self {
+            extension: &declared.extension,
+            id: &declared.name,
+            config: &declared.config,
+            span: declared.span,
+            used,
         }
     }
 }

@@ -21,7 +21,13 @@ const BUCKETS_US: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     5_000_000, 10_000_000, 60_000_000,
 ];
-/// One cell per bucket, one for what is beyond the last, one for the sum in microseconds.
+/// Upper bounds of a distribution's buckets: powers of four, so that as many buckets reach from single counts to the size
+/// of a large body.
+const BUCKETS: [u64; BUCKETS_US.len()] = [
+    1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216,
+    67_108_864,
+];
+/// One cell per bucket, one for what is beyond the last, one for the sum, which durations have in microseconds.
 const HISTOGRAM_CELLS: usize = BUCKETS_US.len() + 2;
 
 /// The definitions and all shards.
@@ -123,15 +129,19 @@ impl MetricStore {
                 .map(|shard| shard.read(cell))
                 .sum::<i64>()
         };
-        if metric.kind != MetricKind::Histogram {
-            return MetricValue::Number(sum(metric.cell));
-        }
+        let (bounds, unit) = match metric.kind {
+            MetricKind::Counter | MetricKind::Gauge => {
+                return MetricValue::Number(sum(metric.cell));
+            }
+            MetricKind::Histogram => (&BUCKETS_US, 1e6),
+            MetricKind::Distribution => (&BUCKETS, 1.0),
+        };
         let mut count = 0;
         let mut cell = metric.cell;
-        let mut buckets = Vec::with_capacity(BUCKETS_US.len() + 1);
-        for bound in BUCKETS_US
+        let mut buckets = Vec::with_capacity(bounds.len() + 1);
+        for bound in bounds
             .iter()
-            .map(|us| *us as f64 / 1e6)
+            .map(|bound| *bound as f64 / unit)
             .chain([f64::INFINITY])
         {
             count += sum(cell).unsigned_abs();
@@ -140,7 +150,7 @@ impl MetricStore {
         }
         MetricValue::Histogram {
             buckets,
-            sum: sum(cell) as f64 / 1e6,
+            sum: sum(cell) as f64 / unit,
             count,
         }
     }
@@ -189,7 +199,7 @@ impl MetricsHost for MetricStore {
             return Ok(MetricId(metric.cell));
         }
         let cells = match definition.kind {
-            MetricKind::Histogram => HISTOGRAM_CELLS,
+            MetricKind::Histogram | MetricKind::Distribution => HISTOGRAM_CELLS,
             MetricKind::Counter | MetricKind::Gauge => 1,
         };
         // A histogram's cells lie in one block, so that counting needs one look-up.
@@ -235,14 +245,23 @@ impl Shard {
     /// Records a duration in a histogram. Only the shard's own thread may call this.
     pub(crate) fn observe(&self, metric: MetricId, duration: Duration) {
         let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_US
+        self.put(metric, &BUCKETS_US, us);
+    }
+
+    /// Records a number in a distribution. Only the shard's own thread may call this.
+    pub(crate) fn observe_value(&self, metric: MetricId, value: u64) {
+        self.put(metric, &BUCKETS, value);
+    }
+
+    fn put(&self, metric: MetricId, bounds: &[u64], value: u64) {
+        let bucket = bounds
             .iter()
-            .position(|bound| us <= *bound)
-            .unwrap_or(BUCKETS_US.len());
+            .position(|bound| value <= *bound)
+            .unwrap_or(bounds.len());
         let first = metric.0;
         self.add(MetricId(first.saturating_add(bucket as u32)), 1);
         let sum = MetricId(first.saturating_add(HISTOGRAM_CELLS as u32 - 1));
-        self.add(sum, i64::try_from(us).unwrap_or(i64::MAX));
+        self.add(sum, i64::try_from(value).unwrap_or(i64::MAX));
     }
 
     fn read(&self, cell: u32) -> i64 {
@@ -335,5 +354,32 @@ mod tests {
         assert_eq!(buckets[3], (0.005, 2));
         assert_eq!(buckets[13], (60.0, 2));
         assert_eq!(buckets[14], (f64::INFINITY, 3));
+    }
+
+    #[test]
+    fn distributions_count_plain_numbers() {
+        let store = MetricStore::new(1);
+        let define = store.metrics();
+        let sizes = define.distribution("body_bytes", "B.", &[]).unwrap();
+        assert!(define.histogram("body_bytes", "B.", &[]).is_err());
+        let shard = store.shard(0);
+        for value in [0, 1, 5, 64, 100_000_000] {
+            shard.observe_value(sizes.0, value);
+        }
+        let family = store.read().pop().unwrap();
+        let MetricValue::Histogram {
+            buckets,
+            sum,
+            count,
+        } = &family.samples[0].value
+        else {
+            panic!("a histogram");
+        };
+        assert_eq!((*count, *sum), (5, 100_000_070.0));
+        assert_eq!(buckets[0], (1.0, 2));
+        assert_eq!(buckets[2], (16.0, 3));
+        assert_eq!(buckets[3], (64.0, 4));
+        assert_eq!(buckets[13], (67_108_864.0, 4));
+        assert_eq!(buckets[14], (f64::INFINITY, 5));
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use transom_api::kind::AccessLogs;
 use transom_api::{
-    AccessLogConfig, AccessLogWorker, BuildError, Counter, DuplicateExtension, Factory,
-    FilterError, Gauge, HeaderMap, Histogram, MetadataValue, Node, ParseError, Parsed, Prepare,
-    PrepareContext, PrepareError, Record, Registry, Schema, SharedError, Stream, StreamInstance,
-    Wants, Worker, WorkerPart, attribute,
+    AccessLogConfig, AccessLogWorker, BuildError, Counter, Distribution, DuplicateExtension,
+    Factory, FilterError, Gauge, HeaderMap, Histogram, MetadataValue, Node, ParseError, Parsed,
+    Prepare, PrepareContext, PrepareError, Record, Registry, Schema, SharedError, Stream,
+    StreamInstance, Wants, Worker, WorkerPart, attribute,
 };
 
 use crate::Lab;
@@ -155,7 +155,7 @@ impl Act for Counting {
 /// Defines metrics when it is prepared and moves them with each request.
 #[derive(Clone, Default)]
 struct Measure {
-    metrics: Option<(Counter, Gauge, Histogram)>,
+    metrics: Option<(Counter, Gauge, Histogram, Distribution)>,
 }
 
 impl Test for Measure {
@@ -168,6 +168,7 @@ impl Test for Measure {
             metrics.counter("test_requests_total", "Requests.", &labels)?,
             metrics.gauge("test_active", "Requests under way.", &labels)?,
             metrics.histogram("test_wait_seconds", "Waits.", &labels)?,
+            metrics.distribution("test_path_bytes", "Lengths of paths.", &labels)?,
         ));
         Ok(())
     }
@@ -177,20 +178,21 @@ impl Test for Measure {
     }
 }
 
-struct Measuring(Option<(Counter, Gauge, Histogram)>);
+struct Measuring(Option<(Counter, Gauge, Histogram, Distribution)>);
 
 impl Act for Measuring {
     fn act(&mut self, stream: &mut Stream<'_>, at: At, _end: bool) -> Answer {
-        if let (At::RequestHeaders, Some((requests, active, wait))) = (at, self.0) {
+        if let (At::RequestHeaders, Some((requests, active, wait, lengths))) = (at, self.0) {
             stream.count(requests, 2);
             stream.add_gauge(active, 1);
             stream.observe(wait, std::time::Duration::from_millis(3));
+            stream.observe_value(lengths, 1);
         }
         Answer::Continue
     }
 
     fn complete(&mut self, stream: &mut Stream<'_>) {
-        if let Some((_, active, _)) = self.0 {
+        if let Some((_, active, _, _)) = self.0 {
             stream.add_gauge(active, -1);
         }
     }

@@ -182,6 +182,10 @@ macro_rules! later_hosts {
                 self.later.process.observe_metric(metric, duration);
             }
 
+            fn observe_value(&self, metric: crate::metrics::MetricId, value: u64) {
+                self.later.process.observe_value(metric, value);
+            }
+
             fn shared(&self) -> &crate::shared::SharedData {
                 self.later.process.shared()
             }

@@ -41,6 +41,7 @@ struct Metric {
     kind: MetricKind,
     sum: i64,
     observed: Vec<Duration>,
+    values: Vec<u64>,
 }
 
 impl FakeProcess {
@@ -92,6 +93,16 @@ impl FakeProcess {
     #[must_use]
     pub fn observed(&self, name: &str) -> Vec<Duration> {
         self.with_metric(name, |metric| metric.observed.clone())
+            .concat()
+    }
+
+    /// What was recorded in a distribution, over all its labels.
+    ///
+    /// # Panics
+    /// When nobody has defined it.
+    #[must_use]
+    pub fn observed_values(&self, name: &str) -> Vec<u64> {
+        self.with_metric(name, |metric| metric.values.clone())
             .concat()
     }
 
@@ -155,6 +166,10 @@ impl FakeProcess {
 
     pub(super) fn observe_metric(&self, id: MetricId, duration: Duration) {
         self.change(id, |metric| metric.observed.push(duration));
+    }
+
+    pub(super) fn observe_value(&self, id: MetricId, value: u64) {
+        self.change(id, |metric| metric.values.push(value));
     }
 
     fn change(&self, id: MetricId, change: impl FnOnce(&mut Metric)) {
@@ -227,6 +242,7 @@ impl MetricsHost for Store {
                 kind: definition.kind,
                 sum: 0,
                 observed: Vec::new(),
+                values: Vec::new(),
             });
             state.metrics.len() - 1
         });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::worker::{Drain, Worker, WorkerPart};
 pub struct FakeWorker {
     host: Host,
     instance: Arc<str>,
+    folder: Arc<Path>,
 }
 
 struct Host {
@@ -84,6 +86,7 @@ impl FakeWorker {
                 tasks: Vec::new(),
             },
             instance: Arc::from("test"),
+            folder: Arc::from(Path::new("")),
         }
     }
 
@@ -91,6 +94,13 @@ impl FakeWorker {
     #[must_use]
     pub fn with_instance(mut self, name: &str) -> Self {
         self.instance = Arc::from(name);
+        self
+    }
+
+    /// The same, whose configurations have their relative paths begin at `folder`.
+    #[must_use]
+    pub fn with_folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Arc::from(folder.as_ref());
         self
     }
 
@@ -153,6 +163,7 @@ impl FakeWorker {
             workers: self.host.count,
             metrics: self.process().metrics(),
             shared: self.process().shared().clone(),
+            folder: self.folder.clone(),
         }))?;
         Ok((prepared, parsed.clusters()))
     }

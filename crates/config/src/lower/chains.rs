@@ -3,13 +3,14 @@
 use transom_api::suggest::nearest;
 use transom_api::{FailurePolicy, Node, Phase, Span};
 
+use super::extensions::Named;
 use super::{Lowering, Unique, refer};
 use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    ExtensionName, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
-    PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
+    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter, PathOptions,
+    ResponseOrder, TcpProxy, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -104,28 +105,12 @@ impl Lowering<'_> {
     /// One use of an extension.
     fn one(&mut self, used: Located<file::Use>, ids: &mut Unique) -> Option<Use> {
         let Located { value: used, span } = used;
-        let (extension, place) = match (used.name, used.plugin) {
-            (Some(name), None) => (ExtensionName::Builtin(name.value), name.span),
-            (None, Some(plugin)) => {
-                refer("plugin", &plugin, &[], self.problems);
-                (ExtensionName::Plugin(plugin.value), plugin.span)
-            }
-            (Some(name), Some(plugin)) => {
-                self.problems.push(
-                    Problem::new("`name` and `plugin` exclude each other", plugin.span)
-                        .with_label(name.span, "this names a built-in extension"),
-                );
-                return None;
-            }
-            (None, None) if self.problems.any_within(span) => return None,
-            (None, None) => {
-                self.problems.push(
-                    Problem::new("the key `name` is missing", span)
-                        .with_help("name the extension: {name: header_match, config: {…}}"),
-                );
-                return None;
-            }
+        let named = Named {
+            name: used.name,
+            plugin: used.plugin,
+            extension: used.extension,
         };
+        let (extension, place) = self.extension_name(named, span)?;
         let id_place = used.id.as_ref().map_or(place, |id| id.span);
         let id = match used.id {
             Some(id) => id.value.0,
@@ -140,17 +125,11 @@ impl Lowering<'_> {
         } else {
             ids.seen.insert(id.clone(), id_place);
         }
+        let config = self.own_config(&extension, used.config.map(|config| config.0), span);
         Some(Use {
             extension,
             id,
-            // Without a configuration a mistake is shown at the use: there a key is missing.
-            config: used.config.map_or(
-                Node {
-                    span,
-                    ..Node::null()
-                },
-                |config| config.0,
-            ),
+            config,
             phase: used.phase.map(|phase| match phase.value {
                 file::Phase::BeforeRoute => Phase::BeforeRoute,
                 file::Phase::AfterRoute => Phase::AfterRoute,

@@ -1,6 +1,6 @@
 //! TLS of listeners and clusters.
 
-use transom_api::Span;
+use std::path::PathBuf;
 
 use super::Lowering;
 use crate::decode::Tried;
@@ -31,7 +31,9 @@ impl Lowering<'_> {
             );
         }
         let certificates = tls.certificates.value.items.into_iter();
-        let certificates = certificates.filter_map(certificate_files).collect();
+        let certificates = certificates
+            .filter_map(|files| self.certificate_files(files))
+            .collect();
         let before_http = matches!(filters.last(), Some(NetworkFilter::Http(_)));
         let alpn = match tls.alpn {
             Some(protocols) => self.protocols(protocols, before_http),
@@ -41,10 +43,10 @@ impl Lowering<'_> {
         let asked = tls.client_certificate;
         let client = match (tls.client_ca, asked.as_ref().map(|asked| asked.value)) {
             (Some(file), None | Some(shape::ClientCertificate::Required)) => {
-                ClientCertificate::Required(path(file))
+                ClientCertificate::Required(self.path(file))
             }
             (Some(file), Some(shape::ClientCertificate::Optional)) => {
-                ClientCertificate::Optional(path(file))
+                ClientCertificate::Optional(self.path(file))
             }
             (None, None | Some(shape::ClientCertificate::None)) => ClientCertificate::None,
             (Some(file), Some(shape::ClientCertificate::None)) => {
@@ -118,12 +120,12 @@ impl Lowering<'_> {
             }
             (None, false) => None,
             (Some(ca), true) if ca.value.0.as_os_str() != "system" => {
-                Some(TrustedCa::File(path(ca)))
+                Some(TrustedCa::File(self.path(ca)))
             }
             (_, true) => Some(TrustedCa::System),
         };
         let client = match tls.client {
-            Some(Tried(files)) => Some(files.and_then(certificate_files)?),
+            Some(Tried(files)) => Some(self.certificate_files(files?)?),
             None => None,
         };
         Some(ClusterTls {
@@ -154,18 +156,19 @@ impl Lowering<'_> {
         }
         names.items.into_iter().map(|name| name.value).collect()
     }
-}
 
-fn certificate_files(files: shape::CertificateFiles) -> Option<CertificateFiles> {
-    Some(CertificateFiles {
-        certificate: path(files.certificate.0?),
-        private_key: path(files.private_key.0?),
-    })
-}
+    fn certificate_files(&self, files: shape::CertificateFiles) -> Option<CertificateFiles> {
+        Some(CertificateFiles {
+            certificate: self.path(files.certificate.0?),
+            private_key: self.path(files.private_key.0?),
+        })
+    }
 
-fn path(path: Located<shape::FilePath>) -> Located<std::path::PathBuf> {
-    let span: Option<Span> = path.span;
-    Located::at(path.value.0, span)
+    /// A relative path begins at the configuration's folder.
+    fn path(&self, path: Located<shape::FilePath>) -> Located<PathBuf> {
+        let Located { value, span } = path;
+        Located::at(self.resources.path(&value.0), span)
+    }
 }
 
 fn version(version: shape::Version) -> TlsVersion {

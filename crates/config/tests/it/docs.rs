@@ -111,6 +111,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "StreamFilterUse" | "ListenerFilterUse" | "NetworkFilterUse" | "AccessLogUse" => {
                 ("use", "uses-of-extensions")
             }
+            "Extension" => ("extension", "shared-extensions"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
             "LocalReply" => ("local reply", "local-replies"),

@@ -37,6 +37,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         selector: PreparedUse {
             name: "in_turn".to_owned(),
             extension: "in_turn".to_owned(),
+            declared: None,
             factory: 0,
             node: Node::null(),
             config: in_turn,

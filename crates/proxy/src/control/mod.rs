@@ -325,9 +325,13 @@ impl Proxy {
                 used.extension
             )));
         }
+        let folder = active
+            .snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.resources.folder.clone());
         let prepared = active
             .preparer
-            .prepare_swap(extension, filter, config)
+            .prepare_swap(extension, filter, config, folder.as_deref())
             .await?;
         let before = self.change(listener, filter, Step::Look).await?;
         if before.generations.len() > 1 {

@@ -4,31 +4,28 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use transom_api::kind::ExtensionKind;
 use transom_api::{
-    AccessLogs, FailurePolicy, ListenerFilters, NetworkFilters, Node, ParseError, Phase,
-    PrepareContext, Registry, SharedData, StreamFilterConfig, StreamFilters,
+    AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
 use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy, Use,
+    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy,
 };
 
 mod clusters;
+mod extensions;
 mod routes;
 
+use self::extensions::Declared;
+pub(crate) use self::extensions::PreparedExtensions;
 use super::ApplyError;
-use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
-use crate::cluster::{AllowedClusters, ClusterId};
+use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, Snapshot};
+use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
-
-/// How long one extension may take to prepare: start, compile, fetch.
-const PREPARE_LIMIT: Duration = Duration::from_secs(30);
 
 /// What stays from snapshot to snapshot, and what prepares them.
 pub(crate) struct Preparer {
@@ -64,12 +61,13 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
     ) -> Result<Snapshot, ApplyError> {
-        let clusters = self.prepare_clusters(resources, before).await?;
+        let declared = Declared::new(resources, before);
+        let clusters = self.prepare_clusters(resources, before, &declared).await?;
         let mut listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
             let known = before.and_then(|before| before.listeners.get(name));
             let prepared = self
-                .prepare_listener(listener, resources, before, known)
+                .prepare_listener(listener, resources, before, known, &declared)
                 .await?;
             listeners.insert(name.clone(), prepared);
         }
@@ -79,6 +77,7 @@ impl Preparer {
             registry: Arc::clone(&self.registry),
             listeners,
             clusters,
+            extensions: declared.into_prepared(),
         })
     }
 
@@ -88,6 +87,7 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
         known: Option<&Arc<PreparedListener>>,
+        declared: &Declared<'_>,
     ) -> Result<Arc<PreparedListener>, ApplyError> {
         let ListenAddress::Tcp(address) = &listener.address.value else {
             return Err(ApplyError::at(
@@ -120,7 +120,10 @@ impl Preparer {
                     .iter()
                     .find(|known| known.name == used.id)
             });
-            listener_filters.push(self.prepare_use::<ListenerFilters>(used, known).await?);
+            listener_filters.push(
+                self.prepare_use::<ListenerFilters>(used, known, declared)
+                    .await?,
+            );
         }
         let mut network_filters = Vec::new();
         let mut terminal = None;
@@ -128,7 +131,7 @@ impl Preparer {
             match filter {
                 NetworkFilter::Http(http) => {
                     terminal = Some(
-                        self.prepare_http(http, listener, resources, before, known)
+                        self.prepare_http(http, listener, resources, before, known, declared)
                             .await?,
                     );
                 }
@@ -143,7 +146,10 @@ impl Preparer {
                             .iter()
                             .find(|known| known.name == used.id)
                     });
-                    network_filters.push(self.prepare_use::<NetworkFilters>(used, known).await?);
+                    network_filters.push(
+                        self.prepare_use::<NetworkFilters>(used, known, declared)
+                            .await?,
+                    );
                 }
             }
         }
@@ -233,6 +239,7 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
         known: Option<&Arc<PreparedListener>>,
+        declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
         let known = match known.map(|known| &known.terminal) {
             Some(PreparedTerminal::Http(known)) => Some(&**known),
@@ -242,7 +249,9 @@ impl Preparer {
         for used in http.stream_filters.iter().filter(|used| !used.disabled) {
             let known =
                 known.and_then(|known| known.uses.iter().find(|known| known.name == used.id));
-            let mut prepared = self.prepare_use::<StreamFilters>(used, known).await?;
+            let mut prepared = self
+                .prepare_use::<StreamFilters>(used, known, declared)
+                .await?;
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
@@ -250,7 +259,10 @@ impl Preparer {
         for used in http.access_logs.iter().filter(|used| !used.disabled) {
             let known = known
                 .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
-            access_logs.push(self.prepare_use::<AccessLogs>(used, known).await?);
+            access_logs.push(
+                self.prepare_use::<AccessLogs>(used, known, declared)
+                    .await?,
+            );
         }
         let table = resources
             .route_tables
@@ -290,106 +302,6 @@ impl Preparer {
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
-    }
-
-    /// Parses and prepares a use, unless an equal one is known.
-    async fn prepare_use<K: ExtensionKind>(
-        &self,
-        used: &Use,
-        known: Option<&PreparedUse<K::Config>>,
-    ) -> Result<PreparedUse<K::Config>, ApplyError> {
-        let extension = used.extension.as_str();
-        let factory = self
-            .registry
-            .find::<K>(extension)
-            .map_err(|error| ApplyError::from(ParseError::from(error).or_at(used.span)))?;
-        // The same name may stand for another factory in another registry.
-        let identity = Arc::as_ptr(&factory).cast::<()>().addr();
-        let is_same = |known: &&PreparedUse<K::Config>| {
-            known.extension == extension && known.factory == identity && known.node == used.config
-        };
-        if let Some(known) = known.filter(is_same) {
-            let mut same = known.clone();
-            same.policy = used.on_failure;
-            return Ok(same);
-        }
-        let parsed = factory
-            .parse(&used.config)
-            .map_err(|error| error.or_at(used.config.span).or_at(used.span))?;
-        let clusters = AllowedClusters {
-            named: parsed.clusters(),
-            any: parsed.any_cluster(),
-        };
-        let context = PrepareContext {
-            instance: Arc::from(used.id.as_str()),
-            workers: self.workers,
-            metrics: self.metrics.metrics(),
-            shared: self.shared.clone(),
-        };
-        let failed = |message: String, help: &str| {
-            ApplyError::at(
-                used.span,
-                format!(
-                    "the {} `{}` could not be prepared: {message}",
-                    K::KIND,
-                    used.id
-                ),
-                help,
-            )
-        };
-        let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
-            Ok(Ok(config)) => config,
-            Ok(Err(error)) if error.span.is_some() || error.help.is_some() => {
-                return Err(ApplyError {
-                    span: error.span.or(used.span),
-                    help: error.help,
-                    ..failed(error.message, "")
-                });
-            }
-            Ok(Err(error)) => {
-                return Err(failed(
-                    error.message,
-                    "the configuration that was active stays active",
-                ));
-            }
-            Err(_) => {
-                return Err(failed(
-                    format!("it took longer than {} s", PREPARE_LIMIT.as_secs()),
-                    "the configuration that was active stays active",
-                ));
-            }
-        };
-        Ok(PreparedUse {
-            name: used.id.clone(),
-            extension: extension.to_owned(),
-            factory: identity,
-            node: used.config.clone(),
-            config,
-            generation: self.next_generation(),
-            phase: Phase::BeforeRoute,
-            own_phase: parsed.phase(),
-            policy: used.on_failure,
-            clusters,
-        })
-    }
-
-    /// Prepares a stream filter for a swap in the running chain.
-    pub(crate) async fn prepare_swap(
-        &self,
-        extension: &str,
-        id: &str,
-        config: &Node,
-    ) -> Result<PreparedUse<dyn StreamFilterConfig>, ApplyError> {
-        let used = Use {
-            extension: transom_config::ExtensionName::Builtin(extension.to_owned()),
-            id: id.to_owned(),
-            config: config.clone(),
-            phase: None,
-            on_failure: FailurePolicy::Closed,
-            disabled: false,
-            span: None,
-        };
-        self.prepare_use::<StreamFilters>(&used, None).await
     }
 
     fn next_generation(&self) -> u64 {

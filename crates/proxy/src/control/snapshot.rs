@@ -11,6 +11,7 @@ use transom_api::{
 use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources};
 use transom_http1::Limits;
 
+use super::prepare::PreparedExtensions;
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     pub(crate) registry: Arc<Registry>,
     pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
+    /// The declared extensions that something uses.
+    pub(crate) extensions: PreparedExtensions,
 }
 
 /// A listener made ready.
@@ -73,6 +76,8 @@ pub(crate) struct PreparedHttp {
 pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) name: String,
     pub(crate) extension: String,
+    /// The declaration that it is a use of.
+    pub(crate) declared: Option<String>,
     /// Where its factory lies; the snapshot's registry keeps it there.
     pub(crate) factory: usize,
     /// The configuration that it was prepared from: an equal one is not prepared again.
@@ -92,6 +97,7 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
         Self {
             name: self.name.clone(),
             extension: self.extension.clone(),
+            declared: self.declared.clone(),
             factory: self.factory,
             node: self.node.clone(),
             config: Arc::clone(&self.config),
@@ -101,6 +107,13 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             policy: self.policy,
             clusters: self.clusters.clone(),
         }
+    }
+}
+
+impl<C: ?Sized> PreparedUse<C> {
+    /// Whether it was prepared from this extension and an equal configuration.
+    pub(crate) fn stands_for(&self, factory: usize, extension: &str, node: &Node) -> bool {
+        self.factory == factory && self.extension == extension && self.node == *node
     }
 }
 

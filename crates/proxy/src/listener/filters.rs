@@ -183,6 +183,10 @@ impl RecordHost for SocketContext<'_> {
         self.worker.shard.observe(metric, duration);
     }
 
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.worker.shard.observe_value(metric, value);
+    }
+
     fn shared(&self) -> &SharedData {
         &self.worker.shared
     }

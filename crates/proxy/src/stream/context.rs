@@ -427,6 +427,10 @@ impl RecordHost for Context<'_> {
         self.core.worker.shard.observe(metric, duration);
     }
 
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.core.worker.shard.observe_value(metric, value);
+    }
+
     fn shared(&self) -> &SharedData {
         &self.core.worker.shared
     }

@@ -274,6 +274,10 @@ impl RecordHost for PartContext {
         self.worker.shard.observe(metric, duration);
     }
 
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.worker.shard.observe_value(metric, value);
+    }
+
     fn shared(&self) -> &SharedData {
         &self.worker.shared
     }

@@ -3,6 +3,7 @@
 mod bodies;
 mod callouts;
 mod clusters;
+mod extensions;
 mod faults;
 mod health;
 mod http;

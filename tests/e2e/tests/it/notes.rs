@@ -73,10 +73,11 @@ fn metrics_of_a_filter_survive_a_reload() {
         [
             plane.metric("transom_test_requests_total", &[("instance", instance)]),
             plane.metric("transom_test_wait_seconds", &[("instance", instance)]),
+            plane.metric("transom_test_path_bytes", &[("instance", instance)]),
         ]
     };
-    assert_eq!(of("measure"), [8, 4]);
-    assert_eq!(of("second"), [2, 1]);
+    assert_eq!(of("measure"), [8, 4, 4]);
+    assert_eq!(of("second"), [2, 1, 1]);
     transom_e2e::eventually("idle gauges", || {
         (plane.metric("transom_test_active", &[]) == 0).then_some(())
     });

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use transom_api::{Phase, Registry, StreamFilters};
 use transom_config::{
-    ExtensionName, Http, ResponseOrder, Route, RouteAction, RouteFilter, Use, VirtualHost,
+    ExtensionName, Http, Resources, ResponseOrder, Route, RouteAction, RouteFilter, Use,
+    VirtualHost,
 };
 
 use super::{FilterUse, Part, Place};
@@ -12,6 +13,7 @@ use super::{FilterUse, Part, Place};
 /// The chain in the order in which requests pass it.
 pub(super) fn explain(
     http: &Http,
+    resources: &Resources,
     registry: &Registry,
     host: Option<&VirtualHost>,
     route: Option<&Route>,
@@ -20,10 +22,14 @@ pub(super) fn explain(
         .stream_filters
         .iter()
         .map(|used| {
-            let phase = used.phase.or_else(|| phase_of(used, registry));
+            let phase = used.phase.or_else(|| phase_of(used, resources, registry));
             FilterUse {
                 name: used.id.clone(),
-                extension: used.extension.as_str().to_owned(),
+                extension: resources
+                    .implementation(used)
+                    .map_or(&used.extension, |(extension, _)| extension)
+                    .as_str()
+                    .to_owned(),
                 phase,
                 on_failure: used.on_failure,
                 part: part_of(used, phase, host, route),
@@ -84,10 +90,10 @@ fn part_of(
 }
 
 /// The phase of a kind of filter; `None` when its configuration does not parse or it is not compiled in.
-fn phase_of(used: &Use, registry: &Registry) -> Option<Phase> {
-    let ExtensionName::Builtin(name) = &used.extension else {
+fn phase_of(used: &Use, resources: &Resources, registry: &Registry) -> Option<Phase> {
+    let (ExtensionName::Builtin(name), config) = resources.implementation(used)? else {
         return None;
     };
     let factory = registry.find::<StreamFilters>(name).ok()?;
-    Some(factory.parse(&used.config).ok()?.phase())
+    Some(factory.parse(config).ok()?.phase())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use transom_api::{SelectorConfig, SelectorHost, SelectorTable, Selectors};
 use transom_config::{Cluster, HostAddress, HostSet, Resources};
 
-use super::{ApplyError, Preparer, Snapshot};
+use super::{ApplyError, Declared, Preparer, Snapshot};
 use crate::cluster::{Ailment, ClusterId, ClusterMetrics, Host, PreparedCluster};
 
 /// Tables of more hosts than this are made on a thread for blocking work: the control thread has a millisecond at a time.
@@ -18,6 +18,7 @@ impl Preparer {
         &mut self,
         resources: &Resources,
         before: Option<&Snapshot>,
+        declared: &Declared<'_>,
     ) -> Result<BTreeMap<String, Arc<PreparedCluster>>, ApplyError> {
         let mut clusters = BTreeMap::new();
         for (name, cluster) in &resources.clusters {
@@ -32,7 +33,7 @@ impl Preparer {
                 .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
                 == Some(hosts);
             let prepared = self
-                .prepare_cluster(cluster, hosts, known, same_hosts)
+                .prepare_cluster(cluster, hosts, known, same_hosts, declared)
                 .await?;
             clusters.insert(name.clone(), prepared);
         }
@@ -45,6 +46,7 @@ impl Preparer {
         set: &HostSet,
         known: Option<&Arc<PreparedCluster>>,
         same_hosts: bool,
+        declared: &Declared<'_>,
     ) -> Result<Arc<PreparedCluster>, ApplyError> {
         let name = cluster.name.as_str();
         let tls = match &cluster.tls {
@@ -55,7 +57,11 @@ impl Preparer {
             None => None,
         };
         let selector = self
-            .prepare_use::<Selectors>(&cluster.load_balancing, known.map(|known| &known.selector))
+            .prepare_use::<Selectors>(
+                &cluster.load_balancing,
+                known.map(|known| &known.selector),
+                declared,
+            )
             .await?;
         let same_selector =
             known.is_some_and(|known| Arc::ptr_eq(&known.selector.config, &selector.config));

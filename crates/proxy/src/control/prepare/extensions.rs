@@ -1,0 +1,276 @@
+//! Uses of extensions made ready, and those that are declared once and shared by their users.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use transom_api::kind::{ExtensionKind, Kind, StreamFilters};
+use transom_api::{
+    FailurePolicy, Node, ParseError, Phase, PrepareContext, Span, StreamFilterConfig,
+};
+use transom_config::{Extension, ExtensionName, Resources, Use};
+
+use super::Preparer;
+use crate::cluster::AllowedClusters;
+use crate::control::ApplyError;
+use crate::control::retire::Retired;
+use crate::control::snapshot::{PreparedUse, Snapshot};
+
+/// How long one extension may take to prepare: start, compile, fetch.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The declared extensions of one activation. Each is prepared when the first of its users is.
+pub(super) struct Declared<'a> {
+    resources: &'a Resources,
+    before: Option<&'a PreparedExtensions>,
+    prepared: Mutex<PreparedExtensions>,
+}
+
+/// Declared extensions made ready, by the kind that they are used as and their name.
+#[derive(Clone, Default)]
+pub(crate) struct PreparedExtensions(BTreeMap<(Kind, String), Arc<dyn Shared>>);
+
+/// A [`PreparedUse`] of any kind.
+trait Shared: Any + Send + Sync {
+    fn config(&self) -> (*const (), Box<dyn Retired>);
+}
+
+impl<C: ?Sized + Send + Sync + 'static> Shared for PreparedUse<C> {
+    fn config(&self) -> (*const (), Box<dyn Retired>) {
+        let config = Arc::clone(&self.config);
+        (Arc::as_ptr(&config).cast(), Box::new(config))
+    }
+}
+
+impl PreparedExtensions {
+    /// Shows every prepared configuration, with its address to know it by.
+    pub(crate) fn visit(&self, mut each: impl FnMut(*const (), Box<dyn Retired>)) {
+        for prepared in self.0.values() {
+            let (address, config) = prepared.config();
+            each(address, config);
+        }
+    }
+
+    fn find<K: ExtensionKind>(&self, name: &str) -> Option<Arc<PreparedUse<K::Config>>> {
+        let prepared = self.0.get(&(K::KIND, name.to_owned()))?;
+        let prepared: Arc<dyn Any + Send + Sync> = Arc::<dyn Shared>::clone(prepared);
+        prepared.downcast().ok()
+    }
+}
+
+impl<'a> Declared<'a> {
+    pub(super) fn new(resources: &'a Resources, before: Option<&'a Snapshot>) -> Self {
+        Self {
+            resources,
+            before: before.map(|before| &before.extensions),
+            prepared: Mutex::default(),
+        }
+    }
+
+    pub(super) fn into_prepared(self) -> PreparedExtensions {
+        self.prepared
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find<K: ExtensionKind>(&self, name: &str) -> Option<Arc<PreparedUse<K::Config>>> {
+        let prepared = self.prepared.lock();
+        prepared
+            .unwrap_or_else(PoisonError::into_inner)
+            .find::<K>(name)
+    }
+
+    fn keep<K: ExtensionKind>(&self, name: &str, shared: Arc<PreparedUse<K::Config>>) {
+        let prepared = self.prepared.lock();
+        let mut prepared = prepared.unwrap_or_else(PoisonError::into_inner);
+        prepared.0.insert((K::KIND, name.to_owned()), shared);
+    }
+}
+
+/// What is prepared: an extension and its configuration, of a use or of a declaration.
+struct Wanted<'a> {
+    /// What messages and metrics call it.
+    name: &'a str,
+    extension: &'a str,
+    config: &'a Node,
+    span: Option<Span>,
+    folder: Option<&'a Path>,
+}
+
+impl Preparer {
+    /// Parses and prepares a use, unless an equal one is known.
+    pub(super) async fn prepare_use<K: ExtensionKind>(
+        &self,
+        used: &Use,
+        known: Option<&PreparedUse<K::Config>>,
+        declared: &Declared<'_>,
+    ) -> Result<PreparedUse<K::Config>, ApplyError> {
+        let folder = declared.resources.folder.as_deref();
+        let mut prepared = match &used.extension {
+            ExtensionName::Builtin(extension) | ExtensionName::Plugin(extension) => {
+                let wanted = Wanted {
+                    name: &used.id,
+                    extension,
+                    config: &used.config,
+                    span: used.span,
+                    folder,
+                };
+                let known = known.filter(|known| known.declared.is_none());
+                self.prepare_wanted::<K>(&wanted, known).await?
+            }
+            ExtensionName::Resource(name) => {
+                let extension = declared.resources.extensions.get(name).ok_or_else(|| {
+                    ApplyError::at(
+                        used.span,
+                        format!("there is no extension `{name}`"),
+                        "declare it under `extensions`, with this as its `id`",
+                    )
+                })?;
+                let shared = self.prepare_declared::<K>(extension, declared).await?;
+                match known {
+                    // A generation that was promoted stands for the declaration until that changes.
+                    Some(known)
+                        if known.declared.as_deref() == Some(name.as_str())
+                            && known.stands_for(
+                                shared.factory,
+                                &shared.extension,
+                                &shared.node,
+                            ) =>
+                    {
+                        known.clone()
+                    }
+                    _ => {
+                        let mut prepared = PreparedUse::clone(&shared);
+                        prepared.declared = Some(name.clone());
+                        prepared
+                    }
+                }
+            }
+        };
+        prepared.name.clone_from(&used.id);
+        prepared.policy = used.on_failure;
+        Ok(prepared)
+    }
+
+    async fn prepare_declared<K: ExtensionKind>(
+        &self,
+        extension: &Extension,
+        declared: &Declared<'_>,
+    ) -> Result<Arc<PreparedUse<K::Config>>, ApplyError> {
+        let name = extension.name.as_str();
+        if let Some(shared) = declared.find::<K>(name) {
+            return Ok(shared);
+        }
+        let wanted = Wanted {
+            name,
+            extension: extension.extension.as_str(),
+            config: &extension.config,
+            span: extension.span,
+            folder: declared.resources.folder.as_deref(),
+        };
+        let known = declared.before.and_then(|before| before.find::<K>(name));
+        let prepared = self.prepare_wanted::<K>(&wanted, known.as_deref()).await?;
+        let shared = Arc::new(prepared);
+        declared.keep::<K>(name, Arc::clone(&shared));
+        Ok(shared)
+    }
+
+    async fn prepare_wanted<K: ExtensionKind>(
+        &self,
+        wanted: &Wanted<'_>,
+        known: Option<&PreparedUse<K::Config>>,
+    ) -> Result<PreparedUse<K::Config>, ApplyError> {
+        let factory = self
+            .registry
+            .find::<K>(wanted.extension)
+            .map_err(|error| ApplyError::from(ParseError::from(error).or_at(wanted.span)))?;
+        // The same name may stand for another factory in another registry.
+        let identity = Arc::as_ptr(&factory).cast::<()>().addr();
+        let is_same = |known: &&PreparedUse<K::Config>| {
+            known.stands_for(identity, wanted.extension, wanted.config)
+        };
+        if let Some(known) = known.filter(is_same) {
+            return Ok(known.clone());
+        }
+        let parsed = factory
+            .parse(wanted.config)
+            .map_err(|error| error.or_at(wanted.config.span).or_at(wanted.span))?;
+        let clusters = AllowedClusters {
+            named: parsed.clusters(),
+            any: parsed.any_cluster(),
+        };
+        let context = PrepareContext {
+            instance: Arc::from(wanted.name),
+            workers: self.workers,
+            metrics: self.metrics.metrics(),
+            shared: self.shared.clone(),
+            folder: Arc::from(wanted.folder.unwrap_or(Path::new(""))),
+        };
+        let failed = |message: String, help: &str| {
+            ApplyError::at(
+                wanted.span,
+                format!(
+                    "the {} `{}` could not be prepared: {message}",
+                    K::KIND,
+                    wanted.name
+                ),
+                help,
+            )
+        };
+        let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
+            Ok(Ok(config)) => config,
+            Ok(Err(error)) if error.span.is_some() || error.help.is_some() => {
+                return Err(ApplyError {
+                    span: error.span.or(wanted.span),
+                    help: error.help,
+                    ..failed(error.message, "")
+                });
+            }
+            Ok(Err(error)) => {
+                return Err(failed(
+                    error.message,
+                    "the configuration that was active stays active",
+                ));
+            }
+            Err(_) => {
+                return Err(failed(
+                    format!("it took longer than {} s", PREPARE_LIMIT.as_secs()),
+                    "the configuration that was active stays active",
+                ));
+            }
+        };
+        Ok(PreparedUse {
+            name: wanted.name.to_owned(),
+            extension: wanted.extension.to_owned(),
+            declared: None,
+            factory: identity,
+            node: wanted.config.clone(),
+            config,
+            generation: self.next_generation(),
+            phase: Phase::BeforeRoute,
+            own_phase: parsed.phase(),
+            policy: FailurePolicy::Closed,
+            clusters,
+        })
+    }
+
+    /// Prepares a stream filter for a swap in the running chain.
+    pub(crate) async fn prepare_swap(
+        &self,
+        extension: &str,
+        id: &str,
+        config: &Node,
+        folder: Option<&Path>,
+    ) -> Result<PreparedUse<dyn StreamFilterConfig>, ApplyError> {
+        let wanted = Wanted {
+            name: id,
+            extension,
+            config,
+            span: None,
+            folder,
+        };
+        self.prepare_wanted::<StreamFilters>(&wanted, None).await
+    }
+}
