@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{ClusterTls, HealthCheck, HostAddress, Use};
+use crate::{CircuitBreakers, ClusterTls, HealthCheck, HostAddress, Use};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Cluster {
     pub panic_threshold: u32,
     /// How the health of its hosts is found out; `None`: they count as healthy.
     pub health_check: Option<HealthCheck>,
+    /// What it may have at once.
+    pub circuit_breakers: CircuitBreakers,
     /// How connections are kept.
     pub pool: Pool,
     /// TLS that its hosts are spoken to with; `None` for plain bytes.
@@ -34,6 +36,10 @@ pub struct Pool {
     pub max_idle: u32,
     /// After how many requests one is closed; `None` is never.
     pub max_requests_per_connection: Option<u64>,
+    /// How many connections a host has from all workers at most, used ones among them; `None` is no bound.
+    pub max_connections_per_host: Option<u32>,
+    /// How old one may be before it is not used for another request; `None` is any age.
+    pub max_age: Option<Duration>,
 }
 
 /// The hosts of a cluster.

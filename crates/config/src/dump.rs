@@ -11,8 +11,8 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     HeaderEdits, HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch,
-    PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RouteAction, RouteFilter,
-    RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
+    RouteFilter, RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -257,6 +257,7 @@ fn action(action: &RouteAction) -> Value {
                     },
                     "host": forward.host,
                 },
+                "retry": forward.retry.as_ref().map(retry),
             })
         }
         RouteAction::Redirect(redirect) => json!({"redirect": {
@@ -278,6 +279,17 @@ fn action(action: &RouteAction) -> Value {
             json!({"direct_response": {"status": direct.status, "body": direct.body}})
         }
     }
+}
+
+fn retry(retry: &RetryPolicy) -> Value {
+    let (first, last) = retry.backoff;
+    json!({
+        "on": retry.on.iter().map(|on| on.name()).collect::<Vec<_>>(),
+        "attempts": retry.attempts,
+        "per_try_timeout": retry.per_try_timeout.map(duration),
+        "backoff": format!("{}..{}", duration(first), duration(last)),
+        "body_limit": retry.body_limit,
+    })
 }
 
 fn edits(edits: &HeaderEdits) -> Value {
@@ -331,10 +343,22 @@ fn cluster(cluster: &Cluster) -> Value {
         "host_set": cluster.host_set,
         "health_check": cluster.health_check.as_ref().map(health_check),
         "panic_threshold": cluster.panic_threshold,
+        "circuit_breakers": {
+            "max_connections": cluster.circuit_breakers.max_connections,
+            "max_pending": cluster.circuit_breakers.max_pending,
+            "max_requests": cluster.circuit_breakers.max_requests,
+            "max_retries": cluster.circuit_breakers.max_retries,
+            "retry_budget": {
+                "percent": cluster.circuit_breakers.retry_budget.percent,
+                "min": cluster.circuit_breakers.retry_budget.min,
+            },
+        },
         "pool": {
             "idle_timeout": duration(cluster.pool.idle_timeout),
             "max_idle": cluster.pool.max_idle,
             "max_requests_per_connection": cluster.pool.max_requests_per_connection,
+            "max_connections_per_host": cluster.pool.max_connections_per_host,
+            "max_age": cluster.pool.max_age.map(duration),
         },
         "tls": cluster.tls.as_ref().map(cluster_tls),
     })

@@ -5,6 +5,7 @@
 mod cluster;
 mod health;
 mod leaf;
+mod limits;
 mod route;
 pub(crate) mod tls;
 
@@ -18,6 +19,7 @@ pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially};
 use leaf::tried;
 pub(crate) use leaf::{DURATION, Entries, Items, Name, Ranged, SIZE, Size, Time, format_size};
+pub(crate) use limits::{CircuitBreakers, Retry};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,

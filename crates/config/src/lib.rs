@@ -30,6 +30,7 @@ mod dump;
 mod file;
 mod health;
 mod http;
+mod limits;
 mod listener;
 mod load;
 mod located;
@@ -51,6 +52,7 @@ pub use health::{HealthCheck, HttpCheck, Statuses};
 pub use http::{
     Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
 };
+pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
 pub use listener::{Listener, NetworkFilter, TcpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     NoCluster,
     /// The cluster has no healthy host.
     NoHealthyHost,
+    /// The cluster has as many requests, or connections and requests that wait for one, as it may have.
+    Overflow,
     /// The host could not be connected.
     ConnectFailed,
     /// The host could not be connected in time.
@@ -37,6 +39,8 @@ pub(crate) enum Fault {
     ResponseTooLarge,
     /// The request's time was over.
     Timeout,
+    /// The time of the last attempt was over.
+    TryTimeout,
     /// An extension failed and its policy is `closed`.
     FilterFailed { name: String, status: u16 },
     /// The route's changes made a request that cannot be sent.
@@ -61,12 +65,16 @@ impl Flags {
     pub(crate) const STREAM_IDLE_TIMEOUT: Flags = Flags(256);
     pub(crate) const NO_CLUSTER: Flags = Flags(512);
     pub(crate) const LOCAL_RESET: Flags = Flags(1024);
+    pub(crate) const UPSTREAM_OVERFLOW: Flags = Flags(2048);
+    pub(crate) const RETRY_LIMIT_EXCEEDED: Flags = Flags(4096);
 
     /// Envoy's short names, in Envoy's order.
-    const NAMES: [(Flags, &'static str); 11] = [
+    const NAMES: [(Flags, &'static str); 13] = [
         (Flags::NO_HEALTHY_UPSTREAM, "UH"),
         (Flags::UPSTREAM_CONNECTION_FAILURE, "UF"),
+        (Flags::UPSTREAM_OVERFLOW, "UO"),
         (Flags::NO_ROUTE, "NR"),
+        (Flags::RETRY_LIMIT_EXCEEDED, "URX"),
         (Flags::UPSTREAM_REQUEST_TIMEOUT, "UT"),
         (Flags::LOCAL_RESET, "LR"),
         (Flags::UPSTREAM_CONNECTION_TERMINATION, "UC"),
@@ -116,6 +124,10 @@ impl Fault {
                 options.upstream_unavailable,
                 Cow::Borrowed("no_healthy_upstream"),
             ),
+            Self::Overflow => (
+                503,
+                Cow::Borrowed("upstream_reset_before_response_started{overflow}"),
+            ),
             Self::ConnectFailed => (
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_failure}"),
@@ -140,6 +152,7 @@ impl Fault {
             ),
             Self::ResponseTooLarge => (502, Cow::Borrowed("response_payload_too_large")),
             Self::Timeout => (504, Cow::Borrowed("response_timeout")),
+            Self::TryTimeout => (504, Cow::Borrowed("upstream_per_try_timeout")),
             Self::FilterFailed { name, status } => {
                 (*status, Cow::Owned(format!("filter_failed{{{name}}}")))
             }
@@ -163,7 +176,8 @@ impl Fault {
             }
             Self::UpstreamReset => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Self::UpstreamProtocol => Flags::UPSTREAM_PROTOCOL_ERROR,
-            Self::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::Timeout | Self::TryTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::Overflow => Flags::UPSTREAM_OVERFLOW,
             Self::ConnectNotServed
             | Self::RequestTooLarge
             | Self::ResponseTooLarge

@@ -7,6 +7,7 @@ use transom_api::control::{Control, MetricFamily, Ordered, Readiness};
 use transom_api::{Node, Registry};
 use transom_config::{Configuration, Problem, Report, check_file};
 use transom_proxy::Proxy;
+use transom_proxy::control::status::ClusterStatus;
 
 /// The data plane and where its configuration comes from.
 pub(crate) struct Running {
@@ -91,7 +92,7 @@ impl Control for Handle {
     }
 
     fn clusters(&self) -> Node {
-        Node::list(self.0.proxy.clusters().iter().map(|cluster| cluster.node()))
+        Node::list(self.0.proxy.clusters().iter().map(ClusterStatus::node))
     }
 
     fn reload(&self) -> Ordered {

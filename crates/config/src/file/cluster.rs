@@ -9,6 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::health::HealthCheck;
 use super::leaf::{Items, Name, NonZeroTime, Ranged, Time, tried};
+use super::limits::CircuitBreakers;
 use super::tls;
 use crate::decode::{Tried, Verbatim, refuse};
 use crate::{HostAddress, Located};
@@ -39,6 +40,9 @@ pub(crate) struct Cluster {
     /// under the load of all. `0` is never.
     #[serde(default = "panic_threshold", deserialize_with = "tried")]
     pub(crate) panic_threshold: Ranged<0, 100>,
+    /// What the cluster may have at once, over all workers.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) circuit_breakers: CircuitBreakers,
     /// How connections are kept for the next request.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) pool: Pool,
@@ -60,6 +64,12 @@ pub(crate) struct Pool {
     /// After how many requests a connection is closed. Never when it is left out.
     #[serde(deserialize_with = "tried")]
     pub(crate) max_requests_per_connection: Option<Ranged<1, { u32::MAX }>>,
+    /// How many connections a host has from all workers at most, used ones among them. No bound when it is left out.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_connections_per_host: Option<Ranged<1, { u32::MAX }>>,
+    /// How old a connection may be before it is closed instead of used for another request. Any age when it is left out.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_age: Option<NonZeroTime>,
 }
 
 /// The hosts of clusters.
@@ -213,6 +223,8 @@ impl Default for Pool {
             idle_timeout: Time::seconds(60),
             max_idle: Ranged(128),
             max_requests_per_connection: None,
+            max_connections_per_host: None,
+            max_age: None,
         }
     }
 }

@@ -9,7 +9,9 @@ use super::{Lowering, Unique, refer};
 use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
-use crate::{Cluster, ExtensionName, Host, HostSet, Located, Pool, Use};
+use crate::{
+    CircuitBreakers, Cluster, ExtensionName, Host, HostSet, Located, Pool, RetryBudget, Use,
+};
 
 /// How hosts are chosen where nothing is said of it.
 const LOAD_BALANCING: &str = "round_robin";
@@ -86,6 +88,7 @@ impl Lowering<'_> {
                 host_set,
                 health_check,
                 panic_threshold: cluster.panic_threshold.0,
+                circuit_breakers: circuit_breakers(&cluster.circuit_breakers),
                 pool: Pool {
                     idle_timeout: cluster.pool.idle_timeout.0,
                     max_idle: cluster.pool.max_idle.0,
@@ -93,6 +96,11 @@ impl Lowering<'_> {
                         .pool
                         .max_requests_per_connection
                         .map(|limit| limit.0.into()),
+                    max_connections_per_host: cluster
+                        .pool
+                        .max_connections_per_host
+                        .map(|limit| limit.0),
+                    max_age: cluster.pool.max_age.map(|age| age.0),
                 },
                 tls,
             };
@@ -143,5 +151,18 @@ fn load_balancing(written: Option<Located<file::LoadBalancing>>) -> Use {
         on_failure: FailurePolicy::Closed,
         disabled: false,
         span: name.span,
+    }
+}
+
+fn circuit_breakers(written: &file::CircuitBreakers) -> CircuitBreakers {
+    CircuitBreakers {
+        max_connections: written.max_connections.map(|limit| limit.0),
+        max_pending: written.max_pending.0,
+        max_requests: written.max_requests.map(|limit| limit.0),
+        max_retries: written.max_retries.map(|limit| limit.0),
+        retry_budget: RetryBudget {
+            percent: written.retry_budget.percent.0,
+            min: written.retry_budget.min.0,
+        },
     }
 }

@@ -133,6 +133,9 @@ fn value_of(key: &str, schema: &Value) -> String {
             "ListenerTls" => ("tls", "tls-with-clients"),
             "ClusterTls" => ("tls", "tls-with-hosts"),
             "CertificateFiles" => ("certificate", "certificates"),
+            "CircuitBreakers" => ("circuit breakers", "circuit-breakers"),
+            "Retry" => ("retries", "retries"),
+            "RetryBudget" => ("retry budget", "retry-budgets"),
             "Cluster" => ("cluster", "clusters"),
             "LoadBalancing" => ("selector", "selectors"),
             "Pool" => ("pool", "pools"),
@@ -160,6 +163,12 @@ fn value_of(key: &str, schema: &Value) -> String {
     }
     if pattern.contains("unix:") {
         return "address".to_owned();
+    }
+    if pattern.contains("5xx") {
+        return "word, status or range".to_owned();
+    }
+    if pattern.contains(r"\.\.[0-9]") {
+        return "two durations".to_owned();
     }
     if pattern.contains("[1-5]") {
         return "status or range".to_owned();

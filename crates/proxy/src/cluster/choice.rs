@@ -109,7 +109,7 @@ impl SelectorView for View<'_> {
         self.cluster
             .hosts
             .get(host)
-            .map_or(0, |host| host.host.active())
+            .map_or(0, |host| host.host.active.get())
     }
 
     fn random(&self) -> u64 {

@@ -1,9 +1,11 @@
 //! A host as all workers know it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use transom_config::HostAddress;
+
+use super::state::Count;
 
 /// A host of a cluster, shared by all workers and snapshots: one per cluster and address in the process.
 #[derive(Debug)]
@@ -14,7 +16,9 @@ pub(crate) struct Host {
     /// The [`Ailment`]s that it has; none is healthy.
     ailments: AtomicU8,
     /// Requests and relayed connections that it has from all workers.
-    active: AtomicU32,
+    pub(crate) active: Count,
+    /// Connections that it has from all workers.
+    pub(crate) connections: Count,
     /// Whether a health check of it has ended.
     checked: AtomicBool,
     /// Why its last health check failed. Only the control side looks at this.
@@ -35,7 +39,8 @@ impl Host {
             text: address.to_string(),
             address,
             ailments: AtomicU8::new(0),
-            active: AtomicU32::new(0),
+            active: Count::default(),
+            connections: Count::default(),
             checked: AtomicBool::new(false),
             failure: Mutex::default(),
         }
@@ -86,18 +91,5 @@ impl Host {
     pub(crate) fn failure(&self) -> Option<String> {
         let last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone()
-    }
-
-    /// Requests and relayed connections that it has at this moment.
-    pub(crate) fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn count_active(&self) {
-        self.active.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn uncount_active(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,10 +8,23 @@ use transom_config::Cluster;
 use crate::metrics::MetricStore;
 
 /// The counters of a cluster. A cluster of the same name goes on with them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ClusterMetrics {
+    /// Connections that were begun.
+    pub(crate) connections: Counter,
+    pub(crate) connect_failures: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) overflows: Overflows,
     /// `None` without health checks.
     pub(crate) checks: Option<CheckMetrics>,
+}
+
+/// What was refused because a bound was reached.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overflows {
+    pub(crate) connections: Counter,
+    pub(crate) requests: Counter,
+    pub(crate) retries: Counter,
 }
 
 /// The counters of a cluster's health checks.
@@ -28,6 +41,14 @@ impl ClusterMetrics {
     ) -> Result<Self, MetricError> {
         let metrics = metrics.metrics();
         let name = cluster.name.as_str();
+        let plain = |metric, help| metrics.counter(metric, help, &[("cluster", name)]);
+        let overflows = |bound| {
+            metrics.counter(
+                "cluster_overflows_total",
+                "Requests, connections and retries that were refused because a cluster had its most.",
+                &[("cluster", name), ("bound", bound)],
+            )
+        };
         let checks = |result| {
             metrics.counter(
                 "health_checks_total",
@@ -36,6 +57,23 @@ impl ClusterMetrics {
             )
         };
         Ok(Self {
+            connections: plain(
+                "cluster_connections_total",
+                "Connections to hosts that were begun.",
+            )?,
+            connect_failures: plain(
+                "cluster_connect_failures_total",
+                "Connections to hosts that could not be made.",
+            )?,
+            retries: plain(
+                "cluster_retries_total",
+                "Requests that were sent again by the policy of their route.",
+            )?,
+            overflows: Overflows {
+                connections: overflows("connections")?,
+                requests: overflows("requests")?,
+                retries: overflows("retries")?,
+            },
             checks: match cluster.health_check {
                 Some(_) => Some(CheckMetrics {
                     succeeded: checks("success")?,

@@ -10,6 +10,7 @@ mod host;
 mod metrics;
 mod pool;
 mod random;
+mod slot;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,16 +24,19 @@ use transom_config::Cluster;
 
 use crate::control::snapshot::PreparedUse;
 
-use crate::http::host_peer::HostPeer;
 use crate::http::peer::Upstream;
 use crate::tls::{ClientTls, WorkerTls};
+use crate::worker::Worker;
 
 use self::choice::Choice;
-pub(crate) use self::connect::{ConnectError, Connected, Connecting, connect};
+pub(crate) use self::connect::{
+    ConnectError, Connected, Connecting, Obtained, connect, connection,
+};
 pub(crate) use self::host::{Ailment, Host};
 pub(crate) use self::metrics::ClusterMetrics;
 pub(crate) use self::pool::Pool;
 pub(crate) use self::random::Random;
+pub(crate) use self::slot::{Active, Lease, RetryPermit, Slot, Waiters};
 pub(crate) use self::state::ClusterState;
 
 /// A cluster's number in the process. A name keeps its number for as long as the process lives.
@@ -80,13 +84,11 @@ pub(crate) struct WorkerCluster {
 pub(crate) struct WorkerHost {
     pub(crate) host: Arc<Host>,
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) state: Arc<ClusterState>,
+    pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<WorkerTls>,
     pool: Pool,
 }
-
-/// A request or relayed connection that a host has.
-#[derive(Debug)]
-pub(crate) struct Active(Rc<WorkerHost>);
 
 impl PreparedCluster {
     /// Whether so few hosts are healthy that health is passed over: the rest would break down under the load of all.
@@ -148,6 +150,8 @@ impl WorkerHost {
         let cluster = Arc::clone(&prepared.config);
         let sni = cluster.tls.as_ref().and_then(|tls| tls.sni.as_ref());
         Self {
+            state: Arc::clone(&prepared.state),
+            metrics: prepared.metrics,
             pool: Pool::new(&cluster.pool),
             tls: prepared.tls.as_ref().map(|tls| {
                 WorkerTls::new(
@@ -162,15 +166,32 @@ impl WorkerHost {
     }
 
     /// An idle connection that is still good and was made with the TLS of now.
-    pub(crate) fn take_idle(&self, now: Instant) -> Option<HostPeer> {
+    pub(crate) fn take_idle(&self, now: Instant) -> Option<Lease> {
         self.pool.take(now, self.generation())
     }
 
-    /// Keeps a connection for later.
-    pub(crate) fn give_idle(&self, client: HostPeer, now: Instant) {
-        if client.generation() == self.generation() {
-            self.pool.give(client, now);
+    /// Keeps a connection for later, unless it is old, or somebody waits for its place.
+    pub(crate) fn give_idle(&self, lease: Lease, worker: &Worker) {
+        let now = worker.now();
+        let pool = &self.cluster.pool;
+        let is_good = lease.generation() == self.generation()
+            && pool
+                .max_requests_per_connection
+                .is_none_or(|most| lease.requests() < most)
+            && pool.max_age.is_none_or(|most| lease.age(now) < most);
+        if !is_good {
+            return;
         }
+        self.pool.give(lease, now);
+        if self.state.has_waiting() && !worker.waiters.wake(&self.state) {
+            // Who waits is on another worker, which cannot use it.
+            self.pool.close_oldest();
+        }
+    }
+
+    /// Closes the idle connection that was used longest ago. False when there is none.
+    pub(crate) fn close_oldest(&self) -> bool {
+        self.pool.close_oldest()
     }
 
     /// Closes connections that are of no use any more. See [`Pool::sweep`].
@@ -193,20 +214,6 @@ impl WorkerHost {
             (None, None) => true,
             _ => false,
         }
-    }
-}
-
-impl Active {
-    /// Counts a request or connection to the host, until this is dropped.
-    pub(crate) fn new(host: &Rc<WorkerHost>) -> Self {
-        host.host.count_active();
-        Self(Rc::clone(host))
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.host.uncount_active();
     }
 }
 
@@ -297,11 +304,12 @@ mod tests {
     fn active_requests_are_counted_while_they_last() {
         let cluster = cluster(1);
         let host = cluster.pick(&[]).unwrap();
-        let first = Active::new(&host);
-        let second = Active::new(&host);
-        assert_eq!(host.host.active(), 2);
+        let first = Active::request(&host).unwrap();
+        let second = Active::relay(&host);
+        let counts = || (host.host.active.get(), host.state.requests.get());
+        assert_eq!(counts(), (2, 1));
         drop((first, second));
-        assert_eq!(host.host.active(), 0);
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use transom_api::{
     FailurePolicy, Node, Phase, Selector, SelectorConfig, SelectorHost, SelectorTable, SelectorView,
 };
-use transom_config::{Cluster, ExtensionName, Pool, Use};
+use transom_config::{CircuitBreakers, Cluster, ExtensionName, Pool, RetryBudget, Use};
+
+use crate::metrics::MetricStore;
 
 use super::{
     AllowedClusters, ClusterId, ClusterMetrics, Host, PreparedCluster, PreparedUse, WorkerCluster,
@@ -49,7 +51,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         },
         table,
         state: Arc::default(),
-        metrics: ClusterMetrics::default(),
+        metrics: ClusterMetrics::define(&MetricStore::new(1), &config()).unwrap(),
         tls: None,
     }
 }
@@ -70,10 +72,22 @@ fn config() -> Cluster {
         host_set: "up".to_owned(),
         health_check: None,
         panic_threshold: 50,
+        circuit_breakers: CircuitBreakers {
+            max_connections: None,
+            max_pending: 1024,
+            max_requests: None,
+            max_retries: None,
+            retry_budget: RetryBudget {
+                percent: 20,
+                min: 3,
+            },
+        },
         pool: Pool {
             idle_timeout: Duration::from_secs(60),
             max_idle: 8,
             max_requests_per_connection: None,
+            max_connections_per_host: None,
+            max_age: None,
         },
         tls: None,
     }

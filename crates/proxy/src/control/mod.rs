@@ -118,14 +118,15 @@ impl Proxy {
                 turns,
             })?);
         }
+        let inboxes: Vec<_> = handles
+            .iter()
+            .map(|worker| Arc::clone(&worker.inbox))
+            .collect();
         Ok(Self {
-            inboxes: handles
-                .iter()
-                .map(|worker| Arc::clone(&worker.inbox))
-                .collect(),
+            inboxes: inboxes.clone(),
             workers: StdMutex::new(handles),
             active: Mutex::new(Active {
-                preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, workers),
+                preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, inboxes),
                 snapshot: None,
                 health: HealthChecks::default(),
                 newer: HashMap::new(),

@@ -26,6 +26,7 @@ use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
+use crate::worker::inbox::WorkerInbox;
 
 /// What stays from snapshot to snapshot, and what prepares them.
 pub(crate) struct Preparer {
@@ -33,6 +34,8 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
+    /// How workers are told of room for a connection.
+    inboxes: Vec<Arc<WorkerInbox>>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -42,13 +45,14 @@ impl Preparer {
         registry: Arc<Registry>,
         metrics: Arc<MetricStore>,
         shared: SharedData,
-        workers: usize,
+        inboxes: Vec<Arc<WorkerInbox>>,
     ) -> Self {
         Self {
             registry,
             metrics,
             shared,
-            workers,
+            workers: inboxes.len(),
+            inboxes,
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         }

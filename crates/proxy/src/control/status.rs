@@ -15,6 +15,14 @@ pub struct ClusterStatus {
     pub load_balancing: String,
     /// So few hosts are healthy that requests go to all of them.
     pub panic: bool,
+    /// Its connections, idle ones among them.
+    pub connections: u32,
+    /// Its active requests.
+    pub requests: u32,
+    /// Requests that wait for a connection.
+    pub pending: u32,
+    /// Requests that are being sent again.
+    pub retries: u32,
     /// Its hosts, in the order of the configuration.
     pub hosts: Vec<HostStatus>,
 }
@@ -34,6 +42,8 @@ pub struct HostStatus {
     pub failure: Option<String>,
     /// Requests and relayed connections that it has from all workers.
     pub active: u32,
+    /// Connections that it has from all workers, idle ones among them.
+    pub connections: u32,
 }
 
 impl ClusterStatus {
@@ -48,13 +58,18 @@ impl ClusterStatus {
                 healthy: host.is_healthy(),
                 failed_check: host.has(Ailment::FailedCheck),
                 failure: host.failure(),
-                active: host.active(),
+                active: host.active.get(),
+                connections: host.connections.get(),
             })
             .collect();
         Self {
             name: cluster.config.name.clone(),
             load_balancing: cluster.selector.extension.clone(),
             panic: cluster.panics(),
+            connections: cluster.state.connections.get(),
+            requests: cluster.state.requests.get(),
+            pending: cluster.state.pending.get(),
+            retries: cluster.state.retries.get(),
             hosts,
         }
     }
@@ -67,6 +82,10 @@ impl ClusterStatus {
             ("name", self.name.as_str().into()),
             ("load_balancing", self.load_balancing.as_str().into()),
             ("panic", self.panic.into()),
+            ("connections", i64::from(self.connections).into()),
+            ("requests", i64::from(self.requests).into()),
+            ("pending", i64::from(self.pending).into()),
+            ("retries", i64::from(self.retries).into()),
             ("hosts", Node::list(hosts)),
         ])
     }
@@ -84,6 +103,7 @@ impl HostStatus {
                 self.failure.as_deref().map_or_else(Node::null, Node::from),
             ),
             ("active", i64::from(self.active).into()),
+            ("connections", i64::from(self.connections).into()),
         ])
     }
 }
@@ -133,6 +153,26 @@ pub(super) fn families(clusters: &[ClusterStatus]) -> Vec<MetricFamily> {
             of_cluster(&|cluster| cluster.panic.into()),
         ),
         gauge(
+            "cluster_connections_active",
+            "Connections of a cluster, idle ones among them.",
+            of_cluster(&|cluster| cluster.connections.into()),
+        ),
+        gauge(
+            "cluster_requests_active",
+            "Requests that a cluster has.",
+            of_cluster(&|cluster| cluster.requests.into()),
+        ),
+        gauge(
+            "cluster_requests_pending",
+            "Requests that wait for a connection because a cluster has its most.",
+            of_cluster(&|cluster| cluster.pending.into()),
+        ),
+        gauge(
+            "cluster_retries_active",
+            "Requests of a cluster that are being sent again.",
+            of_cluster(&|cluster| cluster.retries.into()),
+        ),
+        gauge(
             "host_healthy",
             "1 while a host is healthy.",
             of_host(&|host| host.healthy.into()),
@@ -141,6 +181,11 @@ pub(super) fn families(clusters: &[ClusterStatus]) -> Vec<MetricFamily> {
             "host_active",
             "Requests and relayed connections that a host has.",
             of_host(&|host| host.active.into()),
+        ),
+        gauge(
+            "host_connections",
+            "Connections that a host has, idle ones among them.",
+            of_host(&|host| host.connections.into()),
         ),
     ];
     families.retain(|family| !family.samples.is_empty());

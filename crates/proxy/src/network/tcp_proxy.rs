@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use transom_api::Counter;
 
-use crate::cluster::{Active, ClusterId, connect};
+use crate::cluster::{Active, ClusterId, Slot, connect};
 use crate::http::connection::Timer;
 use crate::http::limit;
 use crate::io::{BufferPool, Io, ReadBuffer};
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
     slot: ConnectionSlot,
 ) {
     let mut from_client = ReadBuffer::default();
-    let Some((mut host, _active)) = connect_host(&worker, &listener).await else {
+    let Some((mut host, _place)) = connect_host(&worker, &listener).await else {
         worker.shard.add(listener.unavailable.0, 1);
         return;
     };
@@ -86,14 +86,17 @@ fn is_over(now: Instant, active: Instant, idle: Duration) -> bool {
 }
 
 /// Connects a host; one that cannot be connected is passed over, `connect_attempts` times at the most.
-async fn connect_host(worker: &Worker, listener: &TcpProxyListener) -> Option<(Io, Active)> {
+async fn connect_host(
+    worker: &Rc<Worker>,
+    listener: &TcpProxyListener,
+) -> Option<(Io, (Active, Slot))> {
     let cluster = worker.cluster(listener.cluster)?;
     let mut tried = Vec::new();
     for _ in 0..listener.connect_attempts.max(1) {
         let host = cluster.pick(&tried)?;
-        let active = Active::new(&host);
-        match connect(&host).await {
-            Ok(connected) => return Some((connected.io, active)),
+        let active = Active::relay(&host);
+        match connect(&host, worker).await {
+            Ok((connected, slot)) => return Some((connected.io, (active, slot))),
             Err(error) => tracing::debug!(
                 host = host.host.text,
                 %error,

@@ -1,9 +1,10 @@
 //! What becomes of a route's requests, prepared.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use transom_api::LocalReply;
-use transom_config::{DirectResponse, Redirect, RedirectPath};
+use transom_config::{DirectResponse, Redirect, RedirectPath, RetryPolicy};
 
 use super::hosts;
 use super::matcher::{ASTERISK, Matcher, PathTest, PatternId, Patterns, PatternsBuilder, Request};
@@ -25,6 +26,7 @@ pub(crate) struct Forward {
     pub(crate) clusters: Box<[(u32, ClusterId)]>,
     pub(crate) path: Option<PathRewrite>,
     pub(crate) host: Option<Box<[u8]>>,
+    pub(crate) retry: Option<Arc<RetryPolicy>>,
 }
 
 /// What is put in place of a path.
@@ -54,6 +56,7 @@ impl Forward {
                 .collect(),
             path,
             host: host.map(|host| host.as_bytes().into()),
+            retry: None,
         }
     }
 

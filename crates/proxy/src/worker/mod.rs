@@ -25,7 +25,7 @@ pub(crate) use self::activate::retire_generation;
 pub(crate) use self::part::{Part, until_last};
 pub(crate) use self::run::{WorkerHandle, WorkerSettings, spawn};
 
-use crate::cluster::{ClusterId, WorkerCluster};
+use crate::cluster::{ClusterId, Waiters, WorkerCluster};
 use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    /// Requests that wait for a connection.
+    pub(crate) waiters: Waiters,
     inbox: Arc<inbox::WorkerInbox>,
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
@@ -81,6 +83,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            waiters: Waiters::default(),
             inbox,
             filter_failures,
             clusters: RefCell::default(),

@@ -1,6 +1,7 @@
 //! The real data plane between raw clients and scripted upstreams.
 
 mod bodies;
+mod bounds;
 mod callouts;
 mod clusters;
 mod extensions;
@@ -14,6 +15,7 @@ mod parts;
 mod paths;
 mod pauses;
 mod reload;
+mod retries;
 mod route_filters;
 mod routes;
 mod tls;

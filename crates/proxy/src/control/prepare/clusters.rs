@@ -8,7 +8,7 @@ use transom_api::{SelectorConfig, SelectorHost, SelectorTable, Selectors};
 use transom_config::{Cluster, HostAddress, HostSet, Resources};
 
 use super::{ApplyError, Declared, Preparer, Snapshot};
-use crate::cluster::{Ailment, ClusterId, ClusterMetrics, Host, PreparedCluster};
+use crate::cluster::{Ailment, ClusterId, ClusterMetrics, ClusterState, Host, PreparedCluster};
 
 /// Tables of more hosts than this are made on a thread for blocking work: the control thread has a millisecond at a time.
 const LARGE: usize = 256;
@@ -91,7 +91,10 @@ impl Preparer {
                 |known| Arc::clone(known),
             )
         });
-        let state = known.map_or_else(Arc::default, |known| Arc::clone(&known.state));
+        let state = known.map_or_else(
+            || Arc::new(ClusterState::new(&self.inboxes)),
+            |known| Arc::clone(&known.state),
+        );
         // The share of healthy hosts is another among other hosts.
         state.health_changed();
         Ok(Arc::new(PreparedCluster {

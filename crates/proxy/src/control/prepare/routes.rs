@@ -1,6 +1,7 @@
 //! Route tables: patterns, clusters by their numbers, and what routes say of filters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use transom_api::{ParseError, StreamFilterConfig, StreamFilters};
 use transom_config::{Http, RouteAction, RouteFilter};
@@ -63,11 +64,9 @@ impl Preparer {
         let path = forward.path.as_ref();
         let path = path.map(|path| PathRewrite::new(path, patterns));
         let host = forward.host.as_deref();
-        Ok(Action::Forward(Forward::new(
-            clusters.into_iter(),
-            path,
-            host,
-        )))
+        let mut prepared = Forward::new(clusters.into_iter(), path, host);
+        prepared.retry = forward.retry.clone().map(Arc::new);
+        Ok(Action::Forward(prepared))
     }
 
     /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have
