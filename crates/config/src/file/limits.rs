@@ -14,7 +14,8 @@ pub(crate) struct CircuitBreakers {
     /// Connections, idle ones among them. No bound when it is left out.
     #[serde(deserialize_with = "tried")]
     pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
-    /// Requests that wait for a connection because there are `max_connections` already. `0`: none waits.
+    /// Requests that wait for a connection because there are `max_connections`, or `max_connections_per_host`. `0`: none
+    /// waits.
     #[serde(deserialize_with = "tried")]
     pub(crate) max_pending: Ranged<0, { u32::MAX }>,
     /// Requests. No bound when it is left out.

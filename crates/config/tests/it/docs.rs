@@ -158,6 +158,9 @@ fn value_of(key: &str, schema: &Value) -> String {
         return words.collect::<Vec<_>>().join(", ");
     }
     let pattern = schema["pattern"].as_str().unwrap_or_default();
+    if pattern.contains(r"\.\.[0-9]") {
+        return "two durations".to_owned();
+    }
     if pattern.contains("(ms|s|m|h)") {
         return "duration".to_owned();
     }
@@ -166,9 +169,6 @@ fn value_of(key: &str, schema: &Value) -> String {
     }
     if pattern.contains("5xx") {
         return "word, status or range".to_owned();
-    }
-    if pattern.contains(r"\.\.[0-9]") {
-        return "two durations".to_owned();
     }
     if pattern.contains("[1-5]") {
         return "status or range".to_owned();

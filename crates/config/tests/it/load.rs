@@ -115,7 +115,9 @@ fn a_small_file_has_the_defaults() {
         Pool {
             idle_timeout: Duration::from_secs(60),
             max_idle: 128,
-            max_requests_per_connection: None
+            max_requests_per_connection: None,
+            max_connections_per_host: None,
+            max_age: None,
         }
     );
     let hosts = &configuration.resources.host_sets["backend"].hosts;

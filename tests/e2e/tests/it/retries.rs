@@ -54,8 +54,9 @@ fn a_status_is_answered_by_another_attempt_at_another_host() {
         for _ in 0..4 {
             assert_eq!(plane.get("/").text(), "good", "{on}");
         }
-        assert_eq!(bad.requests().len(), 2);
-        assert_eq!(plane.metric("transom_cluster_retries_total", &[]), 2);
+        let failed = i64::try_from(bad.requests().len()).unwrap();
+        assert!(failed >= 2);
+        assert_eq!(plane.metric("transom_cluster_retries_total", &[]), failed);
     }
 }
 
@@ -260,12 +261,13 @@ fn after_choose_host_runs_once_for_all_attempts() {
             .start()
     };
     assert_eq!(plane.get("/").status(), 200);
+    assert_eq!(bad.requests().len(), 1);
     let calls = plane.lab.notes();
     let heads = calls
         .iter()
         .filter(|note| note.contains("request_headers"))
         .count();
-    assert!(heads <= 1, "{calls:?}");
+    assert_eq!(heads, 1, "{calls:?}");
 }
 
 #[test]
