@@ -31,11 +31,13 @@ listeners:
           virtual_hosts:
             - domains: ["*"]
               routes: [{match: {prefix: /}, cluster: backend}]
-          timeouts: {body_idle: 120s, write_idle: 120s, stream: 300s}
+          timeouts: {%(timeouts)s}
 clusters:
   - {name: backend, endpoints: ["%(upstream)s"]}
 """
 
+# Cases that wait on purpose are not to be hurried.
+PATIENT = "body_idle: 120s, write_idle: 120s, stream: 300s"
 HEADER_MATCH = "{name: header_match, config: {User: admin}}"
 
 
@@ -83,10 +85,10 @@ class Program:
 class Transom(Program):
     """The proxy before `upstream`, ready when this returns."""
 
-    def __init__(self, folder: pathlib.Path, upstream: str, filters: str = "", listen: str = "127.0.0.1:0"):
+    def __init__(self, folder: pathlib.Path, upstream: str, filters: str = "", listen: str = "127.0.0.1:0", timeouts: str = PATIENT):
         self.folder = folder
         self.file = folder / "transom.yaml"
-        self.values = {"folder": folder, "listen": listen, "upstream": upstream, "filters": filters}
+        self.values = {"folder": folder, "listen": listen, "upstream": upstream, "filters": filters, "timeouts": timeouts}
         self.write()
         super().__init__([TRANSOM, "run", "-c", str(self.file)], folder, "transom")
         self.address = until(self.ready, "the proxy is ready")

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::access_log::AccessLogConfig;
+use crate::certificate_provider::CertificateProvider;
 use crate::listener::ListenerFilterConfig;
 use crate::network::NetworkFilterConfig;
 use crate::selector::SelectorConfig;
@@ -102,4 +103,6 @@ kinds! {
     AccessLogs = AccessLog => dyn AccessLogConfig;
     /// The kind `selector`.
     Selectors = Selector => dyn SelectorConfig;
+    /// The kind `certificate_provider`.
+    CertificateProviders = CertificateProvider => dyn CertificateProvider;
 }

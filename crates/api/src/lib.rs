@@ -28,6 +28,7 @@ pub mod access_log;
 pub mod async_filter;
 pub mod builtin;
 pub mod callout;
+pub mod certificate_provider;
 pub mod control;
 pub mod event;
 pub mod factory;
@@ -56,6 +57,7 @@ pub use access_log::{AccessLogConfig, AccessLogWorker, Record};
 pub use callout::{
     CalloutDone, CalloutError, CalloutId, CalloutResponse, GrpcCall, GrpcEvent, GrpcOpen, HttpCall,
 };
+pub use certificate_provider::{Certificate, CertificateProvider, Certificates, Changed, Provide};
 pub use event::{Event, Message, ResetReason, Resumer, TimerId};
 pub use factory::{
     AfterFailure, BuildError, Factory, FailurePolicy, FilterError, Parsed, Prepare, PrepareContext,
@@ -64,7 +66,8 @@ pub use factory::{
 pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut, Value};
 pub use host::{Level, Released};
 pub use kind::{
-    AccessLogs, ExtensionKind, Kind, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, ExtensionKind, Kind, ListenerFilters, NetworkFilters,
+    Selectors, StreamFilters,
 };
 pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,

@@ -116,6 +116,9 @@ pub mod attribute {
     pub const CONNECTION_DNS_SAN_PEER_CERTIFICATE: &str = "connection.dns_san_peer_certificate";
     /// The first URI of the client's certificate.
     pub const CONNECTION_URI_SAN_PEER_CERTIFICATE: &str = "connection.uri_san_peer_certificate";
+    /// The SHA-256 of the client's certificate, in hexadecimal.
+    pub const CONNECTION_SHA256_PEER_CERTIFICATE_DIGEST: &str =
+        "connection.sha256_peer_certificate_digest";
     /// The path with its query.
     pub const REQUEST_PATH: &str = "request.path";
     /// The path without its query.

@@ -10,9 +10,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    HeaderEdits, HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter, PathMatch,
-    PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
-    RouteFilter, RouteMatch, RouteTable, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    HalfClose, HeaderEdits, HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter,
+    PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, Treatment, TrustedCa, Use,
+    ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -84,13 +85,33 @@ fn listener(listener: &Listener) -> Value {
 
 /// Paths of keys are no secrets; what is in the files is not here.
 fn listener_tls(tls: &ListenerTls) -> Value {
+    let admitted = tls.client.admitted();
     json!({
         "certificates": tls.certificates.iter().map(certificate_files).collect::<Value>(),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
+        "on_demand": tls.on_demand.as_ref().map(|it| json!({
+            "names": it.names,
+            "timeout": duration(it.timeout),
+            "max_names": it.max_names,
+            "max_pending": it.max_pending,
+            "retry_after": duration(it.retry_after),
+        })),
         "alpn": tls.alpn,
-        "client_ca": tls.client.authorities().map(|file| &file.value),
+        "client_ca": admitted.and_then(|it| it.authorities.as_ref()).map(|file| &file.value),
         "client_certificate": tls.client.name(),
+        "client_san": admitted.map(|it| san_matches(&it.names)),
+        "client_crl": admitted.and_then(|it| it.revoked.as_ref()).map(|file| &file.value),
         "min_version": tls.min_version.name(),
+        "handshake_timeout": duration(tls.handshake_timeout),
     })
+}
+
+fn san_matches(rules: &[SanMatch]) -> Value {
+    let rule = |rule: &SanMatch| {
+        let (key, value) = value_match(&rule.value);
+        json!({"type": rule.kind.name(), key: value})
+    };
+    rules.iter().map(rule).collect()
 }
 
 fn cluster_tls(tls: &ClusterTls) -> Value {
@@ -101,6 +122,8 @@ fn cluster_tls(tls: &ClusterTls) -> Value {
             Some(TrustedCa::System) => json!("system"),
             None => Value::Null,
         },
+        "crl": tls.revoked.as_ref().map(|file| &file.value),
+        "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
         "alpn": tls.alpn,
@@ -112,6 +135,7 @@ fn certificate_files(files: &CertificateFiles) -> Value {
     json!({
         "certificate": files.certificate.value,
         "private_key": files.private_key.value,
+        "ocsp_response": files.ocsp_response.as_ref().map(|file| &file.value),
     })
 }
 
@@ -133,6 +157,12 @@ fn http(http: &Http) -> Value {
             "upstream_unavailable": http.local_reply.upstream_unavailable,
             "echo_request_headers": http.local_reply.echo_request_headers,
         },
+        "upgrades": http.upgrades,
+        "half_close": match http.half_close {
+            HalfClose::Serve => "serve",
+            HalfClose::Abort => "abort",
+        },
+        "allow_bare_lf": http.allow_bare_lf,
         "limits": {
             "fields": http.limits.fields,
             "head": http.limits.head,
@@ -145,6 +175,7 @@ fn http(http: &Http) -> Value {
             "write_idle": duration(http.timeouts.write_idle),
             "idle": duration(http.timeouts.idle),
             "stream": duration(http.timeouts.stream),
+            "tunnel_idle": duration(http.timeouts.tunnel_idle),
         },
         "watermark": http.watermark,
     })
@@ -221,6 +252,7 @@ fn matcher(matcher: &RouteMatch) -> Value {
     let mut put = |key: &str, value: Value| drop(shown.insert(key.to_owned(), value));
     match &matcher.path {
         PathMatch::Any => {}
+        PathMatch::Connect => put("connect", json!(true)),
         PathMatch::Prefix(prefix) => put("prefix", json!(prefix)),
         PathMatch::Exact(path) => put("path", json!(path)),
         PathMatch::Regex(regex) => put("regex", json!(regex.as_str())),
@@ -258,6 +290,7 @@ fn action(action: &RouteAction) -> Value {
                     "host": forward.host,
                 },
                 "retry": forward.retry.as_ref().map(retry),
+                "terminate_connect": forward.terminate_connect,
             })
         }
         RouteAction::Redirect(redirect) => json!({"redirect": {
@@ -306,17 +339,23 @@ fn edits(edits: &HeaderEdits) -> Value {
 
 fn field_match(field: &FieldMatch) -> Value {
     // A route that asks for a token in a header names it.
-    let secret = is_secret(&field.name);
-    let text = |text: &str| json!(if secret { HIDDEN } else { text });
-    let (key, value) = match &field.value {
-        ValueMatch::Present => ("present", json!(true)),
-        ValueMatch::Absent => ("absent", json!(true)),
-        ValueMatch::Exact(value) => ("exact", text(value)),
-        ValueMatch::Prefix(value) => ("prefix", text(value)),
-        ValueMatch::Suffix(value) => ("suffix", text(value)),
-        ValueMatch::Regex(value) => ("regex", text(value.as_str())),
+    let (key, value) = value_match(&field.value);
+    let value = match value {
+        Value::String(_) if is_secret(&field.name) => json!(HIDDEN),
+        value => value,
     };
     json!({"name": field.name, key: value, "invert": field.invert})
+}
+
+fn value_match(value: &ValueMatch) -> (&'static str, Value) {
+    match value {
+        ValueMatch::Present => ("present", json!(true)),
+        ValueMatch::Absent => ("absent", json!(true)),
+        ValueMatch::Exact(value) => ("exact", json!(value)),
+        ValueMatch::Prefix(value) => ("prefix", json!(value)),
+        ValueMatch::Suffix(value) => ("suffix", json!(value)),
+        ValueMatch::Regex(value) => ("regex", json!(value.as_str())),
+    }
 }
 
 fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {

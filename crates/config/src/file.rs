@@ -78,7 +78,7 @@ pub(crate) struct Listener {
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// TLS that is spoken with clients. Plain bytes when it is left out.
     #[serde(default)]
-    pub(crate) tls: Option<Tried<tls::ListenerTls>>,
+    pub(crate) tls: Option<Tried<Located<tls::ListenerTls>>>,
     /// What looks at a connection before anything is read from it, in this order.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
@@ -186,6 +186,17 @@ pub(crate) struct Http {
     /// How the proxy's own replies look.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) local_reply: LocalReply,
+    /// Protocols that a client may switch a connection to by `Upgrade`, by their names without case. Bytes of a tunnel pass
+    /// the stream filters as bodies. Other upgrades are not asked of the upstream: the request goes on as a plain one.
+    #[serde(default = "upgrades", deserialize_with = "tried")]
+    pub(crate) upgrades: Items<Located<String>>,
+    /// What becomes of a request whose client ends its sending direction: `serve` answers it, `abort` ends it, which spares
+    /// work for clients that went away and cannot be told from those that still read.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) half_close: HalfClose,
+    /// Takes lines of a head that end in LF alone. Chunks and trailers must have CRLF in any case.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) allow_bare_lf: bool,
     /// What a request may not exceed.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) limits: Limits,
@@ -195,6 +206,16 @@ pub(crate) struct Http {
     /// How many bytes of a body are held for a side that does not read, before the other side is read no more.
     #[serde(default = "watermark", deserialize_with = "tried")]
     pub(crate) watermark: Watermark,
+}
+
+/// What becomes of a request whose client ends its sending direction.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum HalfClose {
+    #[default]
+    Serve,
+    Abort,
 }
 
 /// In which order a response passes the stream filters.
@@ -282,6 +303,9 @@ pub(crate) struct Timeouts {
     /// From the end of a request's head to the end of the response, for routes without a `timeout`.
     #[serde(deserialize_with = "tried")]
     pub(crate) stream: Time,
+    /// Without a byte either way in a tunnel. The `stream` timeout and those of routes end where a tunnel opens.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) tunnel_idle: Time,
 }
 
 /// The configuration of the network filter `tcp_proxy`.
@@ -306,6 +330,14 @@ fn drain_timeout() -> Time {
 /// enough that ten thousand stuck streams fit into memory.
 fn watermark() -> Watermark {
     Size(64 * KIB)
+}
+
+/// What browsers use; each upstream says itself, by a 101, whether it does.
+fn upgrades() -> Items<Located<String>> {
+    Items {
+        items: vec![Located::new("websocket".to_owned())],
+        whole: true,
+    }
 }
 
 fn tcp_idle_timeout() -> Time {
@@ -354,6 +386,8 @@ impl Default for Timeouts {
             write_idle: Time::seconds(30),
             idle: Time::seconds(60),
             stream: Time::seconds(60),
+            // Longer than what clients and servers of WebSocket let pass between pings, as a rule 20 to 60 s.
+            tunnel_idle: Time::seconds(300),
         }
     }
 }
@@ -386,4 +420,6 @@ uses! {
     StreamFilterUse;
     /// The use of an access log.
     AccessLogUse;
+    /// The use of a certificate provider.
+    CertificateProviderUse;
 }

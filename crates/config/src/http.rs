@@ -21,12 +21,28 @@ pub struct Http {
     pub response_order: ResponseOrder,
     /// How the proxy's own replies look.
     pub local_reply: LocalReplyOptions,
+    /// Names of protocols that clients may switch to by Upgrade, in lower case; `websocket`.
+    pub upgrades: Vec<String>,
+    /// What becomes of a request whose client ends its sending direction.
+    pub half_close: HalfClose,
+    /// Whether lines of a head may end in LF alone; no.
+    pub allow_bare_lf: bool,
     /// What a request may not exceed.
     pub limits: HttpLimits,
     /// How long things may take.
     pub timeouts: HttpTimeouts,
     /// How many bytes of a body are held for a side that does not read before the other side is read no more; 64 KiB.
     pub watermark: u64,
+}
+
+/// What becomes of a request whose client ends its sending direction (FIN) before the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is answered.
+    #[default]
+    Serve,
+    /// It ends, as if the client had gone.
+    Abort,
 }
 
 /// How paths are brought into one form.
@@ -96,4 +112,6 @@ pub struct HttpTimeouts {
     pub idle: Duration,
     /// From the end of a request's head to the end of the response, where the route sets none; 60 s.
     pub stream: Duration,
+    /// Without a byte either way in a tunnel; 5 min.
+    pub tunnel_idle: Duration,
 }

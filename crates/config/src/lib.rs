@@ -50,7 +50,8 @@ pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use health::{HealthCheck, HttpCheck, Statuses};
 pub use http::{
-    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder, Treatment,
+    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
+    Treatment,
 };
 pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
 pub use listener::{Listener, NetworkFilter, TcpProxy};
@@ -68,7 +69,8 @@ pub use route::{
 };
 pub use schema::schema;
 pub use tls::{
-    CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa,
+    Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
+    SanMatch, TlsVersion, TrustedCa,
 };
 pub use usage::{Extension, ExtensionName, Use};
 pub use validate::validate;

@@ -76,6 +76,8 @@ pub struct Forward {
     pub host: Option<String>,
     /// When a request is sent again; `None`: only when it reached nobody.
     pub retry: Option<RetryPolicy>,
+    /// CONNECT is answered here, and the host gets the bytes of the tunnel only.
+    pub terminate_connect: bool,
 }
 
 /// A cluster and its share.
@@ -151,6 +153,7 @@ impl RouteAction {
             path: None,
             host: None,
             retry: None,
+            terminate_connect: false,
         })
     }
 }
@@ -180,6 +183,8 @@ pub enum PathMatch {
     Exact(String),
     /// Those that the pattern matches as a whole.
     Regex(Pattern),
+    /// None: the requests are CONNECT's, which no other route takes.
+    Connect,
 }
 
 /// Which header fields or parameters of the query a route asks for.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, Selectors, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+};
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
 
 use crate::dump::node_json;
@@ -35,10 +37,13 @@ pub fn schema(registry: &Registry) -> Value {
     splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
     splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
     splice_selectors(definitions, &configs::<Selectors>(registry));
+    let providers = configs::<CertificateProviders>(registry);
+    splice::<file::CertificateProviderUse>(definitions, &providers, false);
     let mut any = configs::<StreamFilters>(registry);
     any.extend(configs::<NetworkFilters>(registry));
     any.extend(configs::<ListenerFilters>(registry));
     any.extend(configs::<AccessLogs>(registry));
+    any.extend(providers);
     splice::<file::Extension>(definitions, &one_per_name(any), false);
     root
 }

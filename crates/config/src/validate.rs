@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, Selectors, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+};
 use transom_api::node::known;
 use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
 
@@ -53,6 +55,9 @@ pub(crate) fn check(
         }
     }
     for listener in resources.listeners.values() {
+        for used in listener.tls.iter().flat_map(|tls| &tls.providers) {
+            check.one::<CertificateProviders>(used);
+        }
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
@@ -126,6 +131,8 @@ impl<'c> Check<'c> {
                 self.written::<ListenerFilters>(&written);
             } else if self.registry.find::<AccessLogs>(name).is_ok() {
                 self.written::<AccessLogs>(&written);
+            } else if self.registry.find::<CertificateProviders>(name).is_ok() {
+                self.written::<CertificateProviders>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

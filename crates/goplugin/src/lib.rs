@@ -24,9 +24,16 @@
 //! | `Client.Kill`, `Exited`, `ID`, `NegotiatedVersion` | the same, in lower case |
 //! | `ReattachConfig`, `SecureConfig`, `RunnerFunc`, `Discover` | [`host::ReattachConfig`], [`host::SecureConfig`], [`host::Runner`], [`host::discover`] |
 //! | `Managed`, `CleanupClients` | [`host::Clients`] |
+//! | `Cmd`, `StartTimeout`, `SkipHostEnv`, `MinPort`, `UnixSocketConfig`, … | methods of [`host::ClientConfig`] of about the same names |
+//! | `AutoMTLS`, `TLSConfig`, `TLSProvider` | [`auto_mtls`](host::ClientConfig::auto_mtls), [`tls`](host::ClientConfig::tls), [`tls`](plugin::ServeConfig::tls) |
+//! | `Logger`, `SyncStdout`, `SyncStderr`, `Stderr` | [`log`](host::ClientConfig::log), [`sync_stdout`](host::ClientConfig::sync_stdout), `sync_stderr`, `stderr` |
+//! | `AllowedProtocols` | gRPC, always |
+//! | `GRPCDialOptions`, `GRPCServer` | options and interceptors of `tonic`'s generated clients and servers |
 //! | `ServeConfig`, `Serve`, `ServeTestConfig` | [`plugin::ServeConfig`], [`plugin::serve`], [`plugin::serve_test`] |
 //! | `PluginSet`, `VersionedPlugins`, `GRPCPlugin` | [`host::PluginSet`], [`plugin::PluginSet`], `versioned_plugins` |
-//! | `GRPCBroker` | [`GrpcBroker`] |
+//! | `GRPCBroker`: `NextId`, `AcceptAndServe`, `Dial` | [`GrpcBroker`]: [`next_id`](GrpcBroker::next_id), [`serve`](GrpcBroker::serve), [`dial`](GrpcBroker::dial) |
+//!
+//! The documentation's search knows Go's names too.
 //!
 //! Go's `net/rpc` plugins, and its `MuxBroker`, are not supported: a host refuses them with Go's own error text.
 //!
@@ -38,6 +45,7 @@
 //! * Variables of the command win over the host's own. Standard input is passed on only if asked for.
 //! * Nothing that a plugin prints or sends can end the host; log floods are cut; every wait has a bound.
 //! * A checksum is verified on the very file that is run.
+//! * A Unix socket that a plugin names is called only if the plugin, or what it started, listens there.
 
 #![deny(
     clippy::unwrap_used,
@@ -58,6 +66,7 @@ mod http2;
 mod logs;
 mod mux;
 mod net;
+mod owner;
 mod pidfd;
 pub mod plugin;
 pub mod proto;

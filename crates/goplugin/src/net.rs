@@ -12,6 +12,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::handshake::PluginAddr;
 use crate::mux::MuxStream;
+use crate::owner::Owner;
 use crate::tls::Tls;
 
 /// One connection.
@@ -23,10 +24,14 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    /// Connects to `address`, without TLS.
-    pub(crate) async fn connect(address: &PluginAddr) -> io::Result<Self> {
+    /// Connects to `address`, without TLS. A Unix socket must be the owner's; who listens on a TCP port cannot be told.
+    pub(crate) async fn connect(address: &PluginAddr, owner: Owner) -> io::Result<Self> {
         match address {
-            PluginAddr::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            PluginAddr::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                owner.check(&stream)?;
+                Ok(Self::Unix(stream))
+            }
             PluginAddr::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;

@@ -135,6 +135,8 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// A 101, or a 2xx to CONNECT: all that follows is the tunnel, given as `Data`.
     pub tunnel: bool,
+    /// What a 101 switches to, the value of its Upgrade; whether that was asked for is the caller's to see.
+    pub upgrade: Option<Span>,
     /// The message is over with this head: no `End` follows. Never with `tunnel` or on an interim head.
     pub end: bool,
 }

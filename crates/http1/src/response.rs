@@ -278,6 +278,7 @@ impl ResponseDecoder {
             content_length: facts.content_length,
             keep_alive: facts.persists(version) && framing != Framing::UntilClose && !tunnel,
             tunnel,
+            upgrade: facts.upgrade(version).filter(|_| switches),
             end: framing.is_empty() && !tunnel && status >= 200,
         })
     }

@@ -191,6 +191,7 @@ impl Fault {
 /// The reason phrase of a status (RFC 9110 section 15), for status lines and plain bodies.
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

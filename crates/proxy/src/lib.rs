@@ -45,3 +45,4 @@ pub use control::{ApplyError, Proxy, Settings};
 #[doc(hidden)]
 pub use router::measure::{Lookup, RequestHead};
 pub use tls::prepare::CertificateNews;
+pub use tls::providers::register as register_certificate_providers;

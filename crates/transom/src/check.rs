@@ -13,6 +13,7 @@ use crate::{BAD_INPUT, FAULT, GOOD};
 pub(crate) fn registry() -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
+    transom_proxy::register_certificate_providers(&mut registry)?;
     Ok(registry)
 }
 

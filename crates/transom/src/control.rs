@@ -68,7 +68,12 @@ impl Running {
         Ok(())
     }
 
-    /// Uses the files of TLS that changed. What cannot be used is logged and counted.
+    /// Waits until a certificate provider has something new.
+    pub(crate) async fn certificates_told(&self) {
+        self.proxy.certificates_told().await;
+    }
+
+    /// Uses the files of TLS that changed, and what providers have. What cannot be used is logged and counted.
     pub(crate) async fn refresh_certificates(&self) {
         self.proxy.refresh_certificates().await;
     }

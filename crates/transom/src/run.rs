@@ -146,6 +146,12 @@ fn announce(proxy: &Proxy) {
     let _ = std::io::stdout().write_all(lines.as_bytes());
 }
 
+/// Looks at files of TLS and asks certificate providers, beside what else is to be done: a provider may take its time.
+fn look(running: &Arc<Running>) {
+    let running = Arc::clone(running);
+    tokio::spawn(async move { running.refresh_certificates().await });
+}
+
 /// Serves, and reloads when told, until it is told to end.
 async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
     let mut looks = tokio::time::interval(LOOK_AT_FILES);
@@ -154,7 +160,11 @@ async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
         tokio::select! {
             () = async { signals.hangup.recv().await; } => {}
             _ = looks.tick() => {
-                running.refresh_certificates().await;
+                look(running);
+                continue;
+            }
+            () = running.certificates_told() => {
+                look(running);
                 continue;
             }
             () = wait_for_either(&mut signals.terminate, &mut signals.interrupt) => return,

@@ -162,6 +162,16 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Leaves without a word: the other side gets a reset.
+    ///
+    /// # Panics
+    /// When the socket takes no option.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .unwrap();
+    }
+
     /// The socket.
     #[must_use]
     pub fn socket(&self) -> &TcpStream {

@@ -204,6 +204,7 @@ impl Plane {
     pub fn start(workers: usize, yaml: &str) -> Self {
         let mut builtin = Registry::new();
         transom_filters::register(&mut builtin).unwrap();
+        transom_proxy::register_certificate_providers(&mut builtin).unwrap();
         // Over the built-in ones: a test filter may have the name of one of them.
         let mut registry = Registry::over(Arc::new(builtin));
         let lab = transom_test_filters::register(&mut registry).unwrap();

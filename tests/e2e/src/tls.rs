@@ -5,9 +5,13 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -32,6 +36,7 @@ pub struct Pair {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+    serial: u64,
 }
 
 /// A folder for files, which goes with its value.
@@ -62,7 +67,7 @@ impl Authority {
         &self.pem
     }
 
-    /// A certificate for these names; the first is its common name too.
+    /// A certificate for these names; the first is its common name too. What has `://` in it is a URI.
     #[must_use]
     pub fn sign(&self, names: &[&str]) -> Pair {
         self.sign_until(names, 2099)
@@ -74,11 +79,20 @@ impl Authority {
     /// When a name is none.
     #[must_use]
     pub fn sign_until(&self, names: &[&str], year: i32) -> Pair {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let (uris, names): (Vec<&str>, Vec<&str>) =
+            names.iter().partition(|name| name.contains("://"));
         let sans: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(sans).unwrap();
+        for uri in &uris {
+            let uri = SanType::URI((*uri).try_into().unwrap());
+            params.subject_alt_names.push(uri);
+        }
+        let serial = SERIAL.fetch_add(1, Ordering::SeqCst);
+        params.serial_number = Some(serial.into());
         params
             .distinguished_name
-            .push(DnType::CommonName, *names.first().unwrap());
+            .push(DnType::CommonName, *names.first().or(uris.first()).unwrap());
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 31);
         let key = KeyPair::generate().unwrap();
@@ -86,15 +100,44 @@ impl Authority {
         Pair {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
+            serial,
         }
     }
 
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        let der = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
-        roots.add(der).unwrap();
-        roots
+    /// The list of certificates that it has revoked, as PEM, good for a day.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    #[must_use]
+    pub fn revoke(&self, pairs: &[&Pair]) -> String {
+        let now = SystemTime::now();
+        let revoked = pairs.iter().map(|pair| RevokedCertParams {
+            serial_number: pair.serial.into(),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: now.into(),
+            next_update: (now + Duration::from_secs(24 * 60 * 60)).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
+
+    fn roots(&self) -> RootCertStore {
+        roots(&self.pem)
+    }
+}
+
+fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    roots.add(der).unwrap();
+    roots
 }
 
 impl Pair {
@@ -191,10 +234,29 @@ impl Secure {
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
+        Self::trusting(trusted.roots(), own, alpn, versions)
+    }
+
+    /// Trusts the authority in a PEM file.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn trusting_file(file: &Path) -> Self {
+        let roots = roots(&fs::read_to_string(file).unwrap());
+        Self::trusting(roots, None, &[], &[&version::TLS13, &version::TLS12])
+    }
+
+    fn trusting(
+        roots: RootCertStore,
+        own: Option<&Pair>,
+        alpn: &[&str],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(trusted.roots());
+            .with_root_certificates(roots);
         let mut config = match own {
             Some(own) => {
                 let (chain, key) = own.der();
@@ -285,6 +347,16 @@ impl SecureClient {
 }
 
 impl Pair {
+    /// As a provider gives it.
+    #[must_use]
+    pub fn plain(&self) -> transom_api::Certificate {
+        transom_api::Certificate {
+            chain: self.certificate.clone().into_bytes(),
+            key: self.key.clone().into_bytes(),
+            ocsp_response: None,
+        }
+    }
+
     /// The certificate's bytes.
     ///
     /// # Panics

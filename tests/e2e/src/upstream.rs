@@ -163,6 +163,16 @@ impl Connection {
         Ok(request)
     }
 
+    /// Reads the head of the next request and leaves its body.
+    pub fn head(&mut self) -> std::io::Result<Option<Message>> {
+        Message::read_head(self.client.reader())
+    }
+
+    /// Reads what comes until the other side closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.client.rest()
+    }
+
     /// Sends bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.client.send(bytes);

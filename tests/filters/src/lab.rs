@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use transom_api::Resumer;
 
+use crate::certificates::Shelf;
+
 /// How long a test waits for something before it fails: far longer than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -13,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub struct Lab {
     inner: Arc<Inner>,
+    shelf: Shelf,
 }
 
 #[derive(Default)]
@@ -93,6 +96,12 @@ impl Lab {
             let at = state.held.iter().position(|(held, _)| held == name)?;
             Some(state.held.remove(at).1)
         })
+    }
+
+    /// What the certificate providers answer.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Keeps the resumer of a filter that waits.

@@ -10,10 +10,12 @@
 //! - `routes`: other routes, other hosts, skipped phases, configuration per route;
 //! - `faults`: panics, failures, ends; `parts`: what lives on a worker;
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
-//! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection.
+//! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection;
+//! - [`certificates`]: a certificate provider that is late, fails and panics.
 
 mod attributes;
 mod bodies;
+pub mod certificates;
 mod faults;
 mod flow;
 mod kit;
@@ -44,5 +46,6 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     notes::register(registry, &lab)?;
     trace::register(registry, &lab)?;
     network::register(registry, &lab)?;
+    certificates::register(registry, &lab)?;
     Ok(lab)
 }

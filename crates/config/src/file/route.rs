@@ -67,6 +67,10 @@ pub(crate) struct Route {
     /// What is changed in the target of a request before it is sent on.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) rewrite: Option<Located<Rewrite>>,
+    /// Of a route for CONNECT: answers 200 here once a host of the cluster is connected, and passes the bytes of the tunnel
+    /// to it as they are. The host gets the CONNECT itself when this is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) terminate_connect: Located<bool>,
     /// What is done with the headers of a request before it is sent on, after the virtual host's.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) request_headers: HeaderEdits,
@@ -178,8 +182,8 @@ fn moved() -> Located<Ranged<301, 308>> {
     Located::new(Ranged(301))
 }
 
-/// Which requests a route takes: those for which all of this holds. One of `prefix`, `path` and `regex` at most, and at
-/// least one key.
+/// Which requests a route takes: those for which all of this holds. One of `prefix`, `path`, `regex` and `connect` at
+/// most, and at least one key.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Match {
@@ -192,6 +196,9 @@ pub(crate) struct Match {
     /// Paths that this regular expression matches from end to end.
     #[serde(default)]
     pub(crate) regex: Option<Located<String>>,
+    /// Takes requests for a tunnel by CONNECT, and no others: they have no path. No other route takes them.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) connect: bool,
     /// One of these methods. Any when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) methods: Items<Located<String>>,

@@ -116,6 +116,8 @@ impl Lowering<'_> {
             path,
             host,
             retry: written.retry.and_then(|retry| self.retry(retry.value)),
+            // The route says so, if it takes CONNECT.
+            terminate_connect: false,
         }))
     }
 

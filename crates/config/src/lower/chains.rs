@@ -1,7 +1,7 @@
 //! Chains of extensions, and the network filters that are part of the proxy.
 
 use transom_api::suggest::nearest;
-use transom_api::{FailurePolicy, Node, Phase, Span};
+use transom_api::{FailurePolicy, Node, Phase, Span, field};
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -9,8 +9,8 @@ use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter, PathOptions,
-    ResponseOrder, TcpProxy, Treatment, Use,
+    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
+    PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -200,6 +200,7 @@ impl Lowering<'_> {
         let ids = stream_filters.iter().map(|used| used.id.clone());
         let chain = self.chains.entry(route_table.value.clone()).or_default();
         chain.extend(ids);
+        let upgrades = self.upgrades(http.upgrades);
         let limits = http.limits;
         if limits.request_line.value.0 > limits.head.0 {
             self.problems.push(Problem::new(
@@ -230,6 +231,12 @@ impl Lowering<'_> {
                     .ok()?,
                 echo_request_headers: http.local_reply.echo_request_headers,
             },
+            upgrades,
+            half_close: match http.half_close {
+                file::HalfClose::Serve => HalfClose::Serve,
+                file::HalfClose::Abort => HalfClose::Abort,
+            },
+            allow_bare_lf: http.allow_bare_lf,
             limits: HttpLimits {
                 fields: limits.fields.0,
                 head: limits.head.0,
@@ -242,9 +249,36 @@ impl Lowering<'_> {
                 write_idle: http.timeouts.write_idle.0,
                 idle: http.timeouts.idle.0,
                 stream: http.timeouts.stream.0,
+                tunnel_idle: http.timeouts.tunnel_idle.0,
             },
             watermark: http.watermark.0,
         })))
+    }
+
+    fn upgrades(&mut self, tokens: file::Items<Located<String>>) -> Vec<String> {
+        let mut upgrades = Vec::new();
+        for token in tokens.items {
+            let name = token.value.to_ascii_lowercase();
+            let (problem, help) = if !field::is_name(name.as_bytes()) {
+                (
+                    "is no name of a protocol",
+                    "write the name without a version, such as `websocket`",
+                )
+            } else if matches!(name.as_str(), "h2c" | "http" | "tls") {
+                // Requests in such a tunnel would pass neither filters nor routes.
+                (
+                    "cannot be tunnelled",
+                    "requests in the tunnel would pass neither filters nor routes",
+                )
+            } else {
+                upgrades.push(name);
+                continue;
+            };
+            let message = format!("{:?} {problem}", token.value);
+            self.problems
+                .push(Problem::new(message, token.span).with_help(help));
+        }
+        upgrades
     }
 
     fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {

@@ -23,31 +23,39 @@ impl Lowering<'_> {
         let says_more = !value.methods.items.is_empty()
             || !value.headers.items.is_empty()
             || !value.query.items.is_empty();
-        let path = match (value.prefix, value.path, value.regex) {
-            (Some(prefix), None, None) => {
+        let connect = value
+            .connect
+            .then(|| Located::at("connect".to_owned(), span));
+        let path = match (value.prefix, value.path, value.regex, connect) {
+            (Some(prefix), None, None, None) => {
                 self.check_path(&prefix);
                 PathMatch::Prefix(prefix.value)
             }
-            (None, Some(path), None) => {
+            (None, Some(path), None, None) => {
                 self.check_path(&path);
                 PathMatch::Exact(path.value)
             }
-            (None, None, Some(regex)) => PathMatch::Regex(self.pattern(&regex)?),
-            (None, None, None) if says_more => PathMatch::Any,
-            (None, None, None) if self.problems.any_within(span) => return None,
-            (None, None, None) => {
+            (None, None, Some(regex), None) => PathMatch::Regex(self.pattern(&regex)?),
+            (None, None, None, Some(_)) => PathMatch::Connect,
+            (None, None, None, None) if says_more => PathMatch::Any,
+            (None, None, None, None) if self.problems.any_within(span) => return None,
+            (None, None, None, None) => {
                 self.problems
                     .push(Problem::new("`match` says nothing", span).with_help(
                         "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
                     ));
                 return None;
             }
-            (prefix, path, regex) => {
-                let given: Vec<(&str, Located<String>)> =
-                    [("prefix", prefix), ("path", path), ("regex", regex)]
-                        .into_iter()
-                        .filter_map(|(name, value)| Some((name, value?)))
-                        .collect();
+            (prefix, path, regex, connect) => {
+                let given: Vec<(&str, Located<String>)> = [
+                    ("prefix", prefix),
+                    ("path", path),
+                    ("regex", regex),
+                    ("connect", connect),
+                ]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
                 let names: Vec<String> =
                     given.iter().map(|(name, _)| format!("`{name}`")).collect();
                 let message = format!("{} exclude each other", names.join(" and "));
@@ -56,10 +64,16 @@ impl Lowering<'_> {
                 return None;
             }
         };
+        let is_connect = path == PathMatch::Connect;
         let methods = value.methods.items.into_iter().map(|method| {
             if !Pseudo::Method.takes(method.as_bytes()) {
                 let message = format!("{:?} is no method", method.value);
                 self.problems.push(Problem::new(message, method.span));
+            } else if method.value == "CONNECT" && !is_connect {
+                self.problems.push(
+                    Problem::new("this route takes no CONNECT", method.span)
+                        .with_help("requests for a tunnel are matched by `connect: true`"),
+                );
             }
             method.value
         });
@@ -158,7 +172,7 @@ impl Lowering<'_> {
     }
 
     /// A regular expression that the whole of a value must match.
-    fn pattern(&mut self, text: &Located<String>) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, text: &Located<String>) -> Option<Pattern> {
         match Pattern::whole(text) {
             Ok(pattern) => Some(pattern),
             Err(error) => {

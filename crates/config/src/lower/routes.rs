@@ -8,7 +8,9 @@ use transom_api::{HeaderMap, Span};
 use super::{Lowering, Unique, domain};
 use crate::file;
 use crate::report::Problem;
-use crate::{Located, PathMatch, Route, RouteFilter, RouteTable, VirtualHost};
+use crate::{
+    Located, PathMatch, PathRewrite, Route, RouteAction, RouteFilter, RouteTable, VirtualHost,
+};
 
 impl Lowering<'_> {
     pub(super) fn named_route_tables(&mut self, tables: file::Items<file::RouteTable>) {
@@ -128,6 +130,12 @@ impl Lowering<'_> {
             retry: route.retry,
         })?;
         let matcher = matcher?;
+        let action = self.connect(
+            matcher.path == PathMatch::Connect,
+            &route.terminate_connect,
+            action,
+            place,
+        );
         Some(Route {
             name: route.name,
             matcher,
@@ -137,6 +145,47 @@ impl Lowering<'_> {
             response_headers,
             filters,
         })
+    }
+
+    /// What routes for CONNECT alone may say, and what they may not.
+    fn connect(
+        &mut self,
+        connect: bool,
+        terminate: &Located<bool>,
+        mut action: RouteAction,
+        place: Option<Span>,
+    ) -> RouteAction {
+        match &mut action {
+            RouteAction::Forward(forward) if connect => {
+                forward.terminate_connect = terminate.value;
+                if matches!(forward.path, Some(PathRewrite::Regex(..))) {
+                    let message = "CONNECT has no path that could be rewritten";
+                    self.problems.push(Problem::new(message, place));
+                }
+            }
+            // The client would take what follows for its tunnel.
+            RouteAction::DirectResponse(direct) if connect && direct.status < 300 => {
+                self.problems.push(
+                    Problem::new(
+                        format!(
+                            "{} would tell a client of CONNECT that its tunnel stands",
+                            direct.status
+                        ),
+                        place,
+                    )
+                    .with_help("answer with 403, or name a `cluster`"),
+                );
+            }
+            _ if terminate.value => {
+                let help = "it is for routes with `match: {connect: true}` and a cluster";
+                self.problems.push(
+                    Problem::new("there is no CONNECT to terminate here", terminate.span)
+                        .with_help(help),
+                );
+            }
+            _ => {}
+        }
+        action
     }
 
     fn filters(

@@ -8,9 +8,12 @@ use crate::file;
 use crate::file::tls as shape;
 use crate::report::Problem;
 use crate::{
-    CertificateFiles, ClientCertificate, ClusterTls, HostAddress, HostSet, ListenerTls, Located,
-    NetworkFilter, TlsVersion, TrustedCa,
+    Admitted, CertificateFiles, ClientCertificate, ClusterTls, HostAddress, HostSet, ListenerTls,
+    Located, NetworkFilter, OnDemand, SanKind, SanMatch, TlsVersion, TrustedCa, Use, ValueMatch,
 };
+
+/// Makes a test of a text.
+type Make = fn(String) -> ValueMatch;
 
 /// What the `http` network filter speaks.
 const HTTP_PROTOCOLS: [&str; 2] = ["http/1.1", "http/1.0"];
@@ -19,14 +22,16 @@ impl Lowering<'_> {
     /// `None` when it is so wrong that nothing of it is left.
     pub(super) fn listener_tls(
         &mut self,
-        tls: shape::ListenerTls,
+        tls: Located<shape::ListenerTls>,
         filters: &[NetworkFilter],
     ) -> Option<ListenerTls> {
-        let list = tls.certificates.span;
-        if tls.certificates.items.is_empty() && tls.certificates.whole {
+        let Located { value: tls, span } = tls;
+        let list = tls.certificates.span.or(span);
+        let whole = tls.certificates.whole && tls.providers.whole;
+        if tls.certificates.items.is_empty() && tls.providers.items.is_empty() && whole {
             self.problems.push(
                 Problem::new("a listener that speaks TLS needs a certificate", list).with_help(
-                    "write at least one: certificates: [{certificate: FILE, private_key: FILE}]",
+                    "write at least one: certificates: [{certificate: FILE, private_key: FILE}], or name a provider",
                 ),
             );
         }
@@ -34,6 +39,14 @@ impl Lowering<'_> {
         let certificates = certificates
             .filter_map(|files| self.certificate_files(files))
             .collect();
+        let providers = self.plain_chain(tls.providers);
+        let on_demand = match tls.on_demand {
+            Some(Tried(on_demand)) => Some(self.on_demand(on_demand?, &providers)?),
+            None => None,
+        };
+        let names_at = tls.client_san.span;
+        let names = self.san_matches(tls.client_san.value);
+        let revoked = tls.client_crl.map(|file| self.path(file));
         let before_http = matches!(filters.last(), Some(NetworkFilter::Http(_)));
         let alpn = match tls.alpn {
             Some(protocols) => self.protocols(protocols, before_http),
@@ -41,46 +54,163 @@ impl Lowering<'_> {
             None => Vec::new(),
         };
         let asked = tls.client_certificate;
-        let client = match (tls.client_ca, asked.as_ref().map(|asked| asked.value)) {
-            (Some(file), None | Some(shape::ClientCertificate::Required)) => {
-                ClientCertificate::Required(self.path(file))
-            }
-            (Some(file), Some(shape::ClientCertificate::Optional)) => {
-                ClientCertificate::Optional(self.path(file))
-            }
-            (None, None | Some(shape::ClientCertificate::None)) => ClientCertificate::None,
-            (Some(file), Some(shape::ClientCertificate::None)) => {
-                self.problems.push(
-                    Problem::new("`client_ca` has no meaning here", file.span)
-                        .with_label(
-                            asked.and_then(|asked| asked.span),
-                            "certificates of clients are not asked for",
-                        )
-                        .with_help(
-                            "leave one of the two out, or ask for certificates: optional, required",
-                        ),
-                );
-                return None;
-            }
-            (None, Some(_)) => {
-                self.problems.push(
-                    Problem::new(
-                        "certificates of clients cannot be checked without `client_ca`",
-                        asked.and_then(|asked| asked.span),
-                    )
-                    .with_help(
-                        "name the file with the authorities that sign them: client_ca: FILE",
-                    ),
-                );
-                return None;
-            }
+        let rules = [
+            ("client_ca", tls.client_ca.as_ref().map(|file| file.span)),
+            ("client_crl", revoked.as_ref().map(|file| file.span)),
+            ("client_san", (!names.is_empty()).then_some(names_at)),
+        ];
+        let first_rule = rules.into_iter().find_map(|(key, span)| Some((key, span?)));
+        let asks = match asked.as_ref().map(|asked| asked.value) {
+            Some(asks) => asks,
+            None if tls.client_ca.is_some() => shape::ClientCertificate::Required,
+            None => shape::ClientCertificate::None,
+        };
+        if asks == shape::ClientCertificate::None
+            && let Some((key, span)) = first_rule
+        {
+            let problem = Problem::new(format!("`{key}` has no meaning here"), span);
+            self.problems.push(match asked.and_then(|asked| asked.span) {
+                Some(asked) => problem
+                    .with_label(Some(asked), "certificates of clients are not asked for")
+                    .with_help("leave one of the two out, or ask for certificates: optional, required"),
+                None => problem.with_help(
+                    "certificates of clients are not asked for: name the file with the authorities that sign them: \
+                     client_ca: FILE",
+                ),
+            });
+            return None;
+        }
+        if asks != shape::ClientCertificate::None && tls.client_ca.is_none() && providers.is_empty()
+        {
+            self.problems.push(
+                Problem::new(
+                    "certificates of clients cannot be checked without `client_ca`",
+                    asked.and_then(|asked| asked.span),
+                )
+                .with_help("name the file with the authorities that sign them: client_ca: FILE"),
+            );
+            return None;
+        }
+        let admitted = Admitted {
+            authorities: tls.client_ca.map(|file| self.path(file)),
+            revoked,
+            names,
+        };
+        let client = match asks {
+            shape::ClientCertificate::None => ClientCertificate::None,
+            shape::ClientCertificate::Optional => ClientCertificate::Optional(admitted),
+            shape::ClientCertificate::Required => ClientCertificate::Required(admitted),
         };
         Some(ListenerTls {
             certificates,
+            providers,
+            on_demand,
             alpn,
             client,
             min_version: version(tls.min_version),
+            handshake_timeout: tls.handshake_timeout.0,
         })
+    }
+
+    fn on_demand(
+        &mut self,
+        on_demand: Located<shape::OnDemand>,
+        providers: &[Use],
+    ) -> Option<OnDemand> {
+        let Located { value, span } = on_demand;
+        if providers.is_empty() {
+            self.problems.push(
+                Problem::new("there is no provider that could be asked", span).with_help(
+                    "name one in `providers`, such as: providers: [{name: self_signed}]",
+                ),
+            );
+            return None;
+        }
+        let mut names = Vec::new();
+        for name in &value.names.items {
+            let host = name.strip_prefix("*.").unwrap_or(name);
+            if name.as_str() != "*" && !is_host_name(host) {
+                let message = format!("{:?} is no name that a client can ask for", name.value);
+                self.problems
+                    .push(Problem::new(message, name.span).with_help(
+                    "write a name, `*.example.org` for all names below one, or `*` for every name",
+                ));
+                continue;
+            }
+            names.push(name.to_ascii_lowercase());
+        }
+        if value.names.items.is_empty() && value.names.whole {
+            self.problems.push(
+                Problem::new("no name may be asked for", value.names.span).with_help(
+                    "write those that may: names: [\"*.example.org\"]; \"*\" lets strangers have a certificate made for any name",
+                ),
+            );
+        }
+        Some(OnDemand {
+            names,
+            timeout: value.timeout.0,
+            max_names: value.max_names.0,
+            max_pending: value.max_pending.0,
+            retry_after: value.retry_after.0,
+        })
+    }
+
+    fn san_matches(&mut self, rules: file::Items<Located<shape::SanMatch>>) -> Vec<SanMatch> {
+        let rules = rules.items.into_iter();
+        rules.filter_map(|rule| self.san_match(rule)).collect()
+    }
+
+    fn san_match(&mut self, rule: Located<shape::SanMatch>) -> Option<SanMatch> {
+        const KEYS: &str = "write one of `exact`, `prefix`, `suffix`, `regex`";
+        let Located { value, span } = rule;
+        let kind = match value.kind {
+            shape::SanKind::Dns => SanKind::Dns,
+            shape::SanKind::Uri => SanKind::Uri,
+            shape::SanKind::Email => SanKind::Email,
+            shape::SanKind::Ip => SanKind::Ip,
+        };
+        if let (SanKind::Ip, Some(exact)) = (kind, &value.exact)
+            && exact.parse::<std::net::IpAddr>().is_err()
+        {
+            let message = format!("{:?} is no IP address", exact.value);
+            self.problems.push(Problem::new(message, exact.span));
+            return None;
+        }
+        // In the form in which they are compared.
+        let folded = |text: String| match kind {
+            SanKind::Dns => text.to_ascii_lowercase(),
+            SanKind::Ip => text
+                .parse::<std::net::IpAddr>()
+                .map_or(text, |address| address.to_string()),
+            SanKind::Uri | SanKind::Email => text,
+        };
+        let mut asked = Vec::new();
+        let texts: [(_, Make); 3] = [
+            (value.exact, ValueMatch::Exact),
+            (value.prefix, ValueMatch::Prefix),
+            (value.suffix, ValueMatch::Suffix),
+        ];
+        for (text, what) in texts {
+            asked.extend(text.map(|text| (what(folded(text.value)), text.span)));
+        }
+        if let Some(regex) = value.regex {
+            asked.push((ValueMatch::Regex(self.pattern(&regex)?), regex.span));
+        }
+        let mut asked = asked.into_iter();
+        let first = asked.next();
+        if let Some((_, place)) = asked.next() {
+            self.problems
+                .push(Problem::new("two things are asked of one name", place).with_help(KEYS));
+            return None;
+        }
+        let Some((value, _)) = first else {
+            if !self.problems.any_within(span) {
+                self.problems
+                    .push(Problem::new("nothing is asked of the name", span).with_help(KEYS));
+            }
+            return None;
+        };
+        Some(SanMatch { kind, value })
     }
 
     pub(super) fn cluster_tls(
@@ -100,7 +230,24 @@ impl Lowering<'_> {
             let mut hosts = set.hosts.iter().map(|host| &host.address);
             hosts.find(|address| matches!(address, HostAddress::Unix(_)))
         });
-        if let (Some(unix), None, true) = (unix, &tls.sni, tls.verify) {
+        let names_at = tls.san.span;
+        let names = self.san_matches(tls.san.value);
+        let revoked = tls.crl.map(|file| self.path(file));
+        let rules = [
+            ("crl", revoked.as_ref().map(|file| file.span)),
+            ("san", (!names.is_empty()).then_some(names_at)),
+        ];
+        for (key, span) in rules {
+            if let (Some(span), false) = (span, tls.verify) {
+                let message = format!("`{key}` has no meaning with `verify: false`");
+                self.problems.push(
+                    Problem::new(message, span).with_help(
+                        "leave `verify` out, so that the hosts' certificates are checked",
+                    ),
+                );
+            }
+        }
+        if let (Some(unix), None, true, true) = (unix, &tls.sni, tls.verify, names.is_empty()) {
             self.problems.push(
                 Problem::new(
                     format!("there is no name that the certificate of {unix} could have"),
@@ -131,6 +278,8 @@ impl Lowering<'_> {
         Some(ClusterTls {
             sni: tls.sni,
             trusted,
+            revoked,
+            names,
             client,
             alpn: self.protocols(tls.alpn, true),
             min_version: version(tls.min_version),
@@ -161,6 +310,7 @@ impl Lowering<'_> {
         Some(CertificateFiles {
             certificate: self.path(files.certificate.0?),
             private_key: self.path(files.private_key.0?),
+            ocsp_response: files.ocsp_response.map(|file| self.path(file)),
         })
     }
 

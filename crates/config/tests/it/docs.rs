@@ -8,6 +8,14 @@ use transom_config::{check_str, schema};
 use crate::registry::registry;
 use crate::{expect, folder};
 
+/// Definitions of uses that have the keys of stream filters' but `phase`.
+const LIKE_STREAM_FILTERS: [&str; 4] = [
+    "ListenerFilterUse",
+    "NetworkFilterUse",
+    "AccessLogUse",
+    "CertificateProviderUse",
+];
+
 /// The tables between `<!-- keys NAME -->` and `<!-- end -->` are made from the schema (`UPDATE_EXPECTED=1` writes them).
 #[test]
 fn the_tables_of_keys_are_those_of_the_schema() {
@@ -38,7 +46,7 @@ fn the_tables_of_keys_are_those_of_the_schema() {
     expect(&file, &made);
 
     // Uses have the same keys everywhere, but for the phase of stream filters.
-    shown.extend(["ListenerFilterUse", "NetworkFilterUse", "AccessLogUse"].map(str::to_owned));
+    shown.extend(LIKE_STREAM_FILTERS.map(str::to_owned));
     let definitions = schema["definitions"].as_object().unwrap();
     let missing: Vec<_> = definitions
         .keys()
@@ -53,7 +61,7 @@ fn the_tables_of_keys_are_those_of_the_schema() {
             .cloned()
             .collect::<Vec<_>>()
     };
-    for name in ["ListenerFilterUse", "NetworkFilterUse", "AccessLogUse"] {
+    for name in LIKE_STREAM_FILTERS {
         assert_eq!(keys(name), keys("StreamFilterUse"));
     }
 }
@@ -108,7 +116,7 @@ fn value_of(key: &str, schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap();
         let (title, anchor) = match name {
-            "StreamFilterUse" | "ListenerFilterUse" | "NetworkFilterUse" | "AccessLogUse" => {
+            name if name == "StreamFilterUse" || LIKE_STREAM_FILTERS.contains(&name) => {
                 ("use", "uses-of-extensions")
             }
             "Extension" => ("extension", "shared-extensions"),
@@ -132,6 +140,8 @@ fn value_of(key: &str, schema: &Value) -> String {
             "RouteFilter" => ("filter of a route", "filters-of-routes"),
             "ListenerTls" => ("tls", "tls-with-clients"),
             "ClusterTls" => ("tls", "tls-with-hosts"),
+            "OnDemand" => ("on demand", "certificates-on-demand"),
+            "SanMatch" => ("alternative name", "alternative-names"),
             "CertificateFiles" => ("certificate", "certificates"),
             "CircuitBreakers" => ("circuit breakers", "circuit-breakers"),
             "Retry" => ("retries", "retries"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use transom_api::{FailurePolicy, Node, Phase};
 use transom_config::{
-    Configuration, ExtensionName, HostAddress, HttpLimits, HttpTimeouts, ListenAddress,
+    Configuration, ExtensionName, HalfClose, HostAddress, HttpLimits, HttpTimeouts, ListenAddress,
     LocalReplyOptions, NetworkFilter, PathMatch, Pool, Resource, ResourceKind, ResourceName,
     Resources, ResponseOrder, RouteAction, RouteFilter, Sources, load_str, load_tree, validate,
 };
@@ -73,8 +73,12 @@ fn a_small_file_has_the_defaults() {
             write_idle: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             stream: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(300),
         }
     );
+    assert_eq!(http.upgrades, ["websocket"]);
+    assert_eq!(http.half_close, HalfClose::Serve);
+    assert!(!http.allow_bare_lf);
     assert_eq!(http.watermark, 64 * 1024);
     let [filter] = http.stream_filters.as_slice() else {
         panic!("{:?}", http.stream_filters);
@@ -156,7 +160,10 @@ listeners:
           response_order: config
           local_reply: {upstream_unavailable: 503, echo_request_headers: true}
           limits: {fields: 10, head: 1MiB, request_line: 64, request_body: 0}
-          timeouts: {header: 1ms, body_idle: 2ms, write_idle: 3ms, idle: 4ms, stream: 0s}
+          timeouts: {header: 1ms, body_idle: 2ms, write_idle: 3ms, idle: 4ms, stream: 0s, tunnel_idle: 5ms}
+          upgrades: [WebSocket, tcp]
+          half_close: abort
+          allow_bare_lf: true
           watermark: 1KiB
 route_tables:
   - name: shared
@@ -220,6 +227,10 @@ host_sets:
     assert_eq!(http.limits.request_body, Some(0));
     assert_eq!(http.limits.head, 1 << 20);
     assert_eq!(http.timeouts.write_idle, Duration::from_millis(3));
+    assert_eq!(http.timeouts.tunnel_idle, Duration::from_millis(5));
+    assert_eq!(http.upgrades, ["websocket", "tcp"]);
+    assert_eq!(http.half_close, HalfClose::Abort);
+    assert!(http.allow_bare_lf);
 
     let host = &configuration.resources.route_tables["shared"].virtual_hosts[0];
     assert_eq!(host.name, "all");

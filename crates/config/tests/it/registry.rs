@@ -3,7 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use transom_api::kind::{AccessLogs, ListenerFilters, NetworkFilters, Selectors, StreamFilters};
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+};
 use transom_api::{
     ExtensionKind, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
     Registry, RouteConfig, Schema,
@@ -33,6 +35,9 @@ pub(crate) fn registry() -> Registry {
             .register::<Selectors>(name, Arc::new(Choose))
             .unwrap();
     }
+    registry
+        .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
+        .unwrap();
     registry
 }
 

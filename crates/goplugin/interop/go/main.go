@@ -256,6 +256,9 @@ func host(scenario string, command []string) error {
 		"reattach":      reattach,
 		"checksum":      checksum,
 		"checksum-bad":  checksumBad,
+		"netrpc":        netrpc,
+		"reflection":    reflect,
+		"big":           big,
 		"serve-forever": forever,
 		"idle":          idle,
 	}

@@ -7,6 +7,8 @@
 //! mode the serving side opens a listener of its own and sends its address. In the multiplexed mode the dialling side sends a knock,
 //! the serving side acknowledges it, and the next stream of the shared connection is theirs.
 
+#[cfg(test)]
+mod multiplexed_tests;
 mod slots;
 mod stream;
 #[cfg(test)]
@@ -20,9 +22,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::handshake::PluginAddr;
-use crate::http2::{Channel, Dialer, Server};
+use crate::http2::{Channel, Dialer, Presence, Server};
 use crate::mux::Mux;
 use crate::net::{Io, Listener, ListenerConfig};
+use crate::owner::Owner;
 use crate::proto::{ConnInfo, conn_info::Knock};
 use crate::services::Services;
 use crate::task::{Task, lock, raised};
@@ -38,6 +41,7 @@ const MEETING: Duration = Duration::from_secs(5);
 const KNOCK_WAIT: Duration = Duration::from_secs(4);
 
 /// Makes and finds connections beside the main one. Cheap to clone; ends with the plugin.
+#[doc(alias = "GRPCBroker")]
 #[derive(Clone)]
 pub struct GrpcBroker {
     shared: Arc<Shared>,
@@ -70,9 +74,14 @@ pub(crate) enum Mode {
 pub(crate) trait Translate: Send + Sync {
     fn incoming(&self, address: PluginAddr) -> io::Result<PluginAddr>;
     fn outgoing(&self, address: PluginAddr) -> io::Result<PluginAddr>;
+
+    /// Who may listen at the other side's addresses.
+    fn owner(&self) -> Owner {
+        Owner::Anyone
+    }
 }
 
-/// Host and plugin see the same addresses.
+/// The addresses of both sides are good as they are, and whoever listens there is believed.
 pub(crate) struct Identical;
 
 impl Translate for Identical {
@@ -111,6 +120,7 @@ impl GrpcBroker {
     }
 
     /// A number that this side has not used yet; the first is 1. Each side counts for itself.
+    #[doc(alias = "NextId")]
     pub fn next_id(&self) -> u32 {
         self.shared
             .next_id
@@ -122,6 +132,7 @@ impl GrpcBroker {
     /// dial; it must do so within 5 s in the classic mode.
     ///
     /// On the wire: a `ConnInfo` with the new listener's address; in the multiplexed mode nothing until a knock arrives.
+    #[doc(alias("AcceptAndServe", "Accept"))]
     pub async fn serve(&self, id: u32, services: Services) -> io::Result<BrokeredServer> {
         if self.is_closed() {
             return Err(closed());
@@ -148,6 +159,7 @@ impl GrpcBroker {
             services: Arc::new(services),
             tls: self.shared.tls.clone(),
             stop: self.shared.closed.subscribe(),
+            presence: Presence::default(),
         };
         Ok(BrokeredServer {
             id,
@@ -158,6 +170,7 @@ impl GrpcBroker {
     /// Connects to what the other side serves under `id`, waiting up to 5 s for it to begin.
     ///
     /// On the wire: in the classic mode nothing but the connection; in the multiplexed mode a knock before each connection.
+    #[doc(alias = "Dial")]
     pub async fn dial(&self, id: u32) -> io::Result<Channel> {
         if self.is_closed() {
             return Err(closed());
@@ -174,10 +187,14 @@ impl GrpcBroker {
                 let address = PluginAddr::parse(&info.network, &info.address)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
                 let address = self.shared.translate.incoming(address)?;
+                let owner = self.shared.translate.owner();
                 Arc::new(move || {
                     let address = address.clone();
                     let tls = shared.tls.clone();
-                    Box::pin(async move { Io::connect(&address).await?.secure(tls.as_ref()).await })
+                    Box::pin(async move {
+                        let io = Io::connect(&address, owner).await?;
+                        io.secure(tls.as_ref()).await
+                    })
                 })
             }
             Mode::Multiplexed(_) => Arc::new(move || {

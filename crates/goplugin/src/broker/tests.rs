@@ -6,7 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{GrpcBroker, Identical, Mode};
+use crate::handshake::PluginAddr;
 use crate::net::{ListenerConfig, ListenerKind};
+use crate::owner::Owner;
 use crate::proto::{ConnInfo, conn_info::Knock};
 use crate::services::Services;
 use crate::tls::{Curve, Identity, Tls};
@@ -14,7 +16,7 @@ use std::sync::Arc;
 
 #[allow(dead_code)]
 #[path = "../../tests/it/rogue.rs"]
-mod rogue;
+pub(super) mod rogue;
 
 use rogue::{Pair, acceptor, is_admitted};
 
@@ -120,6 +122,44 @@ async fn a_dialled_server_is_its_peer_or_refused() {
     assert!(!Own::trusting(&peer).stays_with(Some(&Pair::new())).await);
     let forged = peer.with_key_of(&Pair::new());
     assert!(!Own::trusting(&peer).stays_with(Some(&forged)).await);
+}
+
+/// An address of the peer's word is dialled only if the peer listens there.
+#[tokio::test]
+async fn a_dialled_socket_must_be_the_peers() {
+    struct Owned(Owner);
+    impl super::Translate for Owned {
+        fn incoming(&self, address: PluginAddr) -> std::io::Result<PluginAddr> {
+            Ok(address)
+        }
+        fn outgoing(&self, address: PluginAddr) -> std::io::Result<PluginAddr> {
+            Ok(address)
+        }
+        fn owner(&self) -> Owner {
+            self.0
+        }
+    }
+    let name = format!("broker-{}", crate::net::random_digits().unwrap());
+    let path = std::env::temp_dir().join(name);
+    let _listener = UnixListener::bind(&path).unwrap();
+    // This process listens; in the second round the peer is a process that is not there.
+    for (peer, stays) in [(std::process::id(), true), (i32::MAX as u32, false)] {
+        let kind = ListenerKind::Tcp { min: 0, max: 0 };
+        let mode = Mode::Classic(ListenerConfig { kind });
+        let broker = GrpcBroker::new(mode, None, Arc::new(Owned(Owner::process(peer))));
+        broker.receive(ConnInfo {
+            service_id: 7,
+            network: "unix".into(),
+            address: path.display().to_string(),
+            knock: None,
+        });
+        let dialled = broker.dial(7).await;
+        assert_eq!(dialled.is_ok(), stays);
+        if let Err(error) = dialled {
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 /// Whatever messages come, in whatever order, nothing panics and nothing grows without bound.

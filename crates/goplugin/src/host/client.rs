@@ -19,6 +19,7 @@ use crate::broker::GrpcBroker;
 use crate::handshake::{PluginAddr, Protocol};
 use crate::http2::{Channel, Dialer};
 use crate::net::Io;
+use crate::owner::Owner;
 use crate::proto::Empty;
 use crate::proto::grpc_controller_client::GrpcControllerClient;
 use crate::task::Task;
@@ -27,6 +28,7 @@ use crate::tls::Tls;
 /// A plugin that was started or attached to: Go's `Client` and `ClientProtocol`.
 ///
 /// Dropping it kills the plugin and what the plugin started; [`kill`](Self::kill) lets it end by itself first.
+#[doc(alias("ClientProtocol", "GRPCClient"))]
 pub struct Client {
     connected: Connected,
     watched: Watched,
@@ -68,6 +70,7 @@ impl Client {
     }
 
     /// What the plugin of this name makes of the connection: Go's `Dispense`. Nothing goes on the wire.
+    #[doc(alias = "Dispense")]
     pub fn dispense<T: 'static>(&self, name: &str) -> Result<T, DispenseError> {
         let make = self
             .connected
@@ -120,6 +123,7 @@ impl Client {
     }
 
     /// Whether the plugin answers: Go's `Ping`. On the wire: a health check of the service `plugin`, whose status is not looked at.
+    #[doc(alias = "Ping")]
     pub async fn ping(&self) -> Result<(), Status> {
         let request = HealthCheckRequest {
             service: "plugin".into(),
@@ -129,11 +133,13 @@ impl Client {
     }
 
     /// The version that the plugin chose: Go's `NegotiatedVersion`.
+    #[doc(alias = "NegotiatedVersion")]
     pub fn negotiated_version(&self) -> i32 {
         self.connection().version()
     }
 
     /// The plugin's process id as text, or the name that its runner gave it: Go's `ID`.
+    #[doc(alias = "ID")]
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -167,6 +173,7 @@ impl Client {
     }
 
     /// Whether the plugin has ended: Go's `Exited`.
+    #[doc(alias = "Exited")]
     pub fn exited(&self) -> bool {
         self.watched.exit.borrow().is_some()
     }
@@ -184,6 +191,7 @@ impl Client {
     /// killed with all that is in its process group. When this returns, the process is reaped.
     ///
     /// Further calls return when the first one does. A plugin in test mode is left alone.
+    #[doc(alias = "Kill")]
     pub async fn kill(&self) {
         if self.test {
             return;
@@ -253,21 +261,40 @@ impl std::fmt::Debug for Client {
 #[derive(Clone)]
 pub struct Connector {
     address: PluginAddr,
+    owner: Owner,
     tls: Option<Tls>,
     gone: watch::Receiver<bool>,
 }
 
 impl Connector {
-    pub(super) fn new(address: PluginAddr, tls: Option<Tls>, gone: watch::Receiver<bool>) -> Self {
-        Self { address, tls, gone }
+    pub(super) fn new(
+        address: PluginAddr,
+        owner: Owner,
+        tls: Option<Tls>,
+        gone: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            address,
+            owner,
+            tls,
+            gone,
+        }
     }
 
     /// Opens a connection. Its calls end with the plugin, as those of [`Client::channel`] do.
     pub async fn connect(&self) -> io::Result<Channel> {
-        let Self { address, tls, .. } = self.clone();
+        let Self {
+            address,
+            owner,
+            tls,
+            ..
+        } = self.clone();
         let dialer: Dialer = Arc::new(move || {
             let (address, tls) = (address.clone(), tls.clone());
-            Box::pin(async move { Io::connect(&address).await?.secure(tls.as_ref()).await })
+            Box::pin(async move {
+                let io = Io::connect(&address, owner).await?;
+                io.secure(tls.as_ref()).await
+            })
         });
         Channel::connect(dialer, self.gone.clone()).await
     }

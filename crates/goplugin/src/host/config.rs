@@ -21,6 +21,7 @@ use crate::tls::{Curve, Tls};
 ///
 /// One of [`command`](Self::command), [`runner`](Self::runner) and [`reattach`](Self::reattach) says what the plugin is; the last one
 /// said wins.
+#[doc(alias = "NewClient")]
 pub struct ClientConfig {
     pub(super) handshake: HandshakeConfig,
     pub(super) sets: BTreeMap<i32, PluginSet>,
@@ -37,6 +38,7 @@ pub struct ClientConfig {
     pub(super) environment: Environment,
     pub(super) stdin: PluginStdin,
     pub(super) die_with_host: bool,
+    pub(super) check_peer: bool,
     pub(super) log: LogConfig,
     pub(super) sync_stdout: Option<Writer>,
     pub(super) sync_stderr: Option<Writer>,
@@ -70,6 +72,7 @@ impl ClientConfig {
             environment: Environment::default(),
             stdin: PluginStdin::default(),
             die_with_host: true,
+            check_peer: true,
             log: LogConfig::default(),
             sync_stdout: None,
             sync_stderr: None,
@@ -78,6 +81,7 @@ impl ClientConfig {
     }
 
     /// The plugins of the handshake's own version: Go's `Plugins`.
+    #[doc(alias = "Plugins")]
     #[must_use]
     pub fn plugins(self, set: PluginSet) -> Self {
         let version = self.handshake.protocol_version;
@@ -85,6 +89,9 @@ impl ClientConfig {
     }
 
     /// The plugins of `version`: Go's `VersionedPlugins`. The plugin chooses the newest version that it has too.
+    ///
+    /// On the wire: the versions, without the plugins' names, as `PLUGIN_PROTOCOL_VERSIONS` (`6,5`).
+    #[doc(alias = "VersionedPlugins")]
     #[must_use]
     pub fn versioned_plugins(mut self, version: i32, set: PluginSet) -> Self {
         self.sets.insert(version, set);
@@ -94,6 +101,7 @@ impl ClientConfig {
     /// Starts this program: Go's `Cmd`. Its program, arguments, folder and variables are taken; its standard streams are not.
     ///
     /// Variables set here win over the host's own (in Go the host's own win).
+    #[doc(alias = "Cmd")]
     #[must_use]
     pub fn command(mut self, command: Command) -> Self {
         self.source = Some(Source::Command(command));
@@ -101,6 +109,9 @@ impl ClientConfig {
     }
 
     /// Lets `runner` start the plugin, in a container say: Go's `RunnerFunc`.
+    ///
+    /// On the wire: what the runner makes of it; it is handed the same variables as a command.
+    #[doc(alias = "RunnerFunc")]
     #[must_use]
     pub fn runner(mut self, runner: impl Runner) -> Self {
         self.source = Some(Source::Runner(Box::new(runner)));
@@ -108,6 +119,9 @@ impl ClientConfig {
     }
 
     /// Attaches to a plugin that runs already: Go's `Reattach`. Neither AutoMTLS, a checksum nor multiplexing can be had then.
+    ///
+    /// On the wire: a connection that is opened and closed at once, to see whether the plugin is there.
+    #[doc(alias = "Reattach")]
     #[must_use]
     pub fn reattach(mut self, reattach: ReattachConfig) -> Self {
         self.source = Some(Source::Reattach(reattach));
@@ -115,6 +129,9 @@ impl ClientConfig {
     }
 
     /// Starts the program only if its content has this checksum: Go's `SecureConfig`.
+    ///
+    /// On the wire: nothing; the plugin does not learn of it.
+    #[doc(alias = "SecureConfig")]
     #[must_use]
     pub fn secure(mut self, secure: SecureConfig) -> Self {
         self.secure = Some(secure);
@@ -122,6 +139,9 @@ impl ClientConfig {
     }
 
     /// TLS as the application configured it: Go's `TLSConfig`. The plugin must be given its side by itself.
+    ///
+    /// On the wire: nothing in the handshake; the main and all brokered connections are TLS.
+    #[doc(alias = "TLSConfig")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -131,6 +151,7 @@ impl ClientConfig {
     /// Mutual TLS with keys made for this start: Go's `AutoMTLS`. The key is on P-256; see [`auto_mtls_curve`](Self::auto_mtls_curve).
     ///
     /// On the wire: `PLUGIN_CLIENT_CERT` in the environment, the plugin's certificate as the handshake line's sixth field.
+    #[doc(alias = "AutoMTLS")]
     #[must_use]
     pub fn auto_mtls(self, on: bool) -> Self {
         let curve = on.then(Curve::default);
@@ -150,6 +171,7 @@ impl ClientConfig {
     /// Puts all brokered connections on one socket: Go's `GRPCBrokerMultiplex`. A plugin older than 1.6.0 is refused then.
     ///
     /// On the wire: `PLUGIN_MULTIPLEX_GRPC=true`, and `true` as the handshake line's seventh field.
+    #[doc(alias = "GRPCBrokerMultiplex")]
     #[must_use]
     pub fn grpc_broker_multiplex(mut self, on: bool) -> Self {
         self.multiplex = on;
@@ -157,6 +179,7 @@ impl ClientConfig {
     }
 
     /// How long the plugin may take to its handshake line; one minute unless set.
+    #[doc(alias = "StartTimeout")]
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -164,6 +187,8 @@ impl ClientConfig {
     }
 
     /// How long the plugin may take to end after `Shutdown`, before it is killed; two seconds unless set, as in Go.
+    ///
+    /// On the wire: `/plugin.GRPCController/Shutdown`, then nothing.
     #[must_use]
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.stop_timeout = timeout;
@@ -178,6 +203,9 @@ impl ClientConfig {
     }
 
     /// The ports that a TCP plugin may take; 10000 to 25000 unless set: Go's `MinPort` and `MaxPort`.
+    ///
+    /// On the wire: `PLUGIN_MIN_PORT` and `PLUGIN_MAX_PORT`, also for plugins that use Unix sockets.
+    #[doc(alias("MinPort", "MaxPort"))]
     #[must_use]
     pub fn ports(mut self, min: u16, max: u16) -> Self {
         self.ports = (min, max);
@@ -185,6 +213,9 @@ impl ClientConfig {
     }
 
     /// Folder and group of Unix sockets: Go's `UnixSocketConfig`.
+    ///
+    /// On the wire: `PLUGIN_UNIX_SOCKET_DIR` (always), and `PLUGIN_UNIX_SOCKET_GROUP` where a group is named.
+    #[doc(alias = "UnixSocketConfig")]
     #[must_use]
     pub fn unix_sockets(mut self, sockets: UnixSockets) -> Self {
         self.sockets = sockets;
@@ -192,6 +223,7 @@ impl ClientConfig {
     }
 
     /// Which of the host's variables the plugin gets; all unless set. Go's `SkipHostEnv` is [`Environment::Empty`].
+    #[doc(alias = "SkipHostEnv")]
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
@@ -213,7 +245,20 @@ impl ClientConfig {
         self
     }
 
+    /// Whether the plugin's Unix sockets must be its own, made by its process, its process group or what it started; yes unless set.
+    /// So a plugin cannot have its host call somebody else's socket. Not looked at for runners, test servers and TCP.
+    ///
+    /// A command that only asks a service to start the plugin (`docker run`, `systemd-run`) needs no.
+    #[must_use]
+    pub fn check_peer(mut self, check: bool) -> Self {
+        self.check_peer = check;
+        self
+    }
+
     /// What becomes of the plugin's log (its standard error); `tracing` events unless set. Go's `Logger`.
+    ///
+    /// On the wire: the plugin's standard error, line by line, as hclog's JSON or with a level in front.
+    #[doc(alias = "Logger")]
     #[must_use]
     pub fn log(mut self, log: LogConfig) -> Self {
         self.log = log;
@@ -221,6 +266,9 @@ impl ClientConfig {
     }
 
     /// Gets what the plugin writes on its standard output after the handshake; dropped unless set. Go's `SyncStdout`.
+    ///
+    /// On the wire: one call of `/plugin.GRPCStdio/StreamStdio` for both; a plugin without it is left in peace.
+    #[doc(alias = "SyncStdout")]
     #[must_use]
     pub fn sync_stdout(mut self, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         self.sync_stdout = Some(Box::new(writer));
@@ -228,6 +276,7 @@ impl ClientConfig {
     }
 
     /// Gets what the plugin writes on its standard error, as far as the plugin streams it; dropped unless set. Go's `SyncStderr`.
+    #[doc(alias = "SyncStderr")]
     #[must_use]
     pub fn sync_stderr(mut self, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         self.sync_stderr = Some(Box::new(writer));
@@ -235,6 +284,7 @@ impl ClientConfig {
     }
 
     /// Gets the plugin's log as it was written, beside [`log`](Self::log): Go's `Stderr`.
+    #[doc(alias = "Stderr")]
     #[must_use]
     pub fn stderr(mut self, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         self.stderr = Some(Box::new(writer));
@@ -301,6 +351,7 @@ impl std::fmt::Debug for PluginSet {
 }
 
 /// Folder and group of the Unix sockets of a plugin and of the host's brokered servers.
+#[doc(alias("UnixSocketConfig", "TempDir"))]
 #[derive(Clone, Debug, Default)]
 pub struct UnixSockets {
     /// Where the plugin's own folder is made, with mode 0700, and removed afterwards; the temporary folder unless set. Go's `TempDir`.

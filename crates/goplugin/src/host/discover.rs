@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 ///
 /// In `glob`, `*` stands for any text, `?` for one character, `[a-z]` for one of a range, `[^…]` for one outside, and a backslash takes
 /// the next character as it is; nothing crosses a slash. Folders do not match. A folder that does not exist has no plugins.
+#[doc(alias = "Discover")]
 pub fn discover(glob: &str, folder: &Path) -> io::Result<Vec<PathBuf>> {
     let folder = std::path::absolute(folder)?;
     let entries = match std::fs::read_dir(&folder) {

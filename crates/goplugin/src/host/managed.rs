@@ -9,6 +9,7 @@ use super::config::ClientConfig;
 use super::error::StartError;
 
 /// A group of plugins: Go's `Managed` and `CleanupClients`, without the global.
+#[doc(alias = "Managed")]
 #[derive(Debug, Default)]
 pub struct Clients {
     all: Mutex<Vec<Weak<Client>>>,
@@ -30,6 +31,7 @@ impl Clients {
     }
 
     /// Stops all that run, at the same time: it takes as long as the slowest.
+    #[doc(alias = "CleanupClients")]
     pub async fn kill_all(&self) {
         let all = std::mem::take(&mut *self.lock());
         let mut stopping = JoinSet::new();

@@ -8,6 +8,7 @@ use super::process::Process;
 use super::runner::{Boxed, Launch, Runner, Running};
 use crate::handshake::{PluginAddr, Protocol};
 use crate::net::Io;
+use crate::owner::Owner;
 
 /// Where a running plugin is: Go's `ReattachConfig`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,11 +62,11 @@ impl ReattachConfig {
 }
 
 /// Finds the process and knocks at its address once, as Go does: a stale configuration is found out before anything is called.
-pub(super) async fn find(config: &ReattachConfig) -> Result<Process, StartError> {
+pub(super) async fn find(config: &ReattachConfig, owner: Owner) -> Result<Process, StartError> {
     let gone = |what: String| StartError::ReattachNotFound(what);
     let process = Process::stranger(config.pid)
         .map_err(|error| gone(format!("process {}: {error}", config.pid)))?;
-    Io::connect(&config.address)
+    Io::connect(&config.address, owner)
         .await
         .map_err(|error| gone(format!("{}: {error}", config.address)))?;
     Ok(process)

@@ -22,13 +22,14 @@ use super::reattach::{self, Attached, ReattachConfig};
 use super::runner::{Launch, Runner};
 use super::stdio;
 use super::watched::{After, Pipes, Watched};
-use crate::broker::{self, GrpcBroker, Identical, Mode, Translate};
+use crate::broker::{self, GrpcBroker, Mode, Translate};
 use crate::environment as env;
 use crate::handshake::{HandshakeError, HandshakeLine, MAX_LINE, Multiplex, PluginAddr, Protocol};
 use crate::http2::{Channel, Dialer};
 use crate::logs::{self, Record};
 use crate::mux::Mux;
 use crate::net::{Io, ListenerConfig, ListenerKind};
+use crate::owner::Owner;
 use crate::task::{Task, lock};
 use crate::tls::{Identity, Tls};
 use crate::version;
@@ -37,6 +38,7 @@ impl Client {
     /// Starts a plugin, or attaches to one, and connects to it: Go's `NewClient`, `Start` and `Client` in one.
     ///
     /// The plugin's tasks run on the runtime of this call; if that ends, or the client is dropped, the plugin is killed.
+    #[doc(alias("NewClient", "Start"))]
     pub async fn start(mut config: ClientConfig) -> Result<Self, StartError> {
         if config.sets.is_empty() {
             config
@@ -60,7 +62,8 @@ impl Client {
                     die_with_host: config.die_with_host,
                     process: None,
                 };
-                launch(config, Box::new(runner)).await
+                let own = config.check_peer;
+                launch(config, Box::new(runner), own).await
             }
             Some(Source::Runner(runner)) => {
                 if config.secure.is_some() {
@@ -68,16 +71,17 @@ impl Client {
                         "a checksum can be verified of a command only, not of a runner's plugin",
                     ));
                 }
-                launch(config, runner).await
+                launch(config, runner, false).await
             }
         }
     }
 }
 
-/// Starts a plugin; on every error nothing of it is left.
+/// Starts a plugin; on every error nothing of it is left. `own` demands that its Unix sockets are those of the process that it started.
 async fn launch(
     mut config: ClientConfig,
     mut runner: Box<dyn Runner>,
+    own: bool,
 ) -> Result<Client, StartError> {
     let deadline = Instant::now() + config.start_timeout;
     let folder =
@@ -121,6 +125,10 @@ async fn launch(
                 folder: watched.folder_path(),
                 group,
             },
+        },
+        owner: match own {
+            true => Owner::process(running.pid),
+            false => Owner::Anyone,
         },
         deadline,
         after: &watched.after,
@@ -171,7 +179,11 @@ async fn attach(config: ClientConfig, reattach: ReattachConfig) -> Result<Client
         config.handshake.protocol_version
     };
     let set = set_of(&config.sets, version)?;
-    let process = reattach::find(&reattach).await?;
+    let owner = match config.check_peer && !reattach.test {
+        true => Owner::process(reattach.pid),
+        false => Owner::Anyone,
+    };
+    let process = reattach::find(&reattach, owner).await?;
     let folder =
         SocketFolder::new(&config.sockets).map_err(StartError::io("the plugin's socket folder"))?;
     let listeners = ListenerConfig {
@@ -181,12 +193,13 @@ async fn attach(config: ClientConfig, reattach: ReattachConfig) -> Result<Client
         },
     };
     let runner: Arc<dyn Runner> = Arc::new(Attached(process));
-    let watched = Watched::new(Pipes::none(), runner, Arc::default(), folder);
     let tls = config.tls.clone();
-    let broker = GrpcBroker::new(Mode::Classic(listeners), tls.clone(), Arc::new(Identical));
+    let addresses = Arc::new(RunnersAddresses(Arc::clone(&runner), owner));
+    let watched = Watched::new(Pipes::none(), runner, Arc::default(), folder);
+    let broker = GrpcBroker::new(Mode::Classic(listeners), tls.clone(), addresses);
     let deadline = Instant::now() + config.start_timeout;
     let connected = Connected::open(
-        reattach.address.clone(),
+        (reattach.address.clone(), owner),
         broker,
         tls,
         version,
@@ -276,6 +289,7 @@ struct Attempt<'a> {
     record: &'a Mutex<Record>,
     identity: Option<&'a Identity>,
     listeners: ListenerConfig,
+    owner: Owner,
     deadline: Instant,
     after: &'a Mutex<After>,
 }
@@ -303,12 +317,14 @@ impl Attempt<'_> {
             .map_err(StartError::io(
                 "the runner's translation of the plugin's address",
             ))?;
-        let translate = Arc::new(RunnersAddresses(Arc::clone(self.runner)));
+        let owner = self.owner;
+        let translate = Arc::new(RunnersAddresses(Arc::clone(self.runner), owner));
         if !self.config.multiplex {
             let broker = GrpcBroker::new(Mode::Classic(self.listeners), tls.clone(), translate);
-            return Connected::open(address, broker, tls, line.version, set, self.deadline).await;
+            let place = (address, owner);
+            return Connected::open(place, broker, tls, line.version, set, self.deadline).await;
         }
-        let io = within(self.deadline, &address, Io::connect(&address)).await?;
+        let io = within(self.deadline, &address, Io::connect(&address, owner)).await?;
         let broker = GrpcBroker::new(Mode::Multiplexed(Mux::client(io)), tls, translate);
         Connected::multiplexed(address, broker, line.version, set, self.deadline).await
     }
@@ -427,8 +443,8 @@ async fn within<T>(
         })
 }
 
-/// Addresses as a runner translates them.
-struct RunnersAddresses(Arc<dyn Runner>);
+/// Addresses as a runner translates them, and whose sockets they may be.
+struct RunnersAddresses(Arc<dyn Runner>, Owner);
 
 impl Translate for RunnersAddresses {
     fn incoming(&self, address: PluginAddr) -> io::Result<PluginAddr> {
@@ -437,6 +453,10 @@ impl Translate for RunnersAddresses {
 
     fn outgoing(&self, address: PluginAddr) -> io::Result<PluginAddr> {
         self.0.host_to_plugin(address)
+    }
+
+    fn owner(&self) -> Owner {
+        self.1
     }
 }
 
@@ -453,7 +473,7 @@ pub(super) struct Connected {
 
 impl Connected {
     async fn open(
-        address: PluginAddr,
+        (address, owner): (PluginAddr, Owner),
         broker: GrpcBroker,
         tls: Option<Tls>,
         version: i32,
@@ -461,7 +481,7 @@ impl Connected {
         deadline: Instant,
     ) -> Result<Self, StartError> {
         let gone = watch::Sender::new(false);
-        let connector = Connector::new(address.clone(), tls, gone.subscribe());
+        let connector = Connector::new(address.clone(), owner, tls, gone.subscribe());
         let channel = within(deadline, &address, connector.connect()).await?;
         Ok(Self {
             connection: Connection {

@@ -148,16 +148,20 @@ impl After {
     }
 }
 
-/// Removes what a killed plugin could not, if it is a socket of this user.
+/// Removes what a killed plugin could not, if it is a socket of this user with a name that go-plugin gives: the address is the plugin's word.
 fn remove_socket(address: &PluginAddr) {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     let PluginAddr::Unix(path) = address else {
         return;
     };
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let plugins = name
+        .strip_prefix(b"plugin")
+        .is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit));
     let user = rustix::process::geteuid().as_raw();
     let ours = std::fs::symlink_metadata(path)
         .is_ok_and(|file| file.file_type().is_socket() && file.uid() == user);
-    if ours {
+    if plugins && ours {
         let _ = std::fs::remove_file(path);
     }
 }

@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::body::{AbortOnDrop, IncomingBody};
+use super::coalesced::Coalesced;
 use super::pump::{self, Pump};
 use super::{CONNECTION_WINDOW, MAX_GIVEN_UP, MAX_HEADER_LIST, STREAM_WINDOW, status, timeout};
 use crate::net::Io;
@@ -159,7 +160,7 @@ async fn open(dialer: &Dialer) -> std::io::Result<Connection> {
         .max_header_list_size(MAX_HEADER_LIST)
         .enable_push(false)
         .max_concurrent_reset_streams(MAX_GIVEN_UP)
-        .handshake(io)
+        .handshake(Coalesced::new(io))
         .await
         .map_err(std::io::Error::other)?;
     let task = tokio::spawn(async move {

@@ -5,6 +5,7 @@
 
 mod body;
 mod channel;
+mod coalesced;
 mod pump;
 mod server;
 mod status;
@@ -13,7 +14,7 @@ mod timeout;
 pub use body::IncomingBody;
 pub use channel::Channel;
 pub(crate) use channel::Dialer;
-pub(crate) use server::Server;
+pub(crate) use server::{Presence, Server};
 
 /// Window of a stream, 1 MiB: a message of go-plugin's default limit of 4 MiB passes in a few round trips, and one stream cannot
 /// take more memory than that while its reader sleeps.

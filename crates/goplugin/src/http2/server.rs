@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::body::IncomingBody;
+use super::coalesced::Coalesced;
 use super::pump::Pump;
 use super::{
     CONNECTION_WINDOW, MAX_CONCURRENT_CALLS, MAX_GIVEN_UP, MAX_HEADER_LIST, STREAM_WINDOW, status,
@@ -42,6 +43,19 @@ pub(crate) struct Server {
     pub(crate) tls: Option<Tls>,
     /// Becomes true when the server shall stop; a dropped sender says the same.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Shared by all its connections, so that others can tell whether there are any.
+    pub(crate) presence: Presence,
+}
+
+/// Tells whether a server has connections: a clone for each.
+#[derive(Clone, Default)]
+pub(crate) struct Presence(Arc<()>);
+
+impl Presence {
+    /// Whether there are others beside the server's own and this one.
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) <= 2
+    }
 }
 
 impl Server {
@@ -59,10 +73,12 @@ impl Server {
                         let services = Arc::clone(&self.services);
                         let tls = self.tls.clone();
                         let stop = self.stop.clone();
+                        let presence = self.presence.clone();
                         connections.spawn(async move {
                             if let Err(error) = connection(io, services, tls, stop).await {
                                 tracing::debug!(%error, "connection ended");
                             }
+                            drop(presence);
                         });
                     }
                     Err(_) if listener.is_over() => break,
@@ -98,7 +114,7 @@ async fn connection(
             .max_concurrent_streams(MAX_CONCURRENT_CALLS)
             .max_pending_accept_reset_streams(MAX_GIVEN_UP)
             .max_concurrent_reset_streams(MAX_GIVEN_UP)
-            .handshake(io)
+            .handshake(Coalesced::new(io))
             .await
             .map_err(io::Error::other)
     };

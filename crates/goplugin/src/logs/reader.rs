@@ -49,6 +49,7 @@ impl LogConfig {
     }
 
     /// Bytes of the longest line that is understood: Go's `PluginLogBufferSize`. Longer ones are logged in pieces, at `Debug`.
+    #[doc(alias = "PluginLogBufferSize")]
     #[must_use]
     pub fn longest_line(mut self, bytes: usize) -> Self {
         self.longest_line = bytes.max(1024);
@@ -293,6 +294,60 @@ mod tests {
         .await;
         let lines = std::mem::take(&mut *lines.lock().unwrap());
         (lines, record)
+    }
+
+    /// Without a sink, a line is an event at its own level, its parts are fields.
+    #[tokio::test]
+    async fn lines_are_events_with_fields() {
+        use tracing::field::{Field, Visit};
+        use tracing_subscriber::prelude::*;
+
+        #[derive(Clone, Default)]
+        struct Events(Arc<Mutex<Vec<String>>>);
+
+        impl Visit for Events {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                let text = format!("{}={value:?}", field.name());
+                self.0.lock().unwrap().push(text);
+            }
+        }
+
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Events {
+            fn on_event(
+                &self,
+                event: &tracing::Event<'_>,
+                _: tracing_subscriber::layer::Context<'_, S>,
+            ) {
+                let metadata = event.metadata();
+                let text = format!("{} {}", metadata.target(), metadata.level());
+                self.0.lock().unwrap().push(text);
+                event.record(&mut self.clone());
+            }
+        }
+
+        let events = Events::default();
+        let subscriber = tracing_subscriber::registry().with(events.clone());
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let line = br#"{"@level":"warn","@message":"stored","@module":"kv","@timestamp":"2026-01-02T03:04:05.000006Z","key":"a","n":1}"#;
+        read(
+            &line[..],
+            "plug".into(),
+            LogConfig::new(),
+            None,
+            Arc::default(),
+        )
+        .await;
+        let seen = events.0.lock().unwrap().join(" | ");
+        for part in [
+            "goplugin WARN",
+            "message=stored",
+            r#"plugin="plug""#,
+            r#"module="kv""#,
+            r#"timestamp="2026-01-02T03:04:05.000006Z""#,
+            r#"fields="{\"key\":\"a\",\"n\":1}""#,
+        ] {
+            assert!(seen.contains(part), "{part} in {seen}");
+        }
     }
 
     #[tokio::test]

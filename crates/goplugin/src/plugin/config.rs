@@ -56,6 +56,7 @@ impl ServeConfig {
     }
 
     /// The plugins of the handshake's own version: Go's `Plugins`.
+    #[doc(alias = "Plugins")]
     #[must_use]
     pub fn plugins(self, set: PluginSet) -> Self {
         let version = self.handshake.protocol_version;
@@ -64,6 +65,9 @@ impl ServeConfig {
 
     /// The plugins of `version`: Go's `VersionedPlugins`. The newest version that the host has too is served; if there is none,
     /// the lowest, and the host reports that they do not fit.
+    ///
+    /// On the wire: the chosen version is the handshake line's second field.
+    #[doc(alias = "VersionedPlugins")]
     #[must_use]
     pub fn versioned_plugins(mut self, version: i32, set: PluginSet) -> Self {
         self.sets.insert(version, set);
@@ -72,6 +76,9 @@ impl ServeConfig {
 
     /// TLS of the plugin's own: Go's `TLSProvider`. A host's offer of AutoMTLS is not taken up then, and no certificate goes into
     /// the handshake line. `tls` needs its server side.
+    ///
+    /// On the wire: an empty sixth field of the handshake line; the main and all brokered connections are TLS.
+    #[doc(alias = "TLSProvider")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -79,6 +86,8 @@ impl ServeConfig {
     }
 
     /// The curve of the key that AutoMTLS generates; P-256 unless set.
+    ///
+    /// On the wire: the certificate in the handshake line's sixth field, if the host sent its own in `PLUGIN_CLIENT_CERT`.
     #[must_use]
     pub fn auto_mtls_curve(mut self, curve: Curve) -> Self {
         self.curve = curve;
@@ -86,6 +95,8 @@ impl ServeConfig {
     }
 
     /// The kind of socket; Unix unless set. It holds for brokered servers too.
+    ///
+    /// On the wire: the handshake line's third and fourth field; for brokered servers those of a `ConnInfo`.
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
@@ -93,13 +104,18 @@ impl ServeConfig {
     }
 
     /// What becomes of standard output and error; streamed unless set.
+    ///
+    /// On the wire: `/plugin.GRPCStdio/StreamStdio`, in pieces of up to 16 KiB.
     #[must_use]
     pub fn stdio(mut self, stdio: PluginStdio) -> Self {
         self.stdio = stdio;
         self
     }
 
-    /// Whether the plugin stops when the process that started it ends; yes unless set. A plugin that hosts reattach to says no.
+    /// Whether the plugin stops when its host is gone; yes unless set. A plugin that hosts reattach to says no.
+    ///
+    /// The host is gone when the process that started the plugin has ended, or, where a shell or another PID namespace is between the two,
+    /// when nobody reads the pipes of standard output and standard error any more and nobody has been connected for two seconds.
     #[must_use]
     pub fn watch_parent(mut self, watch: bool) -> Self {
         self.watch_parent = watch;
@@ -107,6 +123,8 @@ impl ServeConfig {
     }
 
     /// Whether panics are printed the way Go prints them, so that Go hosts show them as errors; yes unless set.
+    ///
+    /// On the wire: `panic: ` and the message at the start of a line of standard error, then the thread, the place and the backtrace.
     #[must_use]
     pub fn print_panics(mut self, print: bool) -> Self {
         self.print_panics = print;

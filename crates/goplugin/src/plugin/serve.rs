@@ -13,14 +13,14 @@ use super::config::{CONNECT, Network, PluginStdio, ServeConfig};
 use super::controller::Controller;
 use super::error::ServeError;
 use super::panic;
-use super::parent::Parent;
+use super::parent::{Parent, Pipes};
 use super::set::PluginSet;
 use super::stdio::{Capture, Output, StdioService, write_log};
 use crate::broker::{BrokerService, GrpcBroker, Identical, Mode};
 use crate::environment as env;
 use crate::handshake::{HandshakeLine, Multiplex, Protocol};
 use crate::host::ReattachConfig;
-use crate::http2::Server;
+use crate::http2::{Presence, Server};
 use crate::mux::Mux;
 use crate::net::{Listener, ListenerConfig, ListenerKind, group_id};
 use crate::proto;
@@ -31,6 +31,12 @@ use crate::version;
 
 /// The name under which health is told, for `Ping`.
 const HEALTH_NAME: &str = "plugin";
+
+/// The services that tell of the others.
+const REFLECTION: [&str; 2] = [
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// Serves a plugin until its host ends it; a plugin's `main` returns what this returns.
 ///
@@ -48,6 +54,7 @@ const HEALTH_NAME: &str = "plugin";
 ///
 /// Nothing may be printed on standard output before: the first line there is the handshake. Exit code 1 means that the cookie was
 /// missing or that serving could not begin; the reason is on standard error. (Go exits with 0 in the latter case.)
+#[doc(alias = "Serve")]
 pub async fn serve(config: ServeConfig) -> ExitCode {
     match try_serve(config).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,6 +90,7 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
     print_handshake(&line).map_err(ServeError::io("printing the handshake"))?;
 
     let (stop, _) = watch::channel(false);
+    let pipes = config.watch_parent.then(Pipes::find).flatten();
     let _signals = Task::spawn({
         let stop = stop.clone();
         async move {
@@ -105,12 +113,13 @@ pub async fn try_serve(config: ServeConfig) -> Result<(), ServeError> {
         }
         PluginStdio::Untouched => None,
     };
-    prepared.run(stop, output, capture).await
+    prepared.run(stop, output, capture, pipes).await
 }
 
 /// A plugin served inside a test: Go's `ServeTestConfig`.
 ///
 /// The cookie is not checked, nothing is printed, signals and standard output stay as they are, and no environment is read.
+#[doc(alias = "ServeTestConfig")]
 #[derive(Debug)]
 pub struct TestServer {
     reattach: ReattachConfig,
@@ -132,6 +141,7 @@ impl TestServer {
 }
 
 /// Serves in this process, for tests of a plugin.
+#[doc(alias("ServeTestConfig", "ServeConfig.Test"))]
 pub async fn serve_test(config: ServeConfig) -> Result<TestServer, ServeError> {
     let prepared = Prepared::new(&config, &|_| None)?;
     let reattach = ReattachConfig {
@@ -142,7 +152,7 @@ pub async fn serve_test(config: ServeConfig) -> Result<TestServer, ServeError> {
         test: true,
     };
     let (stop, _) = watch::channel(false);
-    let task = Task::spawn(prepared.run(stop.clone(), Output::default(), None));
+    let task = Task::spawn(prepared.run(stop.clone(), Output::default(), None, None));
     Ok(TestServer {
         reattach,
         stop,
@@ -211,6 +221,7 @@ impl Prepared {
         stop: watch::Sender<bool>,
         output: Output,
         capture: Option<Capture>,
+        pipes: Option<Pipes>,
     ) -> Result<(), ServeError> {
         let mut listener = self.listener;
         let mut own_socket = None;
@@ -230,10 +241,12 @@ impl Prepared {
         };
         let broker = GrpcBroker::new(mode, self.tls.clone(), Arc::new(Identical));
         let services = assemble(&self.set, &broker, &output, &stop).await?;
+        let presence = Presence::default();
         let server = Server {
             services: Arc::new(services),
             tls: self.tls,
             stop: stop.subscribe(),
+            presence: presence.clone(),
         };
         let mut serving = Task::spawn(server.serve(listener));
         let mut stopped = stop.subscribe();
@@ -241,6 +254,7 @@ impl Prepared {
             () = raised(&mut stopped) => {}
             // Without its one connection a multiplexed plugin can never be reached again.
             () = lost(connection) => { let _ = stop.send(true); }
+            () = abandoned(pipes.as_ref(), &presence) => { let _ = stop.send(true); }
         }
         broker.close();
         if let Some(capture) = capture {
@@ -278,11 +292,24 @@ async fn assemble(
         .describe(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .describe(proto::DESCRIPTORS);
     services.merge(set.services(broker));
+    // As in Go, both versions list what is served, each other included, in the order of the alphabet.
+    let mut names: Vec<&str> = services.names().chain(REFLECTION).collect();
+    names.sort_unstable();
     let reflection = || {
-        services.descriptors().iter().fold(
-            tonic_reflection::server::Builder::configure(),
-            |builder, descriptors| builder.register_encoded_file_descriptor_set(descriptors),
-        )
+        let own = [
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let builder =
+            tonic_reflection::server::Builder::configure().include_reflection_service(false);
+        let builder = names
+            .iter()
+            .fold(builder, |builder, name| builder.with_service_name(*name));
+        own.iter()
+            .chain(services.descriptors())
+            .fold(builder, |builder, descriptors| {
+                builder.register_encoded_file_descriptor_set(descriptors)
+            })
     };
     let wrong = |error: tonic_reflection::server::Error| ServeError::Reflection(error.to_string());
     let v1 = reflection().build_v1().map_err(wrong)?;
@@ -339,6 +366,13 @@ fn print_handshake(line: &str) -> std::io::Result<()> {
 async fn ended(parent: Option<&Parent>) {
     match parent {
         Some(parent) => parent.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn abandoned(pipes: Option<&Pipes>, presence: &Presence) {
+    match pipes {
+        Some(pipes) => pipes.abandoned(presence).await,
         None => std::future::pending().await,
     }
 }

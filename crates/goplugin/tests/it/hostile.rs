@@ -10,7 +10,7 @@ use transom_goplugin::host::{
     Boxed, Client, ClientConfig, Exit, Launch, Runner, Running, StartError,
 };
 
-use crate::support::{handshake, shell};
+use crate::support::{Folder, handshake, shell};
 
 /// A plugin that says one thing and lives until it is killed.
 pub(crate) struct Fake {
@@ -156,4 +156,35 @@ async fn a_flood_on_both_pipes_neither_blocks_the_plugin_nor_the_host() {
     let client = Client::start(config).await.unwrap();
     crate::support::assert_answers(&client).await;
     client.kill().await;
+}
+
+/// A plugin that names a socket of somebody else, this process, as its own.
+#[tokio::test]
+async fn a_socket_of_somebody_else_is_not_called() {
+    let folder = Folder::new();
+    let socket = folder.join("s");
+    // The kernel lets clients in before anybody accepts them.
+    let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let script = format!("echo '1|1|unix|{}|grpc|'; exec sleep 60", socket.display());
+    for mux in [false, true] {
+        // A plugin without the seventh field is refused for that otherwise.
+        let script = script.replace("|grpc|", if mux { "|grpc||true" } else { "|grpc|" });
+        let error = Client::start(shell(&script).grpc_broker_multiplex(mux))
+            .await
+            .unwrap_err();
+        let StartError::Connect { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        let own = format!("process {} of user", std::process::id());
+        assert!(error.to_string().contains(&own), "{error}");
+        assert!(error.to_string().contains("check_peer(false)"), "{error}");
+    }
+    let listener = tokio::net::UnixListener::bind(folder.join("t")).unwrap();
+    let script = script.replace("/s|", "/t|");
+    let client = Client::start(shell(&script).check_peer(false))
+        .await
+        .unwrap();
+    listener.accept().await.unwrap();
+    drop(client);
 }

@@ -179,10 +179,15 @@ async fn killing_twice_at_once_is_one_kill() {
 
 /// Starts a host as a process of its own and returns it with its plugin's id, which it prints.
 fn host(scenario: &str) -> (std::process::Child, u32) {
+    host_of(scenario, &[example("interop_plugin").to_str().unwrap()])
+}
+
+/// As `host`, of the plugin that `command` starts.
+fn host_of(scenario: &str, command: &[&str]) -> (std::process::Child, u32) {
     use std::io::{BufRead, BufReader};
     let mut host = Command::new(example("interop_host"))
         .arg(scenario)
-        .arg(example("interop_plugin"))
+        .args(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -205,6 +210,31 @@ async fn a_plugin_ends_when_its_host_is_killed() {
         host.wait().unwrap();
         eventually("the plugin ends", || !runs(plugin)).await;
     }
+}
+
+#[tokio::test]
+async fn a_plugin_behind_a_shell_ends_with_the_host_that_it_cannot_see() {
+    // The shell stays the plugin's parent, and waits for it.
+    let plugin = example("interop_plugin");
+    let shell = format!("{}; exit 0", plugin.display());
+    let (mut host, shell) = host_of("wait-unbound", &["/bin/sh", "-c", &shell]);
+    assert!(runs(shell));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    eventually("the shell, and so the plugin, ends", || !runs(shell)).await;
+}
+
+#[tokio::test]
+async fn a_frozen_plugin_is_killed_after_the_stop_timeout() {
+    let client = Client::start(config()).await.unwrap();
+    signal(client.pid(), Signal::STOP);
+    let begin = Instant::now();
+    client.kill().await;
+    let took = begin.elapsed();
+    // Shutdown is never answered.
+    assert!(took > Duration::from_millis(1900), "{took:?}");
+    assert!(took < Duration::from_millis(4000), "{took:?}");
+    assert_eq!(client.wait().await.signal, Some(9));
 }
 
 #[test]

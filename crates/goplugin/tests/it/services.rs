@@ -60,17 +60,18 @@ async fn reflection_tells_the_services_in_both_versions() {
         reflected!(v1, client.channel()),
         reflected!(v1alpha, client.channel()),
     ] {
-        for service in [
-            "grpc.health.v1.Health",
-            "plugin.GRPCBroker",
-            "plugin.GRPCController",
-            "plugin.GRPCStdio",
-        ] {
-            assert!(
-                names.iter().any(|name| name == service),
-                "{service} in {names:?}"
-            );
-        }
+        assert_eq!(
+            names,
+            [
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1.ServerReflection",
+                "grpc.reflection.v1alpha.ServerReflection",
+                "grpctest.Test",
+                "plugin.GRPCBroker",
+                "plugin.GRPCController",
+                "plugin.GRPCStdio",
+            ]
+        );
     }
     client.kill().await;
 }

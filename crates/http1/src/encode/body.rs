@@ -119,6 +119,22 @@ impl BodyEncoder {
         Ok(())
     }
 
+    /// The server has switched: what follows the request is the tunnel's. For a request with Upgrade whose body is over, and
+    /// for CONNECT, which is a tunnel's head from the start.
+    ///
+    /// # Errors
+    /// [`EncodeError::Order`] while the request's own body is not over.
+    pub fn switch(&mut self) -> Result<(), EncodeError> {
+        match self.state {
+            State::Tunnel => Ok(()),
+            State::Length(0) => {
+                self.state = State::Tunnel;
+                Ok(())
+            }
+            _ => Err(EncodeError::Order),
+        }
+    }
+
     /// Whether trailers would be written.
     pub fn takes_trailers(&self) -> bool {
         matches!(self.state, State::Chunked | State::InChunk)

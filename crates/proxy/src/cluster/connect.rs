@@ -53,10 +53,10 @@ pub(crate) enum ConnectError {
 }
 
 /// Connects a host. With as many connections as bounds allow it waits until there is room or, if the caller can use such,
-/// an idle one.
-pub(crate) fn connection(host: &Rc<WorkerHost>, worker: &Rc<Worker>) -> Connecting {
+/// (`use_idle`) an idle one.
+pub(crate) fn connection(host: &Rc<WorkerHost>, worker: &Rc<Worker>, use_idle: bool) -> Connecting {
     let (host, worker) = (Rc::clone(host), Rc::clone(worker));
-    Box::pin(async move { obtain(&host, &worker, true).await })
+    Box::pin(async move { obtain(&host, &worker, use_idle).await })
 }
 
 /// Connects a host anew: for what cannot use a connection that others used before.

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use transom_api::control::{MetricFamily, Readiness};
 use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span, StreamFilterConfig};
 use transom_config::{Changes, Resources};
@@ -48,6 +48,7 @@ pub struct Proxy {
     active: Mutex<Active>,
     /// What others read while an activation is under way.
     seen: StdMutex<Seen>,
+    told: Arc<Notify>,
 }
 
 struct Active {
@@ -122,11 +123,18 @@ impl Proxy {
             .iter()
             .map(|worker| Arc::clone(&worker.inbox))
             .collect();
+        let preparer = Preparer::new(
+            settings.registry,
+            Arc::clone(&metrics),
+            shared,
+            inboxes.clone(),
+        );
         Ok(Self {
-            inboxes: inboxes.clone(),
+            told: Arc::clone(&preparer.told),
+            inboxes,
             workers: StdMutex::new(handles),
             active: Mutex::new(Active {
-                preparer: Preparer::new(settings.registry, Arc::clone(&metrics), shared, inboxes),
+                preparer,
                 snapshot: None,
                 health: HealthChecks::default(),
                 newer: HashMap::new(),
@@ -216,14 +224,22 @@ impl Proxy {
         self.activate(&mut active, &resources).await
     }
 
-    /// Looks at the files that `tls` names, and uses those that changed: new connections get what is in them, old ones
-    /// keep what they have. What cannot be used is logged and counted (`tls_reload_failures_total`).
+    /// Looks at the files that `tls` names, and asks the certificate providers that are to be asked: new connections get
+    /// what is new, old ones keep what they have. What cannot be used is logged and counted (`tls_reload_failures_total`).
+    ///
+    /// Returns when the last provider has answered; another look may be taken meanwhile.
     pub async fn refresh_certificates(&self) -> CertificateNews {
         let snapshot = self.active.lock().await.snapshot.clone();
         match snapshot {
             Some(snapshot) => crate::tls::prepare::refresh(&snapshot, &self.metrics).await,
             None => CertificateNews::default(),
         }
+    }
+
+    /// Waits until a certificate provider has told that it has something new: the time for a look
+    /// ([`refresh_certificates`](Self::refresh_certificates)) out of turn.
+    pub async fn certificates_told(&self) {
+        self.told.notified().await;
     }
 
     /// The address that a listener is bound to: of use where the configuration says port 0.

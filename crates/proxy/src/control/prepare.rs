@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tokio::sync::Notify;
 use transom_api::{
     AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
@@ -15,6 +16,7 @@ use transom_config::{
 mod clusters;
 mod extensions;
 mod routes;
+mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
@@ -36,6 +38,8 @@ pub(crate) struct Preparer {
     pub(crate) workers: usize,
     /// How workers are told of room for a connection.
     inboxes: Vec<Arc<WorkerInbox>>,
+    /// Certificate providers tell by it that they have something new.
+    pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -53,6 +57,7 @@ impl Preparer {
             shared,
             workers: inboxes.len(),
             inboxes,
+            told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         }
@@ -107,7 +112,7 @@ impl Preparer {
             Some(tls) => {
                 let known = known.and_then(|known| known.tls.as_ref());
                 let name = listener.name.as_str();
-                Some(crate::tls::prepare::server(name, tls, known, &self.metrics).await?)
+                Some(self.prepare_server_tls(name, tls, known, declared).await?)
             }
             None => None,
         };
@@ -300,6 +305,8 @@ impl Preparer {
             table,
             reverse_responses: http.response_order == ResponseOrder::Reverse,
             request_body: http.limits.request_body,
+            upgrades: http.upgrades.clone(),
+            half_close: http.half_close,
             timeouts: http.timeouts,
             local_reply: http.local_reply,
             paths: http.paths,
@@ -378,9 +385,14 @@ impl Preparer {
                 "Requests that are being served.",
                 &[("listener", listener)],
             )?,
+            tunnels: metrics.gauge(
+                "tunnels_active",
+                "Tunnels of CONNECT and Upgrade that are open.",
+                &[("listener", listener)],
+            )?,
             duration: metrics.histogram(
                 "request_duration_seconds",
-                "From a request's head to the end of its answer.",
+                "From a request's head to the end of its answer; without tunnels.",
                 &[("listener", listener)],
             )?,
         })

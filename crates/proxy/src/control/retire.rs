@@ -60,6 +60,9 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         }
         if let Some(tls) = &listener.tls {
             show(&tls.tls, &mut each);
+            for used in &tls.providers {
+                show(&used.config, &mut each);
+            }
         }
         if let PreparedTerminal::Http(http) = &listener.terminal {
             for used in &http.uses {

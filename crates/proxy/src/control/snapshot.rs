@@ -8,7 +8,9 @@ use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
     Registry, StreamFilterConfig,
 };
-use transom_config::{Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources};
+use transom_config::{
+    HalfClose, Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources,
+};
 use transom_http1::Limits;
 
 use super::prepare::PreparedExtensions;
@@ -65,6 +67,8 @@ pub(crate) struct PreparedHttp {
     pub(crate) reverse_responses: bool,
     pub(crate) limits: Limits,
     pub(crate) request_body: Option<u64>,
+    pub(crate) upgrades: Vec<String>,
+    pub(crate) half_close: HalfClose,
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
@@ -124,6 +128,12 @@ impl PreparedHttp {
             request_body: self.request_body,
             timeouts: self.timeouts,
             metrics: self.metrics,
+            upgrades: self
+                .upgrades
+                .iter()
+                .map(|it| it.clone().into_bytes().into())
+                .collect(),
+            half_close: self.half_close,
         }
     }
 
@@ -133,6 +143,7 @@ impl PreparedHttp {
             request_line: u32::try_from(http.limits.request_line).unwrap_or(u32::MAX),
             head: u32::try_from(http.limits.head).unwrap_or(u32::MAX),
             fields: u16::try_from(http.limits.fields).unwrap_or(u16::MAX),
+            allow_bare_lf_in_head: http.allow_bare_lf,
             ..Limits::default()
         }
     }

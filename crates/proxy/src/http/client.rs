@@ -4,13 +4,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use transom_http1::encode::{self, BodyEncoder, Connection, Request};
+use transom_http1::encode::{self, Connection, Request};
 use transom_http1::{
-    DecodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Version,
+    DecodeError, EncodeError, Eof, Event, Framing, Limits, RequestKind, ResponseDecoder, Version,
 };
 
 use super::head::{Head, Presence, Pseudo};
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
+use super::tunnel::{Tunnel, is_asked};
 use super::wire::{LARGEST_READ, Wire};
 use crate::cluster::Connected;
 use crate::stream::Message;
@@ -25,6 +26,8 @@ pub(crate) struct Http1Client {
     requests: u64,
     generation: u64,
     interim: Head,
+    /// What the last request asked to switch to; empty for most.
+    asked: Vec<u8>,
 }
 
 impl Http1Client {
@@ -37,6 +40,7 @@ impl Http1Client {
             requests: 0,
             generation: connected.generation,
             interim: Head::default(),
+            asked: Vec::new(),
         }
     }
 
@@ -64,6 +68,17 @@ impl Http1Client {
                     message.content_length = head.content_length;
                     self.keep_alive =
                         head.keep_alive && head.framing != Framing::UntilClose && !head.tunnel;
+                    if head.tunnel {
+                        let protocol = head.upgrade.map(|span| span.of(bytes));
+                        if protocol.is_some_and(|protocol| !is_asked(protocol, &self.asked)) {
+                            return Err(DecodeError::Switch.into());
+                        }
+                        if let Some(body) = &mut self.wire.body {
+                            body.switch()?;
+                        }
+                        self.wire.tunnel = true;
+                        open_tunnel(message, protocol);
+                    }
                     self.wire.read.consume(consumed);
                     return Ok(Some(PeerEvent::Head { end: head.end }));
                 }
@@ -150,7 +165,20 @@ impl Upstream for Http1Client {
     fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError> {
         let head = &message.head;
         let method = head.pseudo(Pseudo::Method).unwrap_or_default();
+        let connect = message.tunnel == Some(Tunnel::Connect);
+        // A filter may not make a request one for a tunnel, nor the reverse.
+        if connect != (method == b"CONNECT") {
+            return Err(EncodeError::Method.into());
+        }
+        let upgrade = match message.tunnel {
+            Some(Tunnel::Upgrade) => head.get(b"upgrade", 0),
+            _ => None,
+        };
+        self.asked.clear();
+        self.asked.extend_from_slice(upgrade.unwrap_or_default());
         let framing = match message.known_length() {
+            // What follows the head is the tunnel's.
+            _ if message.tunnel.is_some() => Framing::None,
             // An empty body that was announced is announced again (RFC 9110 section 8.6).
             Some(length) if !complete || length == 0 => Framing::Length(length),
             _ if complete => Framing::None,
@@ -158,10 +186,16 @@ impl Upstream for Http1Client {
         };
         let request = Request {
             method,
-            target: head.pseudo(Pseudo::Path).unwrap_or_default(),
+            target: head
+                .pseudo(if connect {
+                    Pseudo::Authority
+                } else {
+                    Pseudo::Path
+                })
+                .unwrap_or_default(),
             version: Version::Http11,
             framing,
-            connection: Connection::Default,
+            connection: upgrade.map_or(Connection::Default, Connection::Upgrade),
         };
         let host: [(&[u8], &[u8]); 1] =
             [(b"Host", head.pseudo(Pseudo::Authority).unwrap_or_default())];
@@ -171,7 +205,8 @@ impl Upstream for Http1Client {
             &request,
             host.into_iter().chain(head.wire_fields()),
         )?);
-        self.decoder.begin(RequestKind::of(method, false));
+        self.decoder
+            .begin(RequestKind::of(method, upgrade.is_some()));
         self.requests += 1;
         self.answered = false;
         self.keep_alive = true;
@@ -196,24 +231,34 @@ impl Upstream for Http1Client {
         self.answered
     }
 
-    fn is_reusable(&self) -> bool {
-        self.keep_alive
+    fn rest(&mut self) -> bool {
+        self.wire.take_back();
+        let request_is_sent =
+            self.wire.write.is_empty() && (self.wire.body.take()).is_none_or(|body| body.is_over());
+        let is_reusable = self.keep_alive
             && !self.wire.eof
             && self.decoder.is_idle()
             && self.wire.read.is_empty()
-            && self.wire.write.is_empty()
-            && self.wire.body.as_ref().is_none_or(BodyEncoder::is_over)
-    }
-
-    fn rest(&mut self) {
-        self.wire.take_back();
+            && request_is_sent;
         self.wire.read.release(&self.wire.worker.buffers);
-        self.wire.body = None;
+        is_reusable
     }
 
     fn interim(&self) -> &Head {
         &self.interim
     }
+}
+
+/// The host has switched: its answer is the head of a tunnel.
+#[cold]
+fn open_tunnel(message: &mut Message, protocol: Option<&[u8]>) {
+    message.tunnel = Some(match protocol {
+        Some(protocol) => {
+            message.head.push_own(b"Upgrade", protocol);
+            Tunnel::Upgrade
+        }
+        None => Tunnel::Connect,
+    });
 }
 
 /// A status as three digits.

@@ -143,10 +143,12 @@ impl HttpConnection {
         };
         if too_large {
             stream.refuse(&Fault::RequestTooLarge);
-        } else if head.connect {
+        } else if head.connect && !http.table.takes_connect() {
             stream.refuse(&Fault::ConnectNotServed);
         } else {
-            stream.request_head(head.end);
+            // What follows a request for a tunnel may be the tunnel's.
+            let tunnel = stream.core().request.tunnel;
+            stream.request_head(head.end && tunnel.is_none());
         }
         let exchange = Exchange::new(
             stream,

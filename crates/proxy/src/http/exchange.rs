@@ -38,6 +38,9 @@ pub(crate) struct Exchange {
     /// When the client last got on: sent of its body, or took of the answer.
     downstream_at: Instant,
     attempts: Attempts,
+    switch: Switch,
+    /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
+    switched: bool,
     /// A connection for another attempt was begun and not looked at yet.
     retrying: bool,
     /// This turn left the client's, or the host's, bytes unread because too much waited to be sent on.
@@ -50,6 +53,17 @@ enum Host {
     None,
     Connecting(Rc<WorkerHost>, Connecting),
     Ready(Rc<WorkerHost>, Lease),
+}
+
+/// What became of a request for a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    /// None was asked for, or it was declined.
+    None,
+    /// The host has not said yet.
+    Asked,
+    /// Bytes go both ways.
+    Open,
 }
 
 /// How far a message got on the wire.
@@ -82,6 +96,10 @@ impl Exchange {
             .core()
             .route_timeout()
             .map_or_else(|| limit(options.timeouts.stream), limit);
+        let switch = match stream.core().request.tunnel {
+            Some(_) => Switch::Asked,
+            None => Switch::None,
+        };
         let attempts = Attempts::new(stream.core().request.head.pseudo(Pseudo::Method));
         Self {
             stream,
@@ -94,6 +112,8 @@ impl Exchange {
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             downstream_at: now,
             attempts,
+            switch,
+            switched: false,
             retrying: false,
             request_held: false,
             response_held: false,
@@ -132,7 +152,10 @@ impl Exchange {
             }
             if !self.has_more_to_do(client) {
                 // Nothing more is awaited of the client; one that goes away ends the stream, whoever it waits for.
-                if client.request_ended() && client.poll_gone(cx).is_ready() {
+                if self.switch != Switch::Open
+                    && client.request_ended()
+                    && client.poll_gone(cx).is_ready()
+                {
                     return Poll::Ready(Outcome::Broken(ResetReason::Downstream));
                 }
                 // Last, because a filter may have asked for its address in this very turn.
@@ -195,7 +218,9 @@ impl Exchange {
         let side = &self.stream.core().request.side;
         let awaits_body =
             !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
-        if awaits_body {
+        if self.switch == Switch::Open {
+            limit(self.options.timeouts.tunnel_idle)
+        } else if awaits_body && !client.request_ended() {
             limit(self.options.timeouts.body_idle)
         } else {
             None
@@ -204,21 +229,26 @@ impl Exchange {
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
     pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
+        if self.switch == Switch::Open {
+            self.count_tunnels(-1);
+        }
         match outcome {
             Outcome::Complete => {
                 if let Host::Ready(host, mut client) =
                     std::mem::replace(&mut self.upstream, Host::None)
+                    && client.rest()
                 {
-                    client.rest();
-                    if client.is_reusable() {
-                        host.give_idle(client, &self.worker);
-                    }
+                    host.give_idle(client, &self.worker);
                 }
                 self.stream.finish(None);
             }
             Outcome::Broken(reason) => self.stream.finish(Some(reason)),
         }
         self.stream
+    }
+
+    fn count_tunnels(&self, more: i64) {
+        self.worker.shard.add(self.options.metrics.tunnels.0, more);
     }
 
     fn deliver_mail(&mut self) {
@@ -237,6 +267,7 @@ impl Exchange {
         client: &mut impl Downstream,
     ) -> Result<(), ResetReason> {
         self.request_held = false;
+        self.switched = false;
         while !client.request_ended() {
             if !self.may_read_request() {
                 self.request_held = true;
@@ -264,7 +295,7 @@ impl Exchange {
                             let sent = host.send_data(cx, client.data());
                             self.stream.note_data(Direction::Request, len, false);
                             if let Err(error) = sent {
-                                self.host_failed(&error);
+                                self.send_failed(&error);
                             }
                         }
                         _ => {
@@ -306,7 +337,10 @@ impl Exchange {
         let side = &self.stream.core().request.side;
         if side.aborted {
             // Answered here: whatever the host does is of no interest.
-            if !matches!(self.upstream, Host::None) && self.request_out != Progress::Ended {
+            if !matches!(self.upstream, Host::None)
+                && self.request_out != Progress::Ended
+                && self.switch != Switch::Open
+            {
                 self.drop_upstream();
             }
             return;
@@ -328,11 +362,12 @@ impl Exchange {
             &mut **host,
             &mut self.request_out,
             &mut self.attempts,
+            self.switch,
         ) {
-            return self.host_failed(&error);
+            return self.send_failed(&error);
         }
         match host.poll_flush(cx) {
-            Poll::Ready(Err(error)) => self.host_failed(&error),
+            Poll::Ready(Err(error)) => self.send_failed(&error),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
     }
@@ -371,10 +406,13 @@ impl Exchange {
                         return false;
                     };
                     self.active = Some(active);
-                    self.upstream = match host.take_idle(self.worker.now()) {
+                    // The bytes of a tunnel need a connection on which there was no HTTP.
+                    let use_idle = !self.stream.core().terminates_connect();
+                    let idle = use_idle.then(|| host.take_idle(self.worker.now()));
+                    self.upstream = match idle.flatten() {
                         Some(client) => Host::Ready(host, client),
                         None => {
-                            let connecting = connection(&host, &self.worker);
+                            let connecting = connection(&host, &self.worker, use_idle);
                             Host::Connecting(host, connecting)
                         }
                     };
@@ -386,7 +424,11 @@ impl Exchange {
                         let lease = match obtained {
                             Obtained::Idle(lease) => lease,
                             Obtained::Fresh(connected, slot) => {
-                                Lease::new(HostPeer::new(connected, &self.worker), slot)
+                                let peer = match self.stream.core().terminates_connect() {
+                                    true => HostPeer::raw(connected, &self.worker),
+                                    false => HostPeer::new(connected, &self.worker),
+                                };
+                                Lease::new(peer, slot)
                             }
                         };
                         self.upstream = Host::Ready(host, lease);
@@ -514,6 +556,12 @@ impl Exchange {
                         return;
                     }
                     self.attempts.end();
+                    if self.switch == Switch::Asked && self.stream.core().response.tunnel.is_none()
+                    {
+                        // Declined: the request turns out to be a plain one without a body.
+                        self.switch = Switch::None;
+                        self.stream.data(Direction::Request, Bytes::new(), true);
+                    }
                     self.stream.response_head(end);
                     // The head is sent at once, so that data behind it can go by the chain.
                     if self.start_response(client).is_err() {
@@ -539,6 +587,16 @@ impl Exchange {
                 PeerEvent::End => self.stream.data(Direction::Response, Bytes::new(), true),
             }
         }
+    }
+
+    /// The host does not take what it is sent.
+    fn send_failed(&mut self, error: &PeerError) {
+        // A host that is done with a tunnel need not read to its end: what it sent before still arrives.
+        if error.is_gone() && self.switch == Switch::Open {
+            self.stream.core_mut().request.side.abort();
+            return;
+        }
+        self.host_failed(error);
     }
 
     /// The host broke off or answered nonsense.
@@ -579,7 +637,7 @@ impl Exchange {
             self.stream.fault(&fault);
             return;
         }
-        core.response.clear();
+        core.response.forget_head();
         self.attempt_failed(true, &fault);
     }
 
@@ -599,7 +657,7 @@ impl Exchange {
         let host = Rc::clone(host);
         // Its place is free for the fresh one.
         self.upstream = Host::None;
-        let connecting = connection(&host, &self.worker);
+        let connecting = connection(&host, &self.worker, true);
         self.upstream = Host::Connecting(host, connecting);
         self.rewind();
         true
@@ -608,22 +666,26 @@ impl Exchange {
     /// The host's head is there, and nobody has seen it yet. True when the route's policy sends the request again after
     /// such a status; `end`: the head is all of the answer.
     fn is_refused(&mut self, end: bool) -> bool {
-        let status = self.stream.core().response.head.status();
+        let response = &self.stream.core().response;
+        let status = response.head.status();
         let Host::Ready(host, _) = &self.upstream else {
             return false;
         };
+        // A tunnel is what was asked for.
+        if response.tunnel.is_some() {
+            return false;
+        }
         let next = self.attempts.after_status(host, status);
         let before = std::mem::replace(&mut self.upstream, Host::None);
         if !self.send_again(&next) {
             self.upstream = before;
             return false;
         }
-        self.stream.core_mut().response.clear();
-        if let (Host::Ready(host, mut lease), true) = (before, end) {
-            lease.rest();
-            if lease.is_reusable() {
-                host.give_idle(lease, &self.worker);
-            }
+        self.stream.core_mut().response.forget_head();
+        if let (Host::Ready(host, mut lease), true) = (before, end)
+            && lease.rest()
+        {
+            host.give_idle(lease, &self.worker);
         }
         true
     }
@@ -640,6 +702,13 @@ impl Exchange {
             self.worker.is_draining() || !client.request_ended() && core.request.side.aborted;
         client.send_head(&core.response, complete, close)?;
         self.response_out = Progress::HeadSent;
+        if self.switch == Switch::Asked && core.response.tunnel.is_some() {
+            self.switch = Switch::Open;
+            self.switched = true;
+            self.count_tunnels(1);
+            // From now on only silence ends it.
+            self.deadline = None;
+        }
         self.downstream_at = self.worker.now();
         Ok(())
     }
@@ -682,7 +751,7 @@ impl Exchange {
                 if before > 0 {
                     self.downstream_at = self.worker.now();
                 }
-                Ok(self.response_out == Progress::Ended)
+                Ok(self.is_complete())
             }
             Poll::Ready(Err(_)) => Err(ResetReason::Downstream),
             Poll::Pending => {
@@ -692,6 +761,14 @@ impl Exchange {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether all of the answer is sent; in a tunnel also all that the client sent.
+    fn is_complete(&self) -> bool {
+        self.response_out == Progress::Ended
+            && (self.switch != Switch::Open
+                || self.stream.core().request.side.aborted
+                || self.request_out == Progress::Ended && self.upstream_unsent() == 0)
     }
 
     /// Whether there is room for more of the request.
@@ -726,6 +803,7 @@ impl Exchange {
             && !self.attempts.is_paused()
             && matches!(self.upstream, Host::None | Host::Ready(..));
         let request_data = self.request_out == Progress::HeadSent
+            && self.switch != Switch::Asked
             && (!request.out.is_empty() || request.out_end.is_some())
             && self.upstream_unsent() < watermark
             && matches!(self.upstream, Host::Ready(..));
@@ -739,6 +817,7 @@ impl Exchange {
             && matches!(self.upstream, Host::Ready(..))
             && self.may_read_response(client);
         mail || self.retrying
+            || self.switched
             || request_waits
             || request_data
             || response_waits
@@ -779,13 +858,15 @@ fn drain_request(
     host: &mut impl Upstream,
     progress: &mut Progress,
     attempts: &mut Attempts,
+    switch: Switch,
 ) -> Result<(), PeerError> {
     if *progress == Progress::Waiting {
         let core = stream.core();
         host.send_head(&core.request, core.request.side.head_end)?;
         *progress = Progress::HeadSent;
     }
-    if *progress == Progress::HeadSent {
+    // Before the host has switched, bytes that a filter made for the tunnel would be read as requests.
+    if *progress == Progress::HeadSent && switch != Switch::Asked {
         let watermark = stream.core().watermark();
         if drain(
             cx,

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::client::Http1Client;
 use super::head::Head;
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
+use super::raw::RawClient;
 use crate::cluster::Connected;
 use crate::stream::Message;
 use crate::worker::Worker;
@@ -15,12 +16,19 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) enum HostPeer {
     Http1(Box<Http1Client>),
+    /// A tunnel that ends here.
+    Raw(Box<RawClient>),
 }
 
 impl HostPeer {
-    /// The end that speaks on a fresh connection.
+    /// The end that speaks HTTP on a fresh connection.
     pub(crate) fn new(connected: Connected, worker: &Rc<Worker>) -> Self {
         Self::Http1(Box::new(Http1Client::new(connected, Rc::clone(worker))))
+    }
+
+    /// The end of a tunnel on a fresh connection.
+    pub(crate) fn raw(connected: Connected, worker: &Rc<Worker>) -> Self {
+        Self::Raw(Box::new(RawClient::new(connected, Rc::clone(worker))))
     }
 }
 
@@ -29,6 +37,7 @@ macro_rules! each {
     ($self:ident, $peer:ident => $call:expr) => {
         match $self {
             Self::Http1($peer) => $call,
+            Self::Raw($peer) => $call,
         }
     };
 }
@@ -101,13 +110,8 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn is_reusable(&self) -> bool {
-        each!(self, peer => peer.is_reusable())
-    }
-
-    #[inline]
-    fn rest(&mut self) {
-        each!(self, peer => peer.rest());
+    fn rest(&mut self) -> bool {
+        each!(self, peer => peer.rest())
     }
 
     #[inline]

@@ -17,14 +17,16 @@ pub(crate) mod exchange;
 pub(crate) mod head;
 pub(crate) mod host_peer;
 pub(crate) mod peer;
+mod raw;
 mod server;
+pub(crate) mod tunnel;
 mod wire;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use transom_api::{Counter, Gauge, Histogram};
-use transom_config::{HttpTimeouts, LocalReplyOptions, PathOptions};
+use transom_config::{HalfClose, HttpTimeouts, LocalReplyOptions, PathOptions};
 use transom_http1::Limits;
 
 use crate::router::WorkerTable;
@@ -48,6 +50,9 @@ pub(crate) struct HttpOptions {
     pub(crate) request_body: Option<u64>,
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) metrics: HttpMetrics,
+    /// Protocols that clients may switch to, in lower case.
+    pub(crate) upgrades: Vec<Box<[u8]>>,
+    pub(crate) half_close: HalfClose,
 }
 
 /// What is counted for a listener.
@@ -56,6 +61,7 @@ pub(crate) struct HttpMetrics {
     /// By the first digit of the status; 0 for streams without an answer.
     pub(crate) requests: [Counter; 6],
     pub(crate) active: Gauge,
+    pub(crate) tunnels: Gauge,
     pub(crate) duration: Histogram,
 }
 

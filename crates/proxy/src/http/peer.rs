@@ -30,7 +30,7 @@ pub(crate) trait Peer {
     /// Sends body bytes: at once as far as this end takes them, the rest is kept.
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError>;
 
-    /// Ends the message.
+    /// Ends the message. In a tunnel nothing more is sent, and the other side is told so.
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError>;
 
     /// Writes what is kept.
@@ -55,7 +55,8 @@ pub(crate) trait Downstream: Peer {
     /// Passes an interim response on, unless this client does not know such.
     fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError>;
 
-    /// Sends the response's head. `complete`: no body follows. `close`: the connection will not be used again.
+    /// Sends the response's head. `complete`: no body follows. `close`: the connection will not be used again. A head that
+    /// opens a tunnel makes what the client sends from now on data of the request.
     fn send_head(
         &mut self,
         message: &Message,
@@ -66,7 +67,7 @@ pub(crate) trait Downstream: Peer {
 
 /// The host's end.
 pub(crate) trait Upstream: Peer {
-    /// Sends the request's head. `complete`: no body follows.
+    /// Sends the request's head. `complete`: no body follows. Data behind the head of a request for a tunnel is the tunnel's.
     fn send_head(&mut self, message: &Message, complete: bool) -> Result<(), PeerError>;
 
     /// The fields of the last interim response.
@@ -86,11 +87,11 @@ pub(crate) trait Upstream: Peer {
     /// Which TLS of the host the connection was made with; 0 for none.
     fn generation(&self) -> u64;
 
-    /// Whether the connection can be used again: both messages are over, and the host keeps it open.
-    fn is_reusable(&self) -> bool;
-
-    /// Gives back the memory of the exchange.
-    fn rest(&mut self);
+    /// Ends the exchange and gives back its memory. True when the connection can be used again: both messages are over,
+    /// and the host keeps it open. One step, as the memory holds what tells whether the request was sent whole: a host
+    /// that still waits for the rest of a body would take the next request for it.
+    #[must_use]
+    fn rest(&mut self) -> bool;
 
     /// Whether anything came while nothing was asked: bytes, or the end. A connection for which this is ready is bad.
     fn poll_unasked(&mut self, cx: &mut Context<'_>) -> Poll<()>;

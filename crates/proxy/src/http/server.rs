@@ -6,17 +6,20 @@ use std::task::{Context, Poll, ready};
 
 use transom_http1::encode::{self, Connection, Response};
 use transom_http1::{
-    DecodeError, Event, Framing, RequestDecoder, RequestHead, RequestKind, Version,
+    DecodeError, EncodeError, Eof, Event, Framing, RequestDecoder, RequestHead, RequestKind,
+    Version,
 };
 
 use super::head::{Head, Pseudo};
 use super::peer::{Downstream, Peer, PeerError, PeerEvent};
+use super::tunnel::{Tunnel, allowed};
 use super::wire::{LARGEST_READ, Wire};
 use super::{HttpOptions, limit};
 use crate::error::reason;
 use crate::io::Io;
 use crate::stream::Message;
 use crate::worker::Worker;
+use transom_config::HalfClose;
 
 /// A client's connection, and the request on it that is being served.
 pub(crate) struct Http1Server {
@@ -37,6 +40,8 @@ struct Request {
     keep_alive: bool,
     expects_continue: bool,
     ended: bool,
+    /// It asks for a tunnel.
+    tunnel: Option<Tunnel>,
 }
 
 impl Http1Server {
@@ -57,6 +62,7 @@ impl Http1Server {
                 keep_alive: true,
                 expects_continue: false,
                 ended: true,
+                tunnel: None,
             },
             received: 0,
         }
@@ -144,7 +150,12 @@ impl Http1Server {
 
     /// Whether the connection can serve another request after this one.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.request.keep_alive && self.request.ended && !self.wire.eof
+        self.request.keep_alive && self.request.ended && self.expects_more()
+    }
+
+    /// Whether another request may come: one that was sent ahead may, also of a client that has ended its direction.
+    fn expects_more(&self) -> bool {
+        !self.wire.eof || !self.wire.read.is_empty()
     }
 
     /// Makes ready for the next request.
@@ -199,13 +210,29 @@ impl Http1Server {
             Framing::Length(length) => Some(length),
             _ => None,
         };
+        let method = head.method.of(bytes);
+        // RFC 9110 section 7.8: a server may ignore Upgrade. It does where a body comes first, whose end and the switch
+        // would have to be told apart by both sides alike, and where an answer has no body by the request's method.
+        let upgrade = head
+            .upgrade
+            .filter(|_| head.end && method != b"HEAD")
+            .and_then(|upgrade| allowed(upgrade.of(bytes), &self.options.upgrades));
+        message.tunnel = match &upgrade {
+            Some(protocols) => {
+                // Filters and routes see it; on the wire the codec writes it.
+                message.head.push_own(b"Upgrade", protocols);
+                Some(Tunnel::Upgrade)
+            }
+            None => head.connect.then_some(Tunnel::Connect),
+        };
         self.request = Request {
-            kind: RequestKind::of(head.method.of(bytes), false),
+            kind: RequestKind::of(method, upgrade.is_some()),
             version: head.version,
             // What follows a CONNECT may be meant for a tunnel already: it is not looked at as a request.
             keep_alive: head.keep_alive && !head.connect,
             expects_continue: head.expect_continue,
             ended: head.end,
+            tunnel: message.tunnel,
         };
         self.received = 0;
         self.wire.forget_data();
@@ -220,7 +247,7 @@ impl Http1Server {
                 Event::Data(span) => {
                     self.received += u64::from(span.len);
                     let most = self.options.request_body;
-                    if most.is_some_and(|most| self.received > most) {
+                    if !self.wire.tunnel && most.is_some_and(|most| self.received > most) {
                         return Err(PeerError::TooLarge);
                     }
                 }
@@ -249,10 +276,14 @@ impl Peer for Http1Server {
                 return Poll::Ready(Ok(event));
             }
             if self.wire.eof {
-                return Poll::Ready(Err(match self.decoder.eof() {
-                    Ok(_) => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
-                    Err(error) => error.into(),
-                }));
+                return Poll::Ready(match self.decoder.eof() {
+                    Ok(Eof::End) => {
+                        self.request.ended = true;
+                        Ok(PeerEvent::End)
+                    }
+                    Ok(Eof::Idle) => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                    Err(error) => Err(error.into()),
+                });
             }
             let most = (self.options.limits.head as usize).max(LARGEST_READ);
             ready!(self.wire.poll_more(cx, most))?;
@@ -286,10 +317,12 @@ impl Downstream for Http1Server {
         const READ_AHEAD: usize = 4 << 10;
         while !self.wire.eof && self.wire.read.has_room(READ_AHEAD) {
             if ready!(self.wire.poll_fill(cx, READ_AHEAD)).is_err() {
-                self.wire.eof = true;
+                return Poll::Ready(());
             }
         }
-        if self.wire.eof {
+        // A client that only has ended its direction still reads (RFC 9112 section 9.6 speaks of both); one that has closed
+        // looks the same, until it resets what is written to it.
+        if self.wire.eof && self.options.half_close == HalfClose::Abort {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -329,7 +362,17 @@ impl Downstream for Http1Server {
         close: bool,
     ) -> Result<(), PeerError> {
         let status = message.head.status();
-        let framing = if complete {
+        let opens = self
+            .request
+            .tunnel
+            .is_some_and(|tunnel| tunnel.opens_with(status));
+        // A status that opens a tunnel at the client, and no tunnel behind it, or the reverse: some filter changed it.
+        if opens != message.tunnel.is_some() {
+            return Err(EncodeError::Switch.into());
+        }
+        let framing = if opens {
+            Framing::None
+        } else if complete {
             match (self.request.kind, status) {
                 // What the body would have been may be told (RFC 9110 section 8.6).
                 (RequestKind::Head, _) | (_, 304) => message
@@ -343,8 +386,13 @@ impl Downstream for Http1Server {
                 None => Framing::Chunked.for_client(self.request.version),
             }
         };
-        self.request.keep_alive &= !close && framing != Framing::UntilClose;
+        self.request.keep_alive &=
+            !close && !opens && framing != Framing::UntilClose && self.expects_more();
         let connection = match (self.request.keep_alive, self.request.version) {
+            _ if opens => message
+                .head
+                .get(b"upgrade", 0)
+                .map_or(Connection::Default, Connection::Upgrade),
             (false, _) => Connection::Close,
             (true, Version::Http10) => Connection::KeepAlive,
             (true, Version::Http11) => Connection::Default,
@@ -363,6 +411,11 @@ impl Downstream for Http1Server {
             &response,
             message.head.wire_fields(),
         )?);
+        if opens {
+            self.wire.tunnel = true;
+            self.request.ended = false;
+            self.decoder.tunnel();
+        }
         Ok(())
     }
 }

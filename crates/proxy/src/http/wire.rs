@@ -25,6 +25,10 @@ pub(super) struct Wire {
     pub(super) eof: bool,
     /// What frames the message that is being sent.
     pub(super) body: Option<BodyEncoder>,
+    /// The message that is being sent is a tunnel's: its end is the connection's.
+    pub(super) tunnel: bool,
+    /// The sending direction is to be ended once all is written.
+    shut_due: bool,
     /// Data of the last event: the first bytes of the read buffer.
     data: Span,
     /// What of the read buffer is used up when the next event is asked for.
@@ -40,6 +44,8 @@ impl Wire {
             write: WriteBuffer::default(),
             eof: false,
             body: None,
+            tunnel: false,
+            shut_due: false,
             data: Span::default(),
             consumed: 0,
         }
@@ -140,16 +146,38 @@ impl Wire {
         };
         let tail = self.write.tail(&self.worker.buffers);
         body.finish(tail, trailers.into_iter().flat_map(Head::wire_fields))?;
+        self.shut_due |= self.tunnel;
         Ok(())
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+    /// Writes bytes through as they are.
+    pub(super) fn send_raw(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
+        let buffers = &self.worker.buffers;
         self.write
-            .poll_flush(cx, &mut self.io, &self.worker.buffers)
-            .map_err(PeerError::from)
+            .write_through(cx, &mut self.io, buffers, data, b"")?;
+        Ok(())
+    }
+
+    /// Ends the sending direction, behind what waits to be written.
+    pub(super) fn shut(&mut self) {
+        self.shut_due = true;
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        ready!(
+            self.write
+                .poll_flush(cx, &mut self.io, &self.worker.buffers)
+        )?;
+        if self.shut_due {
+            // A peer that has gone already needs no word.
+            let _ = ready!(self.io.poll_shutdown(cx));
+            self.shut_due = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn unsent(&self) -> usize {
-        self.write.len().max(usize::from(self.io.holds()))
+        let more = self.shut_due || self.io.holds();
+        self.write.len().max(usize::from(more))
     }
 }

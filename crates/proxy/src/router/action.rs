@@ -27,6 +27,8 @@ pub(crate) struct Forward {
     pub(crate) path: Option<PathRewrite>,
     pub(crate) host: Option<Box<[u8]>>,
     pub(crate) retry: Option<Arc<RetryPolicy>>,
+    /// The host gets the bytes of a CONNECT's tunnel only.
+    pub(crate) terminate_connect: bool,
 }
 
 /// What is put in place of a path.
@@ -36,6 +38,12 @@ pub(crate) enum PathRewrite {
     Prefix(Box<[u8]>),
     /// This instead of all that the pattern matches.
     Regex(PatternId, Box<[u8]>),
+}
+
+impl Action {
+    pub(crate) fn terminates_connect(&self) -> bool {
+        matches!(self, Self::Forward(forward) if forward.terminate_connect)
+    }
 }
 
 impl Forward {
@@ -57,6 +65,7 @@ impl Forward {
             path,
             host: host.map(|host| host.as_bytes().into()),
             retry: None,
+            terminate_connect: false,
         }
     }
 
@@ -178,7 +187,7 @@ fn replace_prefix(matcher: &Matcher, path: &[u8], with: &[u8]) -> Vec<u8> {
         PathTest::Prefix(prefix) => path.strip_prefix(&**prefix),
         PathTest::Exact(exact) => path.strip_prefix(&**exact),
         // The loader has refused it.
-        PathTest::Any | PathTest::Regex(_) => None,
+        PathTest::Any | PathTest::Regex(_) | PathTest::Connect => None,
     };
     [with, rest.unwrap_or_default()].concat()
 }

@@ -16,6 +16,8 @@ pub(crate) struct Index {
     lists: Vec<Numbers>,
     /// Routes whose paths cannot be looked up.
     others: Numbers,
+    /// Routes for CONNECT, and no other request.
+    connect: Numbers,
 }
 
 /// Numbers of routes, from the first to the last.
@@ -34,6 +36,7 @@ impl Index {
                     prefixes.entry(prefix).or_default().push(number);
                 }
                 PathTest::Any | PathTest::Regex(_) => index.others.push(number),
+                PathTest::Connect => index.connect.push(number),
             }
         }
         let mut entries = Vec::with_capacity(prefixes.len());
@@ -43,6 +46,11 @@ impl Index {
         }
         index.prefixes = Trie::new(entries);
         index
+    }
+
+    /// Whether any route takes requests for tunnels.
+    pub(crate) fn takes_connect(&self) -> bool {
+        !self.connect.is_empty()
     }
 
     /// The number of the first route that takes a request.
@@ -66,6 +74,10 @@ impl Index {
                 });
             best = found.copied().or(best);
         };
+        if request.is_connect() {
+            first_of(&self.connect, true);
+            return best;
+        }
         if !self.exact.is_empty()
             && let Some(numbers) = self.exact.get(request.path)
         {

@@ -53,6 +53,8 @@ pub(crate) enum PathTest {
     Prefix(Box<[u8]>),
     Exact(Box<[u8]>),
     Regex(PatternId),
+    /// CONNECT, which has none.
+    Connect,
 }
 
 /// What else is asked.
@@ -92,6 +94,11 @@ impl<'r> Request<'r> {
             query,
         }
     }
+
+    /// Whether it asks for a tunnel (RFC 9110 section 9.3.6), which only routes for that may give.
+    pub(crate) fn is_connect(&self) -> bool {
+        self.head.pseudo(Pseudo::Method) == Some(b"CONNECT")
+    }
 }
 
 impl Patterns {
@@ -128,6 +135,7 @@ impl Matcher {
             PathMatch::Prefix(prefix) => PathTest::Prefix(bytes(prefix)),
             PathMatch::Exact(path) => PathTest::Exact(bytes(path)),
             PathMatch::Regex(pattern) => PathTest::Regex(patterns.add(pattern)),
+            PathMatch::Connect => PathTest::Connect,
         };
         let mut tests = Vec::new();
         if !matcher.methods.is_empty() {
@@ -155,6 +163,7 @@ impl Matcher {
             }
             PathTest::Exact(exact) => path == &**exact,
             PathTest::Regex(id) => patterns.matches(*id, path),
+            PathTest::Connect => false,
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) struct RouteTable {
     virtual_hosts: Vec<VirtualHost>,
     patterns: Patterns,
     has_overrides: bool,
+    takes_connect: bool,
 }
 
 /// A prepared virtual host.
@@ -113,6 +114,9 @@ impl RouteTable {
         Self {
             name,
             hosts: Hosts::new(domains),
+            takes_connect: virtual_hosts
+                .iter()
+                .any(|(host, _)| host.index.takes_connect()),
             has_overrides: virtual_hosts.iter().any(|(host, _)| host.has_overrides()),
             virtual_hosts: virtual_hosts.into_iter().map(|(host, _)| host).collect(),
             patterns,
@@ -142,6 +146,11 @@ impl RouteTable {
                     .iter()
                     .any(|route| route.filters.contains_key(filter))
         })
+    }
+
+    /// Whether any route takes CONNECT.
+    pub(crate) fn takes_connect(&self) -> bool {
+        self.takes_connect
     }
 
     /// Whether any place of the table says something of filters at all.

@@ -42,7 +42,8 @@ impl Core {
     /// Brings the path into the form that filters and routes see.
     pub(super) fn normalise_path(&mut self) -> Option<Fault> {
         let head = &mut self.request.head;
-        let path = head.pseudo(Pseudo::Path).unwrap_or_default();
+        // CONNECT has none.
+        let path = head.pseudo(Pseudo::Path)?;
         match normalise(path, self.listener.paths) {
             Normalised::Same => None,
             Normalised::Spelling(path) => {
@@ -102,7 +103,9 @@ impl Core {
         let unfit = |_| Fault::UnfitRequest;
         if let Action::Forward(forward) = &route.action {
             // Made of the path that was routed; what is told of the former one is what the client wrote.
-            let rewritten = forward.path.as_ref().and_then(|rewrite| {
+            let has_path = head.pseudo(Pseudo::Path).is_some();
+            let rewrite = forward.path.as_ref().filter(|_| has_path);
+            let rewritten = rewrite.and_then(|rewrite| {
                 let request = Request::of(head);
                 rewrite.of(&route.matcher, self.table.patterns(), &request)
             });

@@ -175,6 +175,9 @@ pub(crate) fn connection_attribute<'a>(
         attribute::CONNECTION_URI_SAN_PEER_CERTIFICATE => {
             text(peer.and_then(|peer| peer.uri_name.as_deref()))
         }
+        attribute::CONNECTION_SHA256_PEER_CERTIFICATE_DIGEST => {
+            text(peer.map(|peer| &*peer.digest))
+        }
         attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(
             connection.listener.as_bytes(),
         ))),

@@ -47,6 +47,7 @@ use crate::cluster::{ClusterId, WorkerHost};
 use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
 use crate::http::head::Head;
+use crate::http::tunnel::Tunnel;
 use crate::router::action::Action;
 use crate::router::{FilterOverride, RouteIndex, WorkerTable};
 use crate::worker::Worker;
@@ -88,6 +89,8 @@ pub(crate) struct Message {
     pub(crate) content_length: Option<u64>,
     /// A filter said that it may change the body's length.
     pub(crate) length_changes: bool,
+    /// A request that asks for a tunnel, or a response that opens one: what follows the head is the tunnel's.
+    pub(crate) tunnel: Option<Tunnel>,
     pub(crate) side: Side,
 }
 
@@ -564,11 +567,20 @@ impl Stream {
 }
 
 impl Message {
-    pub(crate) fn clear(&mut self) {
+    /// Forgets a head that was read and not shown to anybody.
+    pub(crate) fn forget_head(&mut self) {
+        self.head.clear();
+        self.trailers.clear();
+        self.content_length = None;
+        self.tunnel = None;
+    }
+
+    fn clear(&mut self) {
         self.head.clear();
         self.trailers.clear();
         self.content_length = None;
         self.length_changes = false;
+        self.tunnel = None;
         self.side.clear();
     }
 }
@@ -633,6 +645,18 @@ impl Core {
         let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
         self.host = cluster.and_then(|cluster| cluster.pick(tried));
         self.host.is_some()
+    }
+
+    /// Whether the route's host gets the bytes of the tunnel that a CONNECT asks for, and not the CONNECT.
+    pub(crate) fn terminates_connect(&self) -> bool {
+        let (Some(Tunnel::Connect), RouteState::Resolved(Some(index))) =
+            (self.request.tunnel, self.route)
+        else {
+            return false;
+        };
+        self.table
+            .route(index)
+            .is_some_and(|(_, route)| route.action.terminates_connect())
     }
 
     pub(crate) fn watermark(&self) -> usize {

@@ -50,15 +50,14 @@ impl Stream {
                 Direction::Response => Wants::RESPONSE_HEADERS,
             };
             if !self.is_called(direction, filter, callback) {
-                let side = &self.core.message(direction).side;
-                if !side.head_end && self.keeps_whole_body(direction, filter) {
+                if !self.ends_for(direction, filter) && self.keeps_whole_body(direction, filter) {
                     self.core.message_mut(direction).side.stop = Some(HeadStop::Iteration);
                     return;
                 }
                 self.core.message_mut(direction).side.at += 1;
                 continue;
             }
-            let end = self.core.message(direction).side.head_end;
+            let end = self.ends_for(direction, filter);
             let verdict = self.call(filter, |filter, context| match direction {
                 Direction::Request => filter.request_headers(context, end),
                 Direction::Response => filter.response_headers(context, end),
@@ -170,7 +169,8 @@ impl Stream {
                 return;
             };
             let at_head = position >= self.core.message(direction).side.at;
-            let called = self.is_called(direction, filter, body_of(direction));
+            let called = self.is_called(direction, filter, body_of(direction))
+                && !self.is_past(direction, filter);
             if at_head && (!called || self.core.message(direction).side.stops_all()) {
                 return self.keep(direction, position, filter, &mut frame, end);
             }
@@ -611,6 +611,18 @@ impl Stream {
                 *end = Some(End::Plain);
             }
         }
+    }
+
+    /// Whether the message is over with its head as far as this filter is concerned. A tunnel is never whole: who wants
+    /// bodies only so is told what there was besides.
+    fn ends_for(&self, direction: Direction, filter: usize) -> bool {
+        self.core.message(direction).side.head_end || self.is_past(direction, filter)
+    }
+
+    /// Whether what follows the head is a tunnel, and this filter one that wants whole bodies.
+    fn is_past(&self, direction: Direction, filter: usize) -> bool {
+        self.core.message(direction).tunnel.is_some()
+            && self.whole_body_limit(direction, filter).is_some()
     }
 
     fn has_failed(&self, filter: usize) -> bool {

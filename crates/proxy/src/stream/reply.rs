@@ -6,6 +6,7 @@ use transom_api::{Direction, LocalReply};
 use super::side::End;
 use super::{Core, Message, Stream};
 use crate::http::head::{Head, Presence, Pseudo};
+use crate::http::tunnel::Tunnel;
 
 impl Stream {
     /// Answers the request here. The answer passes the response callbacks: of the whole chain, or, when it takes the
@@ -64,9 +65,17 @@ impl Core {
             details,
             grpc_status,
         } = reply;
+        // The client would take the rest of it for its tunnel.
+        let feigned = |tunnel: Tunnel| tunnel.opens_with(status);
+        let status = if self.request.tunnel.is_some_and(feigned) {
+            500
+        } else {
+            status
+        };
         self.info.details = details;
         let echo = self.listener.local_reply.echo_request_headers;
         let grpc = is_grpc(&self.request.head);
+        self.response.tunnel = None;
         let Message { head, trailers, .. } = &mut self.response;
         head.clear();
         trailers.clear();

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsStream, server};
 use transom_api::Counter;
 
 use super::certificate::PeerCertificate;
@@ -14,9 +15,6 @@ use super::server::ServerTls;
 use crate::io::Io;
 use crate::worker::Worker;
 
-/// How long a client may take for the whole handshake. A handshake is two round trips; who needs longer is broken or
-/// wants to hold the connection.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a client that was refused is read on, so that the alert arrives before the connection is reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// And how much is read meanwhile at the most.
@@ -47,9 +45,8 @@ pub(crate) async fn accept(
     metrics: &HandshakeMetrics,
     io: Io,
 ) -> Option<(Io, TlsInfo)> {
-    let config = Arc::clone(&tls.current().config);
-    let handshake = TlsAcceptor::from(config).accept(io).into_fallible();
-    match tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
+    // A handshake is two round trips; who needs longer is broken or wants to hold the connection.
+    match tokio::time::timeout(tls.handshake_timeout(), handshake(worker, tls, io)).await {
         Ok(Ok(stream)) => {
             let (_, connection) = stream.get_ref();
             let kind = match connection.handshake_kind() {
@@ -64,7 +61,7 @@ pub(crate) async fn accept(
             worker.shard.add(metrics.failed.0, 1);
             tracing::debug!(%error, "a client's TLS handshake failed");
             // A client that went away needs no word.
-            if error.kind() == io::ErrorKind::InvalidData {
+            if let (io::ErrorKind::InvalidData, Some(io)) = (error.kind(), io) {
                 let _ = tokio::time::timeout(LINGER, linger(io)).await;
             }
             None
@@ -75,6 +72,35 @@ pub(crate) async fn accept(
             None
         }
     }
+}
+
+type Failed = (io::Error, Option<Io>);
+
+async fn handshake(
+    worker: &Worker,
+    tls: &ServerTls,
+    io: Io,
+) -> Result<server::TlsStream<Io>, Failed> {
+    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), io);
+    let start = match (&mut hello).await {
+        Ok(start) => start,
+        Err(error) => return Err((error, hello.take_io())),
+    };
+    let mut current = tls.current();
+    if let Some((demand, published)) = &current.demand {
+        let name = start
+            .client_hello()
+            .server_name()
+            .map(str::to_ascii_lowercase);
+        if let Some(name) = name.filter(|name| !published.has(name)) {
+            demand.wait_for(&name).await;
+            // It may have been published meanwhile.
+            current = tls.current();
+        }
+    }
+    let accepting = start.into_stream(Arc::clone(&current.config));
+    let accepted = worker.handshakes.pass(accepting.into_fallible()).await;
+    accepted.map_err(|(error, io)| (error, Some(io)))
 }
 
 /// Says that nothing more comes, and reads on until the client has closed too.

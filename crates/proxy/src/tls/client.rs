@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use rustls_pki_types::ServerName;
 use transom_config::{ClusterTls, HostAddress, TrustedCa};
 
 use super::certificate::Certificate;
-use super::files::{TlsFileError, authorities};
+use super::files::{TlsFileError, authorities, revocations};
+use super::names::NameRules;
 use super::provider::{provider, versions};
 use super::published::{Loaded, Published};
 use super::server::paths;
+use super::verify::{self, Trust, Unverified};
 
 /// TLS of a cluster.
 pub(crate) type ClientTls = Published<Client>;
@@ -94,25 +94,38 @@ impl Loaded for Client {
             Some(TrustedCa::System) | None => None,
         };
         let own = config.client.iter().flat_map(paths);
-        own.chain(authorities).collect()
+        let revoked = config.revoked.as_ref().map(|file| file.value.clone());
+        own.chain(authorities).chain(revoked).collect()
     }
 
     fn load(config: &ClusterTls, _: Option<&Self>) -> Result<Self, TlsFileError> {
-        let refused = |error: Error| TlsFileError {
+        let refused = |error: String| TlsFileError {
             message: format!("TLS cannot be set up: {error}"),
             span: None,
             help: "this is a fault of the program".to_owned(),
         };
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(config.min_version))
-            .map_err(refused)?;
-        let builder = match &config.trusted {
-            Some(TrustedCa::File(file)) => builder.with_root_certificates(authorities(file)?),
-            Some(TrustedCa::System) => builder.with_root_certificates(system_authorities()?),
-            None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified)),
+            .map_err(|error| refused(error.to_string()))?;
+        let roots = match &config.trusted {
+            Some(TrustedCa::File(file)) => Some(authorities(file)?),
+            Some(TrustedCa::System) => Some(system_authorities()?),
+            None => None,
         };
+        let verifier = match roots {
+            Some(roots) => {
+                let revoked = config.revoked.as_ref().map(revocations).transpose()?;
+                let trust = Trust {
+                    roots,
+                    revoked: revoked.unwrap_or_default(),
+                };
+                verify::of_hosts(trust, NameRules::new(&config.names)).map_err(refused)?
+            }
+            None => Arc::new(Unverified),
+        };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut client = match &config.client {
             Some(files) => {
                 let own = Certificate::load(files, SystemTime::now())?;
@@ -160,49 +173,6 @@ impl rustls::client::ResolvesClientCert for Own {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Believes any certificate. The host must still have its key.
-#[derive(Debug)]
-struct Unverified;
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }
 

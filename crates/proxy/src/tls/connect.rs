@@ -39,6 +39,10 @@ fn cause(error: &io::Error) -> &'static str {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "certificate_for_another_name"
             }
+            CertificateError::Revoked
+            | CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => "certificate_revoked",
             _ => "certificate_not_valid",
         },
         Some(Error::AlertReceived(_)) => "refused_by_host",

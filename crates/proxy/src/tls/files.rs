@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use thiserror::Error;
-use transom_api::Span;
+use transom_api::{PrepareError, Span};
 use transom_config::Located;
 
 use crate::control::ApplyError;
@@ -21,7 +21,7 @@ const LARGEST: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message} ({help})")]
 pub(crate) struct TlsFileError {
-    /// File and cause.
+    /// File, or provider, and cause.
     pub(crate) message: String,
     /// Where the configuration names the file.
     pub(crate) span: Option<Span>,
@@ -61,6 +61,26 @@ impl TlsFileError {
             message: format!("the file {} {cause}", file.display()),
             span: file.span,
             help: help.into(),
+        }
+    }
+}
+
+impl From<TlsFileError> for PrepareError {
+    fn from(error: TlsFileError) -> Self {
+        Self {
+            message: error.message,
+            span: error.span,
+            help: Some(error.help),
+        }
+    }
+}
+
+impl From<PrepareError> for TlsFileError {
+    fn from(error: PrepareError) -> Self {
+        Self {
+            message: error.message,
+            span: error.span,
+            help: error.help.unwrap_or_default(),
         }
     }
 }
@@ -133,7 +153,54 @@ pub(super) fn authorities(file: &Located<PathBuf>) -> Result<RootCertStore, TlsF
     Ok(roots)
 }
 
-fn read(file: &Located<PathBuf>) -> Result<Vec<u8>, TlsFileError> {
+/// An OCSP response (RFC 6960 section 4.2.1) that says something.
+pub(super) fn ocsp_response(file: &Located<PathBuf>) -> Result<Vec<u8>, TlsFileError> {
+    let bytes = read(file)?;
+    let help = "ask the authority's responder for one: openssl ocsp -issuer FILE -cert FILE -url URL -respout FILE";
+    // A SEQUENCE that begins with the status, an ENUMERATED: 0 for a response that says something.
+    let rest = match bytes.as_slice() {
+        [0x30, length, ..] if *length >= 0x80 => bytes.get(2 + usize::from(length & 0x7f)..),
+        [0x30, _, rest @ ..] => Some(rest),
+        _ => None,
+    };
+    match rest {
+        Some([0x0a, 0x01, 0x00, ..]) => Ok(bytes),
+        Some([0x0a, 0x01, status, ..]) => Err(TlsFileError::new(
+            file,
+            &format!("has an OCSP response that is an error (status {status})"),
+            help,
+        )),
+        _ => Err(TlsFileError::new(file, "is no OCSP response in DER", help)),
+    }
+}
+
+/// The lists of revoked certificates in a PEM file; at least one.
+pub(super) fn revocations(
+    file: &Located<PathBuf>,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsFileError> {
+    let bytes = read(file)?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| malformed(file, &error))?;
+    if found.is_empty() {
+        return Err(TlsFileError::new(
+            file,
+            "has no list of revoked certificates",
+            "one begins with the line -----BEGIN X509 CRL-----; make PEM of DER with: openssl crl -inform der -in FILE",
+        ));
+    }
+    for list in &found {
+        if let Err(error) = webpki::BorrowedCertRevocationList::from_der(list) {
+            return Err(TlsFileError::new(
+                file,
+                &format!("has a list of revoked certificates that cannot be used: {error}"),
+                "see what it is with: openssl crl -noout -text -in FILE",
+            ));
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn read(file: &Located<PathBuf>) -> Result<Vec<u8>, TlsFileError> {
     let unreadable = |error: io::Error| {
         let help = match error.kind() {
             io::ErrorKind::NotFound if file.is_relative() => match std::env::current_dir() {

@@ -1,16 +1,19 @@
 //! TLS, downstream and upstream.
 //!
 //! ```text
-//! control side:  files ── certificate ──┬── server ──┐                      ┌── accept   (a client's connection)
-//!                                       └── client ──┴── published ── worker ┴── connect  (a host's connection)
+//! control side:  files, providers ── source ──┬── server ──┐                      ┌── accept   (a client's connection)
+//!                                     files ──┴── client ──┴── published ── worker ┴── connect  (a host's connection)
 //! ```
 //!
 //! - `provider`: the only place that names a cryptographic provider;
 //! - `files`, `certificate`: PEM files, and what is said of a certificate that cannot be used;
-//! - `server`, `client`: what files become for a listener and for a cluster;
-//! - `published`: holds that where all workers see it, and puts another in its place when files change;
+//! - `providers`, `source`: where certificates of listeners come from, and how that is asked; files are one of them;
+//! - `on_demand`: certificates for names that clients ask for;
+//! - `names`, `verify`: whose certificates are believed;
+//! - `server`, `client`: what all this becomes for a listener and for a cluster;
+//! - `published`: holds a cluster's where all workers see it, and puts another in its place when files change;
 //! - `prepare`: what activation and the look at the files ask for;
-//! - `accept`, `connect`: handshakes on a worker, and what is known after them.
+//! - `accept`, `connect`: handshakes on a worker, and what is known after them; `gate` keeps them short.
 //!
 //! Everything here but the handshakes happens on the control side. A connection keeps the keys that it began with:
 //! nothing that happens to a file ends it.
@@ -20,11 +23,18 @@ mod certificate;
 mod client;
 mod connect;
 mod files;
+mod gate;
+mod names;
+mod on_demand;
 pub(crate) mod prepare;
 mod provider;
+pub(crate) mod providers;
 mod published;
 mod server;
+mod source;
+mod verify;
 
 pub(crate) use self::accept::{TlsInfo, accept};
 pub(crate) use self::client::{ClientTls, WorkerTls};
 pub(crate) use self::connect::{TlsConnectError, connect};
+pub(crate) use self::gate::HandshakeGate;

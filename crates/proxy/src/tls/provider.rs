@@ -29,3 +29,11 @@ pub(super) fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtoc
         TlsVersion::V13 => &FROM_13,
     }
 }
+
+/// The SHA-256 of bytes: the hash of a cipher suite that uses it.
+pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let suite = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
+    suite.map_or_else(Vec::new, |suite| {
+        suite.common.hash_provider.hash(bytes).as_ref().to_vec()
+    })
+}

@@ -2,27 +2,45 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
-};
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use transom_config::{CertificateFiles, ClientCertificate, ListenerTls};
+use transom_config::{CertificateFiles, ClientCertificate, ListenerTls, SanMatch};
 
-use super::certificate::Certificate;
-use super::files::{TlsFileError, authorities};
+use super::certificate::{Certificate, chain_of};
+use super::files::{Stamp, TlsFileError, authorities, revocations};
+use super::on_demand::{Known, OnDemand};
 use super::provider::{provider, tickets, versions};
-use super::published::{Loaded, Published};
+use super::source::{Good, Source};
+use super::verify::{self, Trust};
 
-/// TLS of a listener.
-pub(crate) type ServerTls = Published<Server>;
+/// TLS of a listener: where it comes from, and what handshakes use now.
+pub(crate) struct ServerTls {
+    pub(super) config: ListenerTls,
+    pub(super) sources: Vec<Arc<Source>>,
+    demand: Option<Arc<OnDemand>>,
+    current: ArcSwap<Server>,
+    seen: Mutex<Seen>,
+}
 
-/// What the files of a listener's `tls` became.
-pub(crate) struct Server {
+/// What the current one was made from.
+struct Seen {
+    /// The files that are no certificates.
+    stamps: Vec<Stamp>,
+    goods: Vec<Arc<Good>>,
+    /// Whether the files could be used when they were last read.
+    good: bool,
+}
+
+/// What handshakes use.
+pub(super) struct Server {
     pub(super) config: Arc<ServerConfig>,
+    /// For names that are not published.
+    pub(super) demand: Option<(Arc<OnDemand>, Arc<BySni>)>,
     tickets: Arc<dyn ProducesTickets>,
     /// Who was let in when tickets were given out.
     admission: Admission,
@@ -34,36 +52,114 @@ pub(crate) struct Server {
 struct Admission {
     policy: &'static str,
     authorities: Vec<Vec<u8>>,
+    revoked: Vec<Vec<u8>>,
+    names: Vec<SanMatch>,
 }
 
-impl Loaded for Server {
-    type Config = ListenerTls;
-
-    fn files(config: &ListenerTls) -> Vec<PathBuf> {
-        let certificates = config.certificates.iter().flat_map(paths);
-        let authorities = config.client.authorities().map(|file| file.value.clone());
-        certificates.chain(authorities).collect()
+impl ServerTls {
+    /// Makes it of what `sources` have given. `before` is what the listener had until now. Reads files: not for a worker,
+    /// nor for the control thread.
+    pub(super) fn load(
+        config: &ListenerTls,
+        sources: Vec<Arc<Source>>,
+        demand: Option<Arc<OnDemand>>,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsFileError> {
+        let stamps = stamps(config);
+        let goods: Vec<_> = sources.iter().map(|source| source.good()).collect();
+        let before = before.map(|before| before.current.load_full());
+        let server = Server::new(config, &goods, demand.as_ref(), before.as_deref())?;
+        Ok(Self {
+            config: config.clone(),
+            sources,
+            demand,
+            current: ArcSwap::from_pointee(server),
+            seen: Mutex::new(Seen {
+                stamps,
+                goods,
+                good: true,
+            }),
+        })
     }
 
-    fn load(config: &ListenerTls, before: Option<&Self>) -> Result<Self, TlsFileError> {
-        let now = SystemTime::now();
-        let loaded = config
-            .certificates
+    /// Looks at its files and at what the sources have by now; publishes what is new. True when something was. What cannot
+    /// be used leaves what is there. Reads files.
+    pub(super) fn refresh(&self) -> Result<bool, TlsFileError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.config);
+        let goods: Vec<_> = self.sources.iter().map(|source| source.good()).collect();
+        let same_goods = goods
             .iter()
-            .map(|it| Certificate::load(it, now));
-        let certificates: Vec<Certificate> = loaded.collect::<Result<_, _>>()?;
-        let (roots, file) = match config.client.authorities() {
-            Some(file) => (authorities(file)?, Some(file)),
-            None => (RootCertStore::empty(), None),
+            .zip(&seen.goods)
+            .all(|(now, before)| Arc::ptr_eq(now, before));
+        if same_goods && seen.stamps == stamps {
+            return Ok(false);
+        }
+        let before = self.current.load_full();
+        seen.stamps = stamps;
+        seen.good = false;
+        let server = Server::new(&self.config, &goods, self.demand.as_ref(), Some(&before))?;
+        seen.good = true;
+        seen.goods = goods;
+        self.current.store(Arc::new(server));
+        Ok(true)
+    }
+
+    /// Whether its files could be used when they were last read.
+    pub(super) fn is_good(&self) -> bool {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .good
+    }
+
+    /// What handshakes use now.
+    pub(super) fn current(&self) -> Arc<Server> {
+        self.current.load_full()
+    }
+
+    pub(super) fn demand(&self) -> Option<&Arc<OnDemand>> {
+        self.demand.as_ref()
+    }
+
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        self.config.handshake_timeout
+    }
+}
+
+fn stamps(config: &ListenerTls) -> Vec<Stamp> {
+    let admitted = config.client.admitted();
+    let files = admitted
+        .into_iter()
+        .flat_map(|it| [&it.authorities, &it.revoked]);
+    files.flatten().map(|file| Stamp::of(&file.value)).collect()
+}
+
+impl Server {
+    fn new(
+        config: &ListenerTls,
+        goods: &[Arc<Good>],
+        demand: Option<&Arc<OnDemand>>,
+        before: Option<&Self>,
+    ) -> Result<Self, TlsFileError> {
+        let trust = match config.client.admitted() {
+            Some(admitted) => Some(Trust {
+                roots: match &admitted.authorities {
+                    Some(file) => authorities(file)?,
+                    None => authorities_of(goods)?,
+                },
+                revoked: match &admitted.revoked {
+                    Some(file) => revocations(file)?,
+                    None => Vec::new(),
+                },
+            }),
+            None => None,
         };
-        let admission = Admission {
-            policy: config.client.name(),
-            authorities: roots
-                .roots
-                .iter()
-                .map(|root| [&*root.subject, &*root.subject_public_key_info].concat())
-                .collect(),
-        };
+        let admission = Admission::new(&config.client, trust.as_ref());
+        let file = config
+            .client
+            .admitted()
+            .and_then(|it| it.authorities.as_ref());
         let refused = |error: String| TlsFileError {
             message: format!("TLS cannot be set up: {error}"),
             span: file.and_then(|file| file.span),
@@ -72,22 +168,20 @@ impl Loaded for Server {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(config.min_version))
             .map_err(|error| refused(error.to_string()))?;
-        let verifier = || WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-        let builder = match &config.client {
-            ClientCertificate::None => builder.with_no_client_auth(),
-            ClientCertificate::Optional(_) => builder.with_client_cert_verifier(
-                verifier()
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| refused(error.to_string()))?,
-            ),
-            ClientCertificate::Required(_) => builder.with_client_cert_verifier(
-                verifier()
-                    .build()
-                    .map_err(|error| refused(error.to_string()))?,
-            ),
+        let builder = match (&config.client, trust) {
+            (ClientCertificate::Optional(admitted), Some(trust)) => builder
+                .with_client_cert_verifier(
+                    verify::of_clients(trust, admitted, true).map_err(refused)?,
+                ),
+            (ClientCertificate::Required(admitted), Some(trust)) => builder
+                .with_client_cert_verifier(
+                    verify::of_clients(trust, admitted, false).map_err(refused)?,
+                ),
+            _ => builder.with_no_client_auth(),
         };
-        let mut server = builder.with_cert_resolver(Arc::new(BySni::new(&certificates)));
+        let certificates = goods.iter().flat_map(|good| &good.certificates);
+        let by_sni = Arc::new(BySni::new(certificates, demand.map(Arc::clone)));
+        let mut server = builder.with_cert_resolver(Arc::<BySni>::clone(&by_sni));
         let tickets = match before.filter(|before| before.admission == admission) {
             Some(before) => Arc::clone(&before.tickets),
             None => tickets().map_err(|error| refused(error.to_string()))?,
@@ -102,49 +196,112 @@ impl Loaded for Server {
             .collect();
         Ok(Self {
             config: Arc::new(server),
+            demand: demand.map(|demand| (Arc::clone(demand), by_sni)),
             tickets,
             admission,
         })
     }
 }
 
-pub(super) fn paths(files: &CertificateFiles) -> [PathBuf; 2] {
-    [
-        files.certificate.value.clone(),
-        files.private_key.value.clone(),
-    ]
+/// The authorities that providers name.
+fn authorities_of(goods: &[Arc<Good>]) -> Result<RootCertStore, TlsFileError> {
+    let error = |message: String| TlsFileError {
+        message,
+        span: None,
+        help:
+            "name the file with the authorities that sign certificates of clients: client_ca: FILE"
+                .to_owned(),
+    };
+    let mut roots = RootCertStore::empty();
+    let given = goods.iter().filter_map(|good| good.given.as_ref());
+    for bytes in given.filter_map(|given| given.authorities.as_ref()) {
+        let chain = chain_of(bytes)
+            .map_err(|cause| error(format!("what a provider names as authorities {cause}")))?;
+        for certificate in chain {
+            roots.add(certificate).map_err(|cause| {
+                error(format!(
+                    "an authority that a provider names cannot be used: {cause}"
+                ))
+            })?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(error(
+            "no provider names an authority for certificates of clients".to_owned(),
+        ));
+    }
+    Ok(roots)
+}
+
+impl Admission {
+    fn new(client: &ClientCertificate, trust: Option<&Trust>) -> Self {
+        let roots = trust.iter().flat_map(|trust| &trust.roots.roots);
+        let revoked = trust.iter().flat_map(|trust| &trust.revoked);
+        Self {
+            policy: client.name(),
+            authorities: roots
+                .map(|root| [&*root.subject, &*root.subject_public_key_info].concat())
+                .collect(),
+            revoked: revoked.map(|list| list.to_vec()).collect(),
+            names: client
+                .admitted()
+                .map(|admitted| admitted.names.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The files of a certificate.
+pub(super) fn paths(files: &CertificateFiles) -> Vec<PathBuf> {
+    let files = [
+        Some(&files.certificate),
+        Some(&files.private_key),
+        files.ocsp_response.as_ref(),
+    ];
+    files
+        .into_iter()
+        .flatten()
+        .map(|file| file.value.clone())
+        .collect()
 }
 
 /// Chooses the certificate by the name that the client asks for.
-#[derive(Debug)]
-struct BySni {
+pub(super) struct BySni {
     certificates: Vec<Arc<CertifiedKey>>,
     /// Which of them have a name. More than one where there is one for each kind of key.
     names: HashMap<String, Vec<usize>>,
+    demand: Option<Arc<OnDemand>>,
 }
 
 impl BySni {
-    fn new(certificates: &[Certificate]) -> Self {
+    fn new<'c>(
+        certificates: impl Iterator<Item = &'c Certificate> + Clone,
+        demand: Option<Arc<OnDemand>>,
+    ) -> Self {
         let mut names: HashMap<String, Vec<usize>> = HashMap::new();
-        for (index, certificate) in certificates.iter().enumerate() {
+        for (index, certificate) in certificates.clone().enumerate() {
             for name in &certificate.names {
                 names.entry(name.clone()).or_default().push(index);
             }
         }
         Self {
             certificates: certificates
-                .iter()
                 .map(|certificate| Arc::clone(&certificate.key))
                 .collect(),
             names,
+            demand,
         }
     }
 
-    /// The certificates for a name: those that have it, or else those whose wildcard stands for its first label
-    /// (RFC 6125 section 6.4.3).
+    /// Whether a name in lower case is published.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.of_name(name).is_some()
+    }
+
+    /// The certificates for a name in lower case: those that have it, or else those whose wildcard stands for its first
+    /// label (RFC 6125 section 6.4.3).
     fn of_name(&self, name: &str) -> Option<&[usize]> {
-        let name = name.to_ascii_lowercase();
-        let exact = self.names.get(&name);
+        let exact = self.names.get(name);
         let found = exact.or_else(|| {
             let (_, parent) = name.split_once('.')?;
             self.names.get(&format!("*.{parent}"))
@@ -157,10 +314,16 @@ impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let usable =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let named = hello.server_name().and_then(|name| self.of_name(name));
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let named = name.as_deref().and_then(|name| self.of_name(name));
         // A client that can verify none has nothing in common with the listener: with any certificate the handshake goes on
         // to the place where that is told.
         let Some(named) = named else {
+            if let (Some(demand), Some(name)) = (&self.demand, &name)
+                && let Known::Certificate(key) = demand.find(name)
+            {
+                return Some(key);
+            }
             let mut all = self.certificates.iter();
             return all
                 .find(usable)
@@ -172,5 +335,14 @@ impl ResolvesServerCert for BySni {
             .filter_map(|index| self.certificates.get(*index));
         let first = named.clone().next();
         named.find(usable).or(first).map(Arc::clone)
+    }
+}
+
+impl std::fmt::Debug for BySni {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BySni")
+            .field("certificates", &self.certificates.len())
+            .field("names", &self.names)
+            .finish_non_exhaustive()
     }
 }

@@ -96,8 +96,7 @@ async fn exchange(
         AttemptError::TooLarge => CalloutError::TooLarge,
         AttemptError::Peer(_) => CalloutError::Reset,
     })?;
-    client.rest();
-    if client.is_reusable() {
+    if client.rest() {
         host.give_idle(client, worker);
     }
     let entries = |head: &crate::http::head::Head| {

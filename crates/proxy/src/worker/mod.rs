@@ -33,6 +33,7 @@ use crate::metrics::{MetricStore, Shard};
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
+use crate::tls::HandshakeGate;
 
 /// Everything that lives on one worker.
 pub(crate) struct Worker {
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     pub(crate) mailboxes: mailbox::Mailboxes,
     /// Requests that wait for a connection.
     pub(crate) waiters: Waiters,
+    /// Where TLS handshakes wait for their turn.
+    pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
@@ -84,6 +87,7 @@ impl Worker {
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
             waiters: Waiters::default(),
+            handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,
             clusters: RefCell::default(),
@@ -239,6 +243,9 @@ impl Worker {
             self.shard.add(counter.0, 1);
         }
         self.shard.add(options.metrics.active.0, -1);
+        if core.response.tunnel.is_some() {
+            return;
+        }
         let duration = core.info.end.map_or(Duration::ZERO, |end| {
             end.saturating_duration_since(core.info.start)
         });

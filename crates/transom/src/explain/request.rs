@@ -27,7 +27,11 @@ pub(super) struct BadRequest {
 
 impl Asked {
     pub(super) fn new(question: &Question<'_>) -> Result<Self, BadRequest> {
-        let url = Url::parse(question.url)?;
+        let connect = question.method == "CONNECT";
+        let url = match connect {
+            true => Url::authority(question.url)?,
+            false => Url::parse(question.url)?,
+        };
         let mut host = None;
         let mut fields = Vec::new();
         for header in question.headers {
@@ -61,7 +65,8 @@ impl Asked {
         ];
         for (name, value, help) in pseudo {
             // An origin-form URL without `Host` has no authority, as HTTP/1.0 requests may.
-            let absent = name == ":authority" && value.is_empty();
+            // CONNECT has no path.
+            let absent = value.is_empty() && (name == ":authority" || name == ":path" && connect);
             let map = HeaderMap::RequestHeaders;
             if !absent && field::check(map, name.as_bytes(), value.as_bytes()).is_err() {
                 let what = name.trim_start_matches(':');
@@ -93,6 +98,22 @@ struct Url<'a> {
 }
 
 impl<'a> Url<'a> {
+    /// The target of CONNECT, which says nothing of where the request itself is sent (RFC 9110 section 9.3.6).
+    fn authority(text: &'a str) -> Result<Self, BadRequest> {
+        let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(1..))) {
+            return Err(refused(
+                format!("{text:?} is no target of CONNECT"),
+                "write HOST:PORT",
+            ));
+        }
+        Ok(Self {
+            authority: text,
+            path: String::new(),
+            destination: None,
+        })
+    }
+
     /// `http://HOST[:PORT][/PATH][?QUERY]`, or only a path (RFC 9110 section 4.2, RFC 9112 section 3.2.1).
     fn parse(text: &'a str) -> Result<Self, BadRequest> {
         const FORM: &str = "write http://HOST:PORT/PATH, or only the path";

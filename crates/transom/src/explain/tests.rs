@@ -180,6 +180,52 @@ fn a_request_without_a_route_ends_with_1() {
 }
 
 #[test]
+fn connect_is_explained_by_its_authority() {
+    const TUNNELS: &str = r#"
+listeners:
+  - name: web
+    address: 127.0.0.1:2046
+    network_filters:
+      - name: http
+        config:
+          virtual_hosts:
+            - domains: ["db.test:5432"]
+              routes:
+                - {name: all, match: {prefix: /}, cluster: back}
+                - {name: tunnel, match: {connect: true}, cluster: back}
+clusters:
+  - {name: back, endpoints: ["127.0.0.1:8080"]}
+"#;
+    let file = File::new(TUNNELS);
+    let ask = |method: &str, url: &str| {
+        answer(&Question {
+            file: &file.0,
+            method,
+            url,
+            headers: &[],
+            listener: None,
+            output: Output::Text,
+        })
+    };
+    let told = ask("CONNECT", "db.test:5432");
+    assert_eq!(told.code, 0, "{}", told.stderr);
+    assert!(
+        told.stdout.contains("the method is CONNECT"),
+        "{}",
+        told.stdout
+    );
+    assert!(
+        told.stdout
+            .contains("only routes with `connect: true` take CONNECT"),
+        "{}",
+        told.stdout
+    );
+    for target in ["db.test", "/a", "db.test:0", "db.test:x"] {
+        assert_eq!(ask("CONNECT", target).code, 2, "{target}");
+    }
+}
+
+#[test]
 fn what_is_no_request_ends_with_2() {
     for (url, headers, expected) in [
         ("shop.test/x", &[][..], "\"shop.test/x\" is no URL"),

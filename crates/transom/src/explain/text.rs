@@ -19,7 +19,11 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
         "" => "without a host",
         authority => authority,
     };
-    page.line(&format!("  host {host}, path {}", asked.path));
+    page.line(&match asked.path.as_str() {
+        // CONNECT's.
+        "" => format!("  host {host}"),
+        path => format!("  host {host}, path {path}"),
+    });
     page.candidates("listener", &explanation.listeners);
     if !explanation.network_filters.is_empty() {
         page.part("network filters", [explanation.network_filters.join(", ")]);

@@ -131,7 +131,7 @@ fn a_client_that_leaves_during_a_callout_ends_it() {
     let mut client = plane.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     silent.wait_for_requests(1);
-    drop(client);
+    client.reset();
     plane.lab.wait_for("callout.reset");
     assert_eq!(upstream.requests(), []);
 }

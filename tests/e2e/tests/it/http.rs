@@ -424,6 +424,31 @@ fn a_dead_connection_of_the_pool_costs_no_request() {
     assert_eq!(answer.status(), 502);
 }
 
+/// The host answers before the body has come, and keeps its connection open: what comes next on that connection is the
+/// rest of that body to it, whatever it says.
+#[test]
+fn a_connection_whose_request_was_not_sent_whole_is_not_used_again() {
+    let upstream = Upstream::serving(|mut connection| {
+        while let Ok(Some(head)) = connection.head() {
+            connection.send(ok(head.target()));
+            if head.method() == "POST" {
+                // Whatever comes now is body, also what looks like a request, and gets no answer.
+                connection.rest();
+            }
+        }
+    });
+    let plane = Setup::to(&upstream).start();
+    for _ in 0..3 {
+        let mut slow = plane.client();
+        slow.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nthe beginning");
+        assert_eq!(slow.answer().text(), "/slow");
+        assert_eq!(plane.get("/next").text(), "/next");
+        // The rest of the body comes too late to change that.
+        let _ = slow.try_send("x");
+    }
+    assert_eq!(upstream.connections(), 4, "three given up, one of the pool");
+}
+
 #[test]
 fn weighted_hosts_take_turns_by_their_weights() {
     let first = Upstream::ok("1");

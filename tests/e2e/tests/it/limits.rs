@@ -233,7 +233,7 @@ fn a_client_that_leaves_ends_its_stream_and_the_hosts_connection() {
     let mut client = plane.client();
     client.send(GET);
     upstream.wait_for_requests(1);
-    drop(client);
+    client.reset();
     plane.lab.wait_for("trace.reset Downstream");
     plane.lab.wait_for("trace.complete");
     let line = plane.lab.wait_for_prefix("log");

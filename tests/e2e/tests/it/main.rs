@@ -3,9 +3,12 @@
 mod bodies;
 mod bounds;
 mod callouts;
+mod certificates;
+mod client_names;
 mod clusters;
 mod extensions;
 mod faults;
+mod half_close;
 mod health;
 mod http;
 mod limits;
@@ -20,3 +23,4 @@ mod route_filters;
 mod routes;
 mod tls;
 mod trace;
+mod tunnels;

@@ -101,7 +101,7 @@ fn resumed_after_the_client_left_is_dropped() {
     let mut client = plane.client();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let resumer = plane.lab.resumer("pause");
-    drop(client);
+    client.reset();
     // The stream ends as soon as the client is gone, whoever it waits for.
     plane.lab.wait_for("pause.complete");
     assert_eq!(plane.lab.count("pause.reset Downstream"), 1);

@@ -27,7 +27,11 @@ pub(super) fn explain(
         .map(|table| table.virtual_hosts.as_slice())
         .unwrap_or_default();
     let mut head = head(request, scheme);
-    let normalised = normalise(request.path.as_bytes(), http.paths);
+    // CONNECT has no path.
+    let normalised = match head.pseudo(Pseudo::Path) {
+        Some(path) => normalise(path, http.paths),
+        None => Normalised::Same,
+    };
     let is_refused = normalised == Normalised::Refused;
     let hosts = if is_refused { &[] } else { hosts };
     let path = match normalised {
@@ -98,7 +102,9 @@ fn head(request: &Request<'_>, scheme: &str) -> Head {
     let mut head = Head::default();
     head.set_pseudo(Pseudo::Scheme, scheme.as_bytes());
     head.set_pseudo(Pseudo::Method, request.method.as_bytes());
-    head.set_pseudo(Pseudo::Path, request.path.as_bytes());
+    if request.method != "CONNECT" {
+        head.set_pseudo(Pseudo::Path, request.path.as_bytes());
+    }
     head.set_pseudo(Pseudo::Authority, request.authority.as_bytes());
     for (name, value) in request.fields {
         head.push_own(name.as_bytes(), value.as_bytes());
@@ -201,11 +207,19 @@ impl Judgement {
         let mut patterns = PatternsBuilder::default();
         let matcher = Matcher::new(asked, &mut patterns);
         let patterns = patterns.finish();
-        let path = matcher.takes_path(&patterns, request.path);
-        let mut facts: Vec<(bool, String)> = why_path(&asked.path, path)
-            .map(|why| (path, why))
-            .into_iter()
-            .collect();
+        let connect = asked.path == PathMatch::Connect;
+        let path = match (connect, request.is_connect()) {
+            (true, asks) => asks,
+            (false, true) => false,
+            (false, false) => matcher.takes_path(&patterns, request.path),
+        };
+        let why = match (connect, request.is_connect()) {
+            (true, true) => Some("the method is CONNECT".to_owned()),
+            (true, false) => Some("the method is not CONNECT".to_owned()),
+            (false, true) => Some("only routes with `connect: true` take CONNECT".to_owned()),
+            (false, false) => why_path(&asked.path, path),
+        };
+        let mut facts: Vec<(bool, String)> = why.map(|why| (path, why)).into_iter().collect();
         let headers = asked.headers.iter().map(|field| ("header", field));
         let query = asked.query.iter().map(|field| ("query parameter", field));
         let mut fields = headers.chain(query);
@@ -230,7 +244,7 @@ impl Judgement {
 
 fn why_path(path: &PathMatch, holds: bool) -> Option<String> {
     let (verb, value) = match (path, holds) {
-        (PathMatch::Any, _) => return None,
+        (PathMatch::Any | PathMatch::Connect, _) => return None,
         (PathMatch::Prefix(prefix), true) => ("begins with", prefix.as_str()),
         (PathMatch::Prefix(prefix), false) => ("does not begin with", prefix.as_str()),
         (PathMatch::Exact(path), true) => ("is", path.as_str()),

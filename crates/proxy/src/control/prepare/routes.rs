@@ -64,9 +64,11 @@ impl Preparer {
         let path = forward.path.as_ref();
         let path = path.map(|path| PathRewrite::new(path, patterns));
         let host = forward.host.as_deref();
-        let mut prepared = Forward::new(clusters.into_iter(), path, host);
-        prepared.retry = forward.retry.clone().map(Arc::new);
-        Ok(Action::Forward(prepared))
+        Ok(Action::Forward(Forward {
+            retry: forward.retry.clone().map(Arc::new),
+            terminate_connect: forward.terminate_connect,
+            ..Forward::new(clusters.into_iter(), path, host)
+        }))
     }
 
     /// What a route says of filters. A table may be shared by listeners whose chains differ: what this chain does not have

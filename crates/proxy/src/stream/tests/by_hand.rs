@@ -12,7 +12,7 @@ use transom_api::{
     Stream as FilterContext, StreamFilter, StreamInstance, Wants, Worker as WorkerView, WorkerPart,
 };
 use transom_config::{
-    HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch, PathOptions, Treatment,
+    HalfClose, HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch, PathOptions, Treatment,
 };
 use transom_http1::Limits;
 
@@ -116,12 +116,16 @@ fn stream(parts: Vec<Part>) -> Stream {
                 write_idle: Duration::ZERO,
                 idle: Duration::ZERO,
                 stream: Duration::ZERO,
+                tunnel_idle: Duration::ZERO,
             },
             metrics: HttpMetrics {
                 requests: [counter; 6],
                 active: define.gauge("a", "For tests.", &[]).unwrap(),
                 duration: define.histogram("a_seconds", "For tests.", &[]).unwrap(),
+                tunnels: define.gauge("b", "For tests.", &[]).unwrap(),
             },
+            upgrades: Vec::new(),
+            half_close: HalfClose::Serve,
         }),
         local_reply: LocalReplyOptions {
             upstream_unavailable: 502,

@@ -1,0 +1,5 @@
+//go:build !mux
+
+package plugin
+
+func multiplex(*ClientConfig, bool) {}
