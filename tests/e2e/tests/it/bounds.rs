@@ -158,7 +158,7 @@ fn who_goes_away_while_waiting_leaves_its_place() {
         });
     };
     pending(1);
-    drop(waiting);
+    waiting.into_iter().for_each(Client::reset);
     pending(0);
     let mut second = send(&plane, 1);
     pending(1);
