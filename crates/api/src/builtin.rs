@@ -1,4 +1,6 @@
-//! The easy way to a built-in stream filter: a configuration type that makes filters, or just a function.
+//! The easy way to a built-in filter: a configuration type that makes filters, or just a function.
+
+mod network;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -17,6 +19,9 @@ use crate::stream::{
 };
 use crate::verdict::{HeadersVerdict, Phase};
 use crate::worker::{Worker, WorkerPart};
+
+pub use self::network::NetworkBuiltin;
+pub(crate) use self::network::NetworkBuiltinFactory;
 
 /// A stream filter whose configuration is all that it needs: no VM, no connection, nothing of its own on a worker.
 ///

@@ -55,6 +55,12 @@ pub trait Parsed<K: ExtensionKind>: Send + Sync {
         Phase::BeforeRoute
     }
 
+    /// For network filters: whether this one ends its chain, because it answers the client itself (as `echo` does). Then it
+    /// must be the last, and what passes it goes nowhere.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
     /// Prepares it for use, on the control side and under a deadline: compile, fetch, start a child, define metrics.
     fn prepare(&self, context: PrepareContext) -> Prepare<K>;
 }

@@ -157,6 +157,10 @@ pub trait ConnectionFlowHost {
     fn inject_bytes(&mut self, direction: Direction, bytes: &[u8], end: bool);
     /// Closes the connection after what was written has left.
     fn close(&mut self);
+    /// Closes the connection at once, and has the client told by a reset where the socket can do that.
+    fn reset(&mut self) {
+        self.close();
+    }
     /// Reports that the extension failed on this connection: its failure policy holds, and it is not called again.
     fn fail(&mut self, error: FilterError);
 }

@@ -39,6 +39,7 @@ pub mod kind;
 pub mod listener;
 pub mod metrics;
 pub mod network;
+pub mod networks;
 pub mod node;
 pub mod registry;
 pub mod reply;
@@ -73,7 +74,10 @@ pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,
 };
 pub use metrics::{Counter, Distribution, Gauge, Histogram, MetricError, Metrics};
-pub use network::{Connection, NetworkFilter, NetworkFilterConfig, NetworkFilterWorker};
+pub use network::{
+    Connection, NetworkFilter, NetworkFilterConfig, NetworkFilterWorker, NetworkWants,
+};
+pub use networks::Networks;
 pub use node::{Fields, Key, Node, NodeKind, ParseError, Span};
 pub use registry::{DuplicateExtension, Registry, UnknownExtension};
 pub use reply::LocalReply;

@@ -10,7 +10,8 @@ use crate::host::ConnectionHost;
 use crate::verdict::{Direction, NetworkVerdict};
 use crate::worker::{Worker, WorkerPart};
 
-/// A filter of one connection, between the socket and what ends the chain (`http`, `tcp_proxy`). The same rules as for
+/// A filter of one connection, between the socket and what ends the chain: `http`, `tcp_proxy`, or a filter that is
+/// [terminal](crate::factory::Parsed::is_terminal). The same rules as for
 /// stream filters: callbacks run on the connection's worker and answer at once.
 pub trait NetworkFilter {
     /// The connection has begun. While a filter stops here nothing is read.
@@ -36,8 +37,40 @@ pub trait NetworkFilter {
     fn on_close(&mut self, _connection: &mut Connection<'_>, _by: ResetReason) {}
 }
 
+/// What a network filter needs to see. What no filter of a chain needs is not copied for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkWants {
+    /// [`NetworkFilter::on_data`].
+    pub data: bool,
+    /// [`NetworkFilter::on_write`].
+    pub write: bool,
+}
+
+impl NetworkWants {
+    /// The bytes of both directions.
+    pub const EVERYTHING: Self = Self {
+        data: true,
+        write: true,
+    };
+    /// The bytes of the client.
+    pub const DATA: Self = Self {
+        data: true,
+        write: false,
+    };
+    /// Only that the connection begins and ends, and events.
+    pub const CONNECTION: Self = Self {
+        data: false,
+        write: false,
+    };
+}
+
 /// A prepared configuration of a network filter, shared by all workers.
 pub trait NetworkFilterConfig: Send + Sync {
+    /// Which bytes its filters need to see. The answer never changes.
+    fn wants(&self) -> NetworkWants {
+        NetworkWants::EVERYTHING
+    }
+
     /// Builds the part that one worker has.
     fn on_worker(&self, worker: &mut Worker<'_>)
     -> Result<Rc<dyn NetworkFilterWorker>, BuildError>;
@@ -51,6 +84,9 @@ pub trait NetworkFilterWorker: WorkerPart {
         connection: &mut Connection<'_>,
     ) -> Result<Box<dyn NetworkFilter>, FilterError>;
 }
+
+/// The key in a connection's state under which [`Connection::choose_cluster`] leaves its choice, a `String`.
+pub const CHOSEN_CLUSTER: &str = "transom.tcp_proxy.cluster";
 
 /// What a network filter can see and do during a callback.
 pub struct Connection<'a> {
@@ -92,9 +128,22 @@ impl<'a> Connection<'a> {
         self.host.inject_bytes(direction, bytes, end);
     }
 
+    /// Has the `tcp_proxy` at the end of the chain take this cluster in place of its own. Holds until it has chosen, which is
+    /// when the last filter lets the connection begin; the last word counts. A cluster that the filter has not
+    /// [declared](crate::factory::Parsed::clusters), or that is not there, closes the connection.
+    pub fn choose_cluster(&mut self, cluster: &str) {
+        self.connection_state()
+            .set(CHOSEN_CLUSTER, cluster.to_owned());
+    }
+
     /// Closes the connection after what was written has left.
     pub fn close(&mut self) {
         self.host.close();
+    }
+
+    /// Closes the connection at once, without what was not written yet. A client on TCP sees a reset in place of an end.
+    pub fn reset(&mut self) {
+        self.host.reset();
     }
 
     /// Reports that the extension failed on this connection: its failure policy holds, and it is not called again.

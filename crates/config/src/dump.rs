@@ -1,5 +1,7 @@
 //! A configuration as JSON for a person to look at, with its secrets hidden.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,11 +68,7 @@ fn process(process: &Process) -> Value {
 fn listener(listener: &Listener) -> Value {
     let network_filters = listener.network_filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
-        NetworkFilter::TcpProxy(it) => json!({"name": "tcp_proxy", "id": it.id, "config": {
-            "cluster": it.cluster.value,
-            "idle_timeout": duration(it.idle_timeout),
-            "connect_attempts": it.connect_attempts,
-        }}),
+        NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
         NetworkFilter::Extension(it) => used(it),
     });
     json!({
@@ -272,10 +270,8 @@ fn action(action: &RouteAction) -> Value {
     match action {
         RouteAction::Forward(forward) => {
             let clusters = forward.clusters.iter();
-            let cluster =
-                |it: &WeightedCluster| json!({"cluster": it.cluster.value, "weight": it.weight});
             json!({
-                "weighted_clusters": clusters.map(cluster).collect::<Value>(),
+                "weighted_clusters": clusters.map(weighted).collect::<Value>(),
                 "rewrite": {
                     "prefix": match &forward.path {
                         Some(PathRewrite::Prefix(prefix)) => json!(prefix),
@@ -323,6 +319,10 @@ fn retry(retry: &RetryPolicy) -> Value {
         "backoff": format!("{}..{}", duration(first), duration(last)),
         "body_limit": retry.body_limit,
     })
+}
+
+fn weighted(weighted: &WeightedCluster) -> Value {
+    json!({"cluster": weighted.cluster.value, "weight": weighted.weight})
 }
 
 fn edits(edits: &HeaderEdits) -> Value {

@@ -6,6 +6,7 @@ mod cluster;
 mod health;
 mod leaf;
 mod limits;
+mod network;
 mod route;
 pub(crate) mod tls;
 
@@ -18,8 +19,11 @@ use crate::{ListenAddress, Located};
 pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially};
 use leaf::tried;
-pub(crate) use leaf::{DURATION, Entries, Items, Name, Ranged, SIZE, Size, Time, format_size};
+pub(crate) use leaf::{
+    DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
+};
 pub(crate) use limits::{CircuitBreakers, Retry};
+pub(crate) use network::{AddressRoute, TcpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
@@ -83,7 +87,7 @@ pub(crate) struct Listener {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
     pub(crate) listener_filters: Items<Located<Use>>,
-    /// What handles the connection, in this order. The last one is `http` or `tcp_proxy`, and only the last.
+    /// What handles the connection, in this order. The last one is `http`, `tcp_proxy` or another that ends the chain, and only the last.
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Located<Items<Located<Use>>>,
     /// How many connections may be open at once. No limit when it is left out.
@@ -308,20 +312,6 @@ pub(crate) struct Timeouts {
     pub(crate) tunnel_idle: Time,
 }
 
-/// The configuration of the network filter `tcp_proxy`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TcpProxy {
-    /// The name of the cluster that connections go to.
-    pub(crate) cluster: Located<String>,
-    /// After this time without a byte either way a connection is closed. `0s` is never.
-    #[serde(default = "tcp_idle_timeout", deserialize_with = "tried")]
-    pub(crate) idle_timeout: Time,
-    /// How many hosts are tried before a connection is given up.
-    #[serde(default = "connect_attempts", deserialize_with = "tried")]
-    pub(crate) connect_attempts: Ranged<1, 100>,
-}
-
 fn drain_timeout() -> Time {
     Time::seconds(30)
 }
@@ -338,14 +328,6 @@ fn upgrades() -> Items<Located<String>> {
         items: vec![Located::new("websocket".to_owned())],
         whole: true,
     }
-}
-
-fn tcp_idle_timeout() -> Time {
-    Time::seconds(3600)
-}
-
-fn connect_attempts() -> Ranged<1, 100> {
-    Ranged(3)
 }
 
 impl Default for LocalReply {

@@ -41,6 +41,7 @@ mod report;
 mod resources;
 mod route;
 mod schema;
+mod target;
 mod tls;
 mod usage;
 mod validate;
@@ -68,6 +69,7 @@ pub use route::{
     WeightedCluster,
 };
 pub use schema::schema;
+pub use target::{AddressRoute, AddressSet, PortSet, Targets};
 pub use tls::{
     Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
     SanMatch, TlsVersion, TrustedCa,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Http, ListenAddress, ListenerTls, Located, Use};
+use crate::{Http, ListenAddress, ListenerTls, Located, Targets, Use};
 
 /// An address on which connections are accepted, and what is done with them.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,14 +21,14 @@ pub struct Listener {
     pub max_connections: Option<u32>,
 }
 
-/// A network filter. The two that end a chain are part of the proxy and have a shape of their own.
+/// A network filter. Those that are part of the proxy, and end a chain, have a shape of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NetworkFilter {
     /// `http`: HTTP streams, their filters and routes. Ends the chain.
     Http(Box<Http>),
     /// `tcp_proxy`: bytes to and from a cluster. Ends the chain.
-    TcpProxy(TcpProxy),
-    /// Any other.
+    TcpProxy(Box<TcpProxy>),
+    /// Any other. The last of a chain may end it: its extension knows.
     Extension(Use),
 }
 
@@ -37,12 +37,16 @@ pub enum NetworkFilter {
 pub struct TcpProxy {
     /// The name of this use: `tcp_proxy` unless `id` is given.
     pub id: String,
-    /// The cluster.
-    pub cluster: Located<String>,
+    /// Where connections go.
+    pub targets: Targets,
     /// After this time without a byte either way the connection is closed; 1 h, zero is never.
     pub idle_timeout: Duration,
+    /// After this time the connection is closed, whatever it does; `None` is never.
+    pub max_duration: Option<Duration>,
     /// How many hosts are tried before the connection is given up; 3, at least 1.
     pub connect_attempts: u32,
+    /// What records each connection when it is over.
+    pub access_logs: Vec<Use>,
 }
 
 impl NetworkFilter {
@@ -56,7 +60,7 @@ impl NetworkFilter {
         }
     }
 
-    /// True for a filter that must be the last of its chain.
+    /// True for a part of the proxy, which must be the last of its chain.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Http(_) | Self::TcpProxy(_))

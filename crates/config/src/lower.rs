@@ -7,6 +7,7 @@ mod domain;
 mod extensions;
 mod health;
 mod matches;
+mod network;
 mod routes;
 mod tls;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use transom_api::{Node, NodeKind, Span};
 
-pub(crate) use chains::PARTS_OF_PROXY;
+pub(crate) use chains::{PARTS_OF_PROXY, without_end};
 
 use crate::file;
 use crate::problems::Problems;

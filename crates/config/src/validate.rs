@@ -7,9 +7,9 @@ use transom_api::kind::{
     AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::node::known;
-use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Registry, Span};
+use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Registry, Span};
 
-use crate::lower::PARTS_OF_PROXY;
+use crate::lower::{PARTS_OF_PROXY, without_end};
 use crate::problems::Problems;
 use crate::report::Problem;
 use crate::{
@@ -61,16 +61,13 @@ pub(crate) fn check(
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
-        for filter in &listener.network_filters {
-            match filter {
-                NetworkFilter::Http(http) => check.http(http),
-                NetworkFilter::TcpProxy(_) => {}
-                NetworkFilter::Extension(used) => drop(check.one::<NetworkFilters>(used)),
-            }
-        }
+        check.network_filters(&listener.network_filters);
     }
     check.unused();
 }
+
+/// An extension that there is, and its configuration, when that is good.
+type Checked<K> = (Arc<dyn Factory<K>>, Option<Arc<dyn Parsed<K>>>);
 
 struct Check<'c> {
     resources: &'c Resources,
@@ -85,9 +82,55 @@ struct Check<'c> {
 }
 
 impl<'c> Check<'c> {
+    fn network_filters(&mut self, filters: &'c [NetworkFilter]) {
+        for (index, filter) in filters.iter().enumerate() {
+            match filter {
+                NetworkFilter::Http(http) => self.http(http),
+                NetworkFilter::TcpProxy(proxy) => {
+                    for used in &proxy.access_logs {
+                        self.one::<AccessLogs>(used);
+                    }
+                }
+                NetworkFilter::Extension(used) => {
+                    let Some((_, Some(parsed))) = self.one::<NetworkFilters>(used) else {
+                        continue;
+                    };
+                    self.end(used, parsed.is_terminal(), filters.get(index + 1));
+                }
+            }
+        }
+    }
+
+    /// A filter that ends its chain must be the last, and the last must end it.
+    fn end(&mut self, used: &Use, is_terminal: bool, next: Option<&NetworkFilter>) {
+        let name = used.extension.as_str();
+        match (is_terminal, next) {
+            (true, Some(next)) => {
+                let next = match next {
+                    NetworkFilter::Extension(next) => next.span,
+                    _ => None,
+                };
+                self.problems.push(
+                    Problem::new("this network filter must be the last one", used.span)
+                        .with_label(next, "what comes after it would see nothing")
+                        .with_help(format!(
+                            "`{name}` answers the client itself and ends the chain"
+                        )),
+                );
+            }
+            (true, None) if used.disabled => {
+                let message = format!("`{name}` cannot be disabled: the chain needs its end");
+                self.problems.push(Problem::new(message, used.span));
+            }
+            // In a configuration with other mistakes the end may be what could not be read.
+            (false, None) if self.complete => self.problems.push(without_end(used.span)),
+            _ => {}
+        }
+    }
+
     fn http(&mut self, http: &'c Http) {
         for used in &http.stream_filters {
-            if let Some(factory) = self.one::<StreamFilters>(used) {
+            if let Some((factory, _)) = self.one::<StreamFilters>(used) {
                 self.routes(&http.route_table.value, used, factory.as_ref());
             }
         }
@@ -96,8 +139,8 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// Checks one use. Its factory, when there is one.
-    fn one<K: ExtensionKind>(&mut self, used: &'c Use) -> Option<Arc<dyn Factory<K>>> {
+    /// Checks one use. Its factory, when there is one, and its configuration, when that is good.
+    fn one<K: ExtensionKind>(&mut self, used: &'c Use) -> Option<Checked<K>> {
         let ExtensionName::Resource(name) = &used.extension else {
             let written = Written {
                 extension: &used.extension,
@@ -112,7 +155,9 @@ impl<'c> Check<'c> {
         let declared = self.resources.extensions.get(name)?;
         if !self.declared.insert((name, K::KIND)) {
             let name = declared.extension.as_str();
-            return self.registry.find::<K>(name).ok();
+            let factory = self.registry.find::<K>(name).ok()?;
+            let parsed = factory.parse(&declared.config).ok();
+            return Some((factory, parsed));
         }
         self.written(&Written::declared(declared, used.span))
     }
@@ -139,8 +184,9 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// Checks an extension with its configuration, where it is written. Its factory, when there is one.
-    fn written<K: ExtensionKind>(&mut self, used: &Written<'_>) -> Option<Arc<dyn Factory<K>>> {
+    /// Checks an extension with its configuration, where it is written. Its factory, when there is one, and its
+    /// configuration, when that is good.
+    fn written<K: ExtensionKind>(&mut self, used: &Written<'_>) -> Option<Checked<K>> {
         let ExtensionName::Builtin(name) = used.extension else {
             // No plugin can be declared yet; the loader has refused it.
             return None;
@@ -148,10 +194,6 @@ impl<'c> Check<'c> {
         let factory = match self.registry.find::<K>(name) {
             Ok(factory) => factory,
             Err(error) => {
-                // The loader has told already that this chain has no end.
-                if K::KIND == Kind::NetworkFilter && self.problems.any_within(used.span) {
-                    return None;
-                }
                 let mut names: Vec<&str> = error.known.iter().map(String::as_str).collect();
                 if K::KIND == Kind::NetworkFilter {
                     names.extend(PARTS_OF_PROXY);
@@ -170,13 +212,14 @@ impl<'c> Check<'c> {
                 for cluster in parsed.clusters() {
                     self.callout(used, &cluster);
                 }
+                Some((factory, Some(parsed)))
             }
             Err(error) => {
                 let error = error.or_at(used.config.span.or(used.span));
                 self.problems.push(error);
+                Some((factory, None))
             }
         }
-        Some(factory)
     }
 
     /// A cluster that an extension wants to call.

@@ -33,7 +33,7 @@
 //! | `transom_ip_access_allowed_total{filter}` | requests let through |
 //! | `transom_ip_access_denied_total{filter}` | requests refused |
 
-mod networks;
+pub(crate) mod policy;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -43,10 +43,10 @@ use transom_api::builtin::{Builtin, SharedFilter};
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
     BuildError, Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Shape, Stream, StreamFilter, Wants, Worker,
+    PrepareError, Schema, Stream, StreamFilter, Wants, Worker,
 };
 
-use self::networks::Networks;
+use self::policy::{Action, AddressPolicy};
 use crate::header_name::parse_header_name;
 use crate::source_ip::{parse_ip, source_ip};
 
@@ -60,15 +60,8 @@ pub struct IpAccess {
 
 #[derive(Debug)]
 struct Policy {
-    rules: Vec<(Action, Networks)>,
-    default: Action,
+    addresses: AddressPolicy,
     header: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
-    Allow,
-    Deny,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -81,26 +74,7 @@ impl Builtin for IpAccess {
     type Filter = IpAccessFilter;
 
     fn schema() -> Schema {
-        let action = || Schema::new(Shape::OneOf(vec!["allow", "deny"]));
-        let rule = Schema::object()
-            .required(
-                "action",
-                action().describe("What becomes of these addresses."),
-            )
-            .required(
-                "addresses",
-                Schema::list(Schema::string())
-                    .describe("Addresses and networks: 192.0.2.1, 10.0.0.0/8, 2001:db8::/32."),
-            );
-        Schema::object()
-            .required(
-                "default",
-                action().describe("What becomes of an address that no rule has."),
-            )
-            .optional(
-                "rules",
-                Schema::list(rule).describe("The first rule that has the address decides."),
-            )
+        AddressPolicy::schema()
             .optional(
                 "header",
                 Schema::string().describe(
@@ -112,20 +86,12 @@ impl Builtin for IpAccess {
 
     fn parse(node: &Node) -> Result<Self, ParseError> {
         let mut fields = node.as_fields()?;
-        let default = Action::parse(fields.required("default")?)?;
-        let rules = fields
-            .optional("rules")
-            .map_or(Ok(&[][..]), Node::as_list)?;
+        let addresses = AddressPolicy::parse(&mut fields)?;
         let header = fields.optional("header");
         fields.finish()?;
-        let rules = rules.iter().map(parse_rule).collect::<Result<_, _>>()?;
         let header = header.map(parse_header_name).transpose()?;
         Ok(Self {
-            policy: Arc::new(Policy {
-                rules,
-                default,
-                header,
-            }),
+            policy: Arc::new(Policy { addresses, header }),
             metrics: None,
         })
     }
@@ -203,15 +169,11 @@ impl StreamFilter for IpAccessFilter {
 
 impl Policy {
     fn judge(&self, stream: &Stream<'_>, connection: Option<IpAddr>) -> Action {
-        let address = match self.client(stream, connection) {
-            Client::Known(address) => address,
-            Client::Unknown => return self.default,
-            Client::Unreadable => return Action::Deny,
-        };
-        self.rules
-            .iter()
-            .find(|(_, networks)| networks.contain(address))
-            .map_or(self.default, |(action, _)| *action)
+        match self.client(stream, connection) {
+            Client::Known(address) => self.addresses.judge(Some(address)),
+            Client::Unknown => self.addresses.judge(None),
+            Client::Unreadable => Action::Deny,
+        }
     }
 
     fn client(&self, stream: &Stream<'_>, connection: Option<IpAddr>) -> Client {
@@ -228,26 +190,6 @@ impl Policy {
         last.and_then(|text| parse_ip(text.trim()))
             .map_or(Client::Unreadable, Client::Known)
     }
-}
-
-impl Action {
-    fn parse(node: &Node) -> Result<Self, ParseError> {
-        match node.as_str()? {
-            "allow" => Ok(Self::Allow),
-            "deny" => Ok(Self::Deny),
-            other => Err(node
-                .error(format!("unknown action {other:?}"))
-                .with_help("write `allow` or `deny`")),
-        }
-    }
-}
-
-fn parse_rule(node: &Node) -> Result<(Action, Networks), ParseError> {
-    let mut fields = node.as_fields()?;
-    let action = Action::parse(fields.required("action")?)?;
-    let addresses = fields.required("addresses")?;
-    fields.finish()?;
-    Ok((action, Networks::parse(addresses)?))
 }
 
 #[cfg(test)]

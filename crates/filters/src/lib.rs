@@ -1,4 +1,4 @@
-//! The built-in stream filters and selectors.
+//! The built-in stream filters, and below [`network`] and [`selector`] the built-in network filters and selectors.
 //!
 //! Each is one file here and one line in [`register`]; each sees nothing but `transom-api`, so what is built in can do
 //! no more than what a plugin can.
@@ -39,6 +39,7 @@ pub mod header_to_metadata;
 pub mod health_check;
 pub mod ip_access;
 pub mod mirror;
+pub mod network;
 pub mod noop;
 pub mod payload_limit;
 mod random;
@@ -67,6 +68,7 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<noop::Noop>("noop")?;
     registry.register_builtin::<payload_limit::PayloadLimit>("payload_limit")?;
     registry.register_builtin::<rate_limit::RateLimit>("rate_limit")?;
+    network::register(registry)?;
     selector::register(registry)
 }
 

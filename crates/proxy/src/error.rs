@@ -67,9 +67,10 @@ impl Flags {
     pub(crate) const LOCAL_RESET: Flags = Flags(1024);
     pub(crate) const UPSTREAM_OVERFLOW: Flags = Flags(2048);
     pub(crate) const RETRY_LIMIT_EXCEEDED: Flags = Flags(4096);
+    pub(crate) const DURATION_TIMEOUT: Flags = Flags(8192);
 
     /// Envoy's short names, in Envoy's order.
-    const NAMES: [(Flags, &'static str); 13] = [
+    const NAMES: [(Flags, &'static str); 14] = [
         (Flags::NO_HEALTHY_UPSTREAM, "UH"),
         (Flags::UPSTREAM_CONNECTION_FAILURE, "UF"),
         (Flags::UPSTREAM_OVERFLOW, "UO"),
@@ -83,6 +84,7 @@ impl Flags {
         (Flags::UPSTREAM_PROTOCOL_ERROR, "UPE"),
         (Flags::STREAM_IDLE_TIMEOUT, "SI"),
         (Flags::NO_CLUSTER, "NC"),
+        (Flags::DURATION_TIMEOUT, "DT"),
     ];
 
     pub(crate) fn add(&mut self, other: Flags) {

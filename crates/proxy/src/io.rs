@@ -4,13 +4,16 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use tokio_rustls::TlsStream;
 
 use crate::network::FilteredIo;
+use crate::stream::info::Metadata;
 
 /// A connected byte stream: a socket, or a socket behind TLS and network filters.
 #[derive(Debug)]
@@ -133,10 +136,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
-            Self::Filtered(filtered) => {
-                let first = slices.iter().find(|slice| !slice.is_empty());
-                filtered.poll_write(cx, first.map_or(&[], |slice| slice))
-            }
+            Self::Filtered(filtered) => filtered.poll_write_vectored(cx, slices),
         }
     }
 
@@ -158,6 +158,39 @@ impl Io {
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Ready when network filters let the connection begin; a socket without them has.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Filtered(filtered) => filtered.poll_begun(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// What network filters have put into dynamic metadata.
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        match self {
+            Self::Filtered(filtered) => filtered.take_metadata(),
+            _ => Metadata::new(),
+        }
+    }
+
+    /// Has the peer told by a reset, and not by an end, when this is dropped. A Unix socket knows no reset.
+    pub(crate) fn reset_when_dropped(&self) {
+        match self {
+            Self::Tcp(tcp) => {
+                // A socket that refuses is closed in the usual way.
+                let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+            }
+            Self::Unix(_) => {}
+            Self::Filtered(filtered) => filtered.reset_when_dropped(),
+            Self::Prefixed(prefixed) => prefixed.io.reset_when_dropped(),
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => stream.get_ref().0.reset_when_dropped(),
+                TlsStream::Server(stream) => stream.get_ref().0.reset_when_dropped(),
+            },
         }
     }
 
@@ -338,28 +371,48 @@ impl ReadBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     free: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Vec<Vec<u8>>>,
     write: RefCell<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
     /// A read buffer holds a usual head and a small body in one read.
     pub(crate) const SIZE: usize = 16 << 10;
+    /// What a relay reads into. A little more than the 64 KiB that senders like to write at once: a read that does not fill
+    /// the buffer says that there is no more, and saves the one that would.
+    pub(crate) const LARGE: usize = 68 << 10;
     /// Kept for reuse per worker: 4 MiB of read buffers. More are freed.
     const MOST: usize = 256;
+    /// And a megabyte of large ones: they are held only while a receiver is slow.
+    const MOST_LARGE: usize = 16;
     /// A write buffer that grew beyond this is not kept.
     const LARGEST_WRITE: usize = 64 << 10;
 
     /// An initialised read buffer.
-    fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         self.free
             .borrow_mut()
             .pop()
             .unwrap_or_else(|| vec![0; Self::SIZE])
     }
 
-    fn give(&self, buffer: Vec<u8>) {
-        let mut free = self.free.borrow_mut();
-        if buffer.len() == Self::SIZE && free.len() < Self::MOST {
+    /// An initialised large buffer.
+    pub(crate) fn take_large(&self) -> Vec<u8> {
+        self.large
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| vec![0; Self::LARGE])
+    }
+
+    /// Takes a buffer of either size back.
+    pub(crate) fn give(&self, buffer: Vec<u8>) {
+        let (free, most) = match buffer.len() {
+            Self::SIZE => (&self.free, Self::MOST),
+            Self::LARGE => (&self.large, Self::MOST_LARGE),
+            _ => return,
+        };
+        let mut free = free.borrow_mut();
+        if free.len() < most {
             free.push(buffer);
         }
     }

@@ -4,6 +4,7 @@
 //! - [`client`]: a connection that sends bytes as they are and reads answers;
 //! - [`upstream`]: a server whose answers the test writes;
 //! - [`tls`]: authorities, certificates, and both ends with TLS;
+//! - [`sockets`]: sockets that reset, that never answer, that come from a certain address;
 //! - [`message`]: an HTTP/1 message as it was read from the wire, framing and all.
 //!
 //! Everything waits for events with a deadline; nothing sleeps to let something else happen first.
@@ -11,6 +12,7 @@
 pub mod client;
 pub mod message;
 pub mod plane;
+pub mod sockets;
 pub mod tls;
 pub mod upstream;
 

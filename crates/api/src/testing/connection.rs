@@ -13,16 +13,20 @@ use crate::event::{Event, ResetReason, TimerId};
 use crate::factory::{FailurePolicy, FilterError};
 use crate::headers::{BodyError, BodyHost};
 use crate::host::{ConnectionFlowHost, ConnectionHost};
-use crate::network::{Connection, NetworkFilter, NetworkFilterWorker};
+use crate::network::{
+    CHOSEN_CLUSTER, Connection, NetworkFilter, NetworkFilterWorker, NetworkWants,
+};
 use crate::value::{Attribute, MetadataValue};
 use crate::verdict::{Direction, NetworkVerdict};
 
 /// A connection with one network filter: [`FakeStream`](super::FakeStream) for bytes.
 ///
 /// The test plays the client and what ends the chain. `None` in place of a verdict says that the filter was not called:
-/// the connection waits at `on_new_connection`, is closed, or the filter has failed.
+/// the connection waits at `on_new_connection`, is closed, the filter has failed or does not
+/// [want](crate::NetworkWants) these bytes.
 pub struct FakeConnection {
     filter: Filter,
+    wants: NetworkWants,
     host: Host,
 }
 
@@ -47,6 +51,7 @@ struct Host {
     failure: Option<FilterError>,
     failed: bool,
     closed: bool,
+    reset: bool,
 }
 
 #[derive(Default)]
@@ -64,13 +69,19 @@ impl FakeConnection {
     pub fn new(filter: impl NetworkFilter + 'static) -> Self {
         Self {
             filter: Filter::Made(Box::new(filter)),
+            wants: NetworkWants::EVERYTHING,
             host: Host::new(FakeProcess::new()),
         }
     }
 
-    pub(super) fn of(worker: Rc<dyn NetworkFilterWorker>, process: FakeProcess) -> Self {
+    pub(super) fn of(
+        worker: Rc<dyn NetworkFilterWorker>,
+        wants: NetworkWants,
+        process: FakeProcess,
+    ) -> Self {
         Self {
             filter: Filter::ToMake(worker),
+            wants,
             host: Host::new(process),
         }
     }
@@ -181,6 +192,19 @@ impl FakeConnection {
         self.host.closed
     }
 
+    /// True when the filter closed the connection by a reset.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.host.reset
+    }
+
+    /// The cluster that the filter chose for `tcp_proxy`.
+    #[must_use]
+    pub fn chosen_cluster(&self) -> Option<&str> {
+        let state = &self.host.later.connection_state;
+        state.get::<String>(CHOSEN_CLUSTER).map(String::as_str)
+    }
+
     /// What the filter reported of its failure.
     #[must_use]
     pub fn failure(&self) -> Option<&FilterError> {
@@ -234,10 +258,15 @@ impl FakeConnection {
             return None;
         }
         let end = self.host.flow(direction).end;
-        let verdict = self.call(|filter, connection| match direction {
-            Direction::Request => filter.on_data(connection, end),
-            Direction::Response => filter.on_write(connection, end),
-        });
+        let verdict = match direction {
+            Direction::Request if self.wants.data => {
+                self.call(|filter, connection| filter.on_data(connection, end))
+            }
+            Direction::Response if self.wants.write => {
+                self.call(|filter, connection| filter.on_write(connection, end))
+            }
+            _ => None,
+        };
         let flow = self.host.flow_mut(direction);
         flow.stopped = verdict == Some(NetworkVerdict::StopIteration);
         if !flow.stopped {
@@ -333,6 +362,7 @@ impl Host {
             failure: None,
             failed: false,
             closed: false,
+            reset: false,
         }
     }
 
@@ -392,6 +422,11 @@ impl ConnectionFlowHost for Host {
 
     fn close(&mut self) {
         self.closed = true;
+    }
+
+    fn reset(&mut self) {
+        self.closed = true;
+        self.reset = true;
     }
 
     fn fail(&mut self, error: FilterError) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use super::later::{Later, later_hosts};
 use super::{Callout, FakeConnection, FakeProcess, FakeStream};
-use crate::builtin::Builtin;
+use crate::builtin::{Builtin, NetworkBuiltin, NetworkBuiltinFactory};
 use crate::callout::{CalloutDone, CalloutError, CalloutId, CalloutResponse};
 use crate::event::Event;
 use crate::factory::{BuildError, Factory, PrepareContext, PrepareError, RouteConfig};
@@ -132,6 +133,14 @@ impl FakeWorker {
             clusters,
             process: self.process().clone(),
         })
+    }
+
+    /// Parses, prepares and builds a built-in network filter.
+    pub fn network_builtin<B: NetworkBuiltin>(
+        &mut self,
+        config: &Node,
+    ) -> Result<FakeNetworkUse, SetupError> {
+        self.network_filter(&NetworkBuiltinFactory::<B>(PhantomData), config)
     }
 
     /// Parses, prepares and builds a network filter.
@@ -305,7 +314,11 @@ impl FakeNetworkUse {
     /// A connection that meets this use.
     #[must_use]
     pub fn connection(&self) -> FakeConnection {
-        let connection = FakeConnection::of(Rc::clone(&self.part), self.process.clone());
+        let connection = FakeConnection::of(
+            Rc::clone(&self.part),
+            self.config.wants(),
+            self.process.clone(),
+        );
         self.clusters
             .iter()
             .fold(connection, |connection, cluster| {

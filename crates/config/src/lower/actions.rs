@@ -141,7 +141,7 @@ impl Lowering<'_> {
         })
     }
 
-    fn weighted(
+    pub(super) fn weighted(
         &mut self,
         clusters: Located<file::Items<Located<file::WeightedCluster>>>,
     ) -> Vec<WeightedCluster> {

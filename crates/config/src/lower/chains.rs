@@ -1,7 +1,6 @@
 //! Chains of extensions, and the network filters that are part of the proxy.
 
-use transom_api::suggest::nearest;
-use transom_api::{FailurePolicy, Node, Phase, Span, field};
+use transom_api::{FailurePolicy, Phase, Span, field};
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -10,7 +9,7 @@ use crate::file;
 use crate::report::Problem;
 use crate::{
     HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
-    PathOptions, ResponseOrder, TcpProxy, Treatment, Use,
+    PathOptions, ResponseOrder, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -87,18 +86,9 @@ impl Lowering<'_> {
                 );
             }
         }
-        if whole && !filters.iter().any(|(ends, _)| *ends) {
-            let place = places.last().copied().flatten().or(list);
-            let last = filters.last().and_then(|(_, filter)| filter.as_ref());
-            let near = last.and_then(|filter| nearest(filter.id(), PARTS_OF_PROXY));
-            let problem = Problem::new(
-                "the network filters end without `http` or `tcp_proxy`",
-                place,
-            );
-            self.problems.push(match near {
-                Some(near) => problem.with_help(format!("did you mean `{near}`?")),
-                None => problem.with_help("the last network filter says what becomes of the connection: add one of the two"),
-            });
+        // Whether the last of other filters ends the chain is known to the registry.
+        if whole && filters.is_empty() {
+            self.problems.push(without_end(list));
         }
     }
 
@@ -280,21 +270,15 @@ impl Lowering<'_> {
         }
         upgrades
     }
+}
 
-    fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
-        let config = Node {
-            span: used.config.span.or(whole),
-            kind: used.config.kind,
-        };
-        let tcp_proxy: file::TcpProxy = decode(&config, self.problems)?;
-        refer("cluster", &tcp_proxy.cluster, &self.clusters, self.problems);
-        Some(NetworkFilter::TcpProxy(TcpProxy {
-            id: used.id,
-            cluster: tcp_proxy.cluster,
-            idle_timeout: tcp_proxy.idle_timeout.0,
-            connect_attempts: tcp_proxy.connect_attempts.0,
-        }))
-    }
+/// A chain of network filters in which nobody answers or goes on with the connection.
+pub(crate) fn without_end(place: Option<Span>) -> Problem {
+    Problem::new(
+        "the network filters end without `http` or `tcp_proxy`",
+        place,
+    )
+    .with_help("the last network filter says what becomes of the connection: add one of the two")
 }
 
 fn treatment(treatment: file::Treatment) -> Treatment {

@@ -130,6 +130,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "VirtualHost" => ("virtual host", "virtual-hosts"),
             "Route" => ("route", "routes"),
             "Match" => ("match", "matches"),
+            "AddressRoute" => ("address route", "routes-by-address"),
             "WeightedCluster" => ("weighted cluster", "weighted-clusters"),
             "Redirect" => ("redirect", "redirects"),
             "DirectResponse" => ("direct response", "direct-responses"),

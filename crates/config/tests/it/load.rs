@@ -208,7 +208,10 @@ host_sets:
         panic!("{l4:?}");
     };
     assert_eq!(gate.id, "gate");
-    assert_eq!((relay.id.as_str(), relay.cluster.as_str()), ("relay", "a"));
+    assert_eq!(
+        (relay.id.as_str(), relay.targets.names().collect::<Vec<_>>()),
+        ("relay", vec!["a"])
+    );
     assert_eq!(
         (relay.idle_timeout, relay.connect_attempts),
         (Duration::ZERO, 1)

@@ -11,8 +11,8 @@ use transom_api::{
     Registry, RouteConfig, Schema,
 };
 
-/// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), the selectors by their names, and
-/// one extension of each other kind.
+/// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), the selectors by their names, one
+/// extension of each other kind, and `final`, a network filter that ends its chain.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     registry
@@ -23,6 +23,9 @@ pub(crate) fn registry() -> Registry {
         .unwrap();
     registry
         .register::<NetworkFilters>("gate", Arc::new(Authorize(PhantomData)))
+        .unwrap();
+    registry
+        .register::<NetworkFilters>("final", Arc::new(Final))
         .unwrap();
     registry
         .register::<ListenerFilters>("inspect", Arc::new(Authorize(PhantomData)))
@@ -112,6 +115,32 @@ impl<K: ExtensionKind> Factory<K> for Authorize<K> {
         }
         fields.finish()?;
         Ok(Arc::new(Clusters(vec![cluster])))
+    }
+}
+
+/// A network filter that ends its chain.
+struct Final;
+
+impl Factory<NetworkFilters> for Final {
+    fn schema(&self) -> Schema {
+        Schema::object()
+    }
+
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<NetworkFilters>>, ParseError> {
+        config.as_fields()?.finish()?;
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Parsed<NetworkFilters> for Final {
+    fn is_terminal(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, _context: PrepareContext) -> Prepare<NetworkFilters> {
+        Box::pin(std::future::ready(Err(PrepareError::new(
+            "only for tests of parsing",
+        ))))
     }
 }
 

@@ -130,6 +130,12 @@ impl Active {
     }
 }
 
+impl Active {
+    pub(crate) fn host(&self) -> &Rc<WorkerHost> {
+        &self.host
+    }
+}
+
 impl Drop for Active {
     fn drop(&mut self) {
         self.host.host.active.leave();

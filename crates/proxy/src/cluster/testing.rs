@@ -46,6 +46,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
             generation: 0,
             phase: Phase::BeforeRoute,
             own_phase: Phase::BeforeRoute,
+            is_terminal: false,
             policy: FailurePolicy::Closed,
             clusters: AllowedClusters::default(),
         },

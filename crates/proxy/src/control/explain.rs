@@ -59,9 +59,22 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The bytes go to a cluster as they are; no part of a request is looked at.
-    TcpProxy(Target),
+    TcpProxy(Vec<AddressTarget>),
     /// The request becomes a stream.
     Http(Box<HttpExplanation>),
+    /// The network filter of this name answers the client itself.
+    Filter(String),
+}
+
+/// A cluster that `tcp_proxy` sends to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressTarget {
+    /// What the addresses of a client must be; empty for all that no other route takes.
+    pub when: String,
+    /// Its share beside the other clusters of these clients.
+    pub weight: u32,
+    /// The cluster.
+    pub target: Target,
 }
 
 /// What the `http` network filter does with a request.
@@ -216,9 +229,20 @@ pub fn explain(
             End::Http(Box::new(explained))
         }
         Some(NetworkFilter::TcpProxy(proxy)) => {
-            End::TcpProxy(Target::of(resources, &proxy.cluster.value))
+            let routes = proxy.targets.routes.iter();
+            let routes = routes.map(|route| (route.to_string(), &route.clusters));
+            let targets = routes.chain([(String::new(), &proxy.targets.clusters)]);
+            let targets = targets.flat_map(|(when, clusters)| {
+                clusters.iter().map(move |weighted| AddressTarget {
+                    when: when.clone(),
+                    weight: weighted.weight,
+                    target: Target::of(resources, &weighted.cluster.value),
+                })
+            });
+            End::TcpProxy(targets.collect())
         }
-        Some(NetworkFilter::Extension(_)) | None => {
+        Some(NetworkFilter::Extension(used)) => End::Filter(used.id.clone()),
+        None => {
             return Err(ExplainError {
                 message: format!(
                     "the listener `{}` has neither `http` nor `tcp_proxy`",
@@ -241,7 +265,7 @@ impl Explanation {
     #[must_use]
     pub fn is_routed(&self) -> bool {
         match &self.end {
-            End::TcpProxy(_) => true,
+            End::TcpProxy(_) | End::Filter(_) => true,
             End::Http(http) => http.action.is_some(),
         }
     }

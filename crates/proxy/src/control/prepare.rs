@@ -7,26 +7,25 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use transom_api::{
-    AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
+    AccessLogConfig, AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData,
+    StreamFilters,
 };
-use transom_config::{
-    Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, TcpProxy,
-};
+use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
 
 mod clusters;
 mod extensions;
+mod network;
 mod routes;
 mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
 use super::ApplyError;
-use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, Snapshot};
+use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
 use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
-use crate::network::tcp_proxy::TcpProxyListener;
 use crate::socket::SocketSet;
 use crate::worker::inbox::WorkerInbox;
 
@@ -145,7 +144,10 @@ impl Preparer {
                     );
                 }
                 NetworkFilter::TcpProxy(proxy) => {
-                    terminal = Some(self.prepare_tcp_proxy(proxy, listener)?);
+                    terminal = Some(
+                        self.prepare_tcp_proxy(proxy, listener, known, declared)
+                            .await?,
+                    );
                 }
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
@@ -162,12 +164,15 @@ impl Preparer {
                 }
             }
         }
-        let terminal = terminal.ok_or_else(|| {
-            ApplyError::new(format!(
-                "the listener `{}` has neither `http` nor `tcp_proxy`",
-                listener.name
-            ))
-        })?;
+        let ends_itself = network_filters.last().is_some_and(|used| used.is_terminal);
+        let terminal = terminal
+            .or_else(|| ends_itself.then_some(PreparedTerminal::Filters))
+            .ok_or_else(|| {
+                ApplyError::new(format!(
+                    "the listener `{}` has neither `http` nor `tcp_proxy`, and its last network filter answers nobody",
+                    listener.name
+                ))
+            })?;
         Ok(Arc::new(PreparedListener {
             limits: self.listener_limits(listener, known)?,
             config: Arc::clone(listener),
@@ -222,25 +227,6 @@ impl Preparer {
         Ok((Arc::new(sockets), true))
     }
 
-    fn prepare_tcp_proxy(
-        &self,
-        proxy: &TcpProxy,
-        listener: &Listener,
-    ) -> Result<PreparedTerminal, ApplyError> {
-        let labels = [("listener", listener.name.as_str())];
-        let unavailable = self.metrics.metrics().counter(
-            "tcp_proxy_unavailable_total",
-            "Connections that ended because no host could be connected.",
-            &labels,
-        )?;
-        Ok(PreparedTerminal::TcpProxy(TcpProxyListener {
-            cluster: self.cluster_id(&proxy.cluster)?,
-            idle_timeout: proxy.idle_timeout,
-            connect_attempts: proxy.connect_attempts,
-            unavailable,
-        }))
-    }
-
     async fn prepare_http(
         &self,
         http: &Http,
@@ -250,7 +236,8 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
         declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
-        let known = match known.map(|known| &known.terminal) {
+        let known_terminal = known.map(|known| &known.terminal);
+        let known = match known_terminal {
             Some(PreparedTerminal::Http(known)) => Some(&**known),
             _ => None,
         };
@@ -264,15 +251,9 @@ impl Preparer {
             prepared.phase = used.phase.unwrap_or(prepared.own_phase);
             uses.push(prepared);
         }
-        let mut access_logs = Vec::new();
-        for used in http.access_logs.iter().filter(|used| !used.disabled) {
-            let known = known
-                .and_then(|known| known.access_logs.iter().find(|known| known.name == used.id));
-            access_logs.push(
-                self.prepare_use::<AccessLogs>(used, known, declared)
-                    .await?,
-            );
-        }
+        let access_logs = self
+            .prepare_access_logs(&http.access_logs, known_terminal, declared)
+            .await?;
         let table = resources
             .route_tables
             .get(&http.route_table.value)
@@ -313,6 +294,24 @@ impl Preparer {
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))
+    }
+
+    async fn prepare_access_logs(
+        &self,
+        uses: &[Use],
+        known: Option<&PreparedTerminal>,
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let known = known.map_or(&[][..], PreparedTerminal::access_logs);
+        let mut prepared = Vec::new();
+        for used in uses.iter().filter(|used| !used.disabled) {
+            let known = known.iter().find(|known| known.name == used.id);
+            prepared.push(
+                self.prepare_use::<AccessLogs>(used, known, declared)
+                    .await?,
+            );
+        }
+        Ok(prepared)
     }
 
     fn next_generation(&self) -> u64 {

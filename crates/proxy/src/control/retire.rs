@@ -64,11 +64,11 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
                 show(&used.config, &mut each);
             }
         }
+        for used in listener.terminal.access_logs() {
+            show(&used.config, &mut each);
+        }
         if let PreparedTerminal::Http(http) = &listener.terminal {
             for used in &http.uses {
-                show(&used.config, &mut each);
-            }
-            for used in &http.access_logs {
                 show(&used.config, &mut each);
             }
             show(&http.table, &mut each);

@@ -17,7 +17,7 @@ use super::prepare::PreparedExtensions;
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
-use crate::network::tcp_proxy::TcpProxyListener;
+use crate::network::tcp_proxy::TcpProxyOptions;
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
 use crate::tls::prepare::PreparedServerTls;
@@ -55,7 +55,16 @@ pub(crate) struct PreparedListener {
 #[derive(Clone)]
 pub(crate) enum PreparedTerminal {
     Http(Box<PreparedHttp>),
-    TcpProxy(TcpProxyListener),
+    TcpProxy(Box<PreparedTcpProxy>),
+    /// The last network filter itself.
+    Filters,
+}
+
+/// The `tcp_proxy` network filter made ready.
+#[derive(Clone)]
+pub(crate) struct PreparedTcpProxy {
+    pub(crate) options: TcpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
 }
 
 /// The `http` network filter made ready.
@@ -94,6 +103,8 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
     pub(crate) clusters: AllowedClusters,
+    /// A network filter that ends its chain.
+    pub(crate) is_terminal: bool,
 }
 
 impl<C: ?Sized> Clone for PreparedUse<C> {
@@ -110,6 +121,7 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             own_phase: self.own_phase,
             policy: self.policy,
             clusters: self.clusters.clone(),
+            is_terminal: self.is_terminal,
         }
     }
 }
@@ -149,6 +161,17 @@ impl PreparedHttp {
     }
 }
 
+impl PreparedTerminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[PreparedUse<dyn AccessLogConfig>] {
+        match self {
+            Self::Http(http) => &http.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
+        }
+    }
+}
+
 impl Snapshot {
     /// A stream filter's use in a listener.
     pub(crate) fn stream_filter(
@@ -158,7 +181,7 @@ impl Snapshot {
     ) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
         match &self.listeners.get(listener)?.terminal {
             PreparedTerminal::Http(http) => http.uses.iter().find(|used| used.name == filter),
-            PreparedTerminal::TcpProxy(_) => None,
+            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
         }
     }
 

@@ -18,7 +18,8 @@ pub(crate) use self::filters::ListenerPlace;
 use crate::http::HttpListener;
 use crate::http::connection::HttpConnection;
 use crate::io::{Io, PrefixedIo};
-use crate::network::{FilteredIo, Network, Terminal, tcp_proxy};
+use crate::network::tcp_proxy::{self, Joining};
+use crate::network::{FilteredIo, Network, Terminal, alone};
 use crate::stream::info::ConnectionInfo;
 use crate::tls::{self, TlsInfo};
 use crate::worker::Worker;
@@ -91,7 +92,7 @@ impl WorkerListener {
     pub(crate) fn http(&self) -> Option<Rc<HttpListener>> {
         match &self.network.borrow().terminal {
             Terminal::Http(http) => Some(Rc::clone(http)),
-            Terminal::TcpProxy(_) => None,
+            Terminal::TcpProxy(_) | Terminal::Filters => None,
         }
     }
 
@@ -225,12 +226,17 @@ impl WorkerListener {
                 tokio::task::spawn_local(connection);
             }
             Terminal::TcpProxy(proxy) => {
-                tokio::task::spawn_local(tcp_proxy::serve(
-                    io,
-                    Rc::clone(worker),
-                    Rc::clone(proxy),
+                tokio::task::spawn_local(tcp_proxy::serve(Joining {
+                    client: io,
+                    worker: Rc::clone(worker),
+                    listener: Rc::clone(proxy),
+                    places: Rc::clone(&network.filters),
+                    info,
                     slot,
-                ));
+                }));
+            }
+            Terminal::Filters => {
+                tokio::task::spawn_local(alone::serve(io, Rc::clone(worker), slot));
             }
         }
     }

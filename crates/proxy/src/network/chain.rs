@@ -1,8 +1,7 @@
 //! A socket behind network filters.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -10,19 +9,22 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Connection, Direction, FailurePolicy, FilterError, FilterState, MetadataValue, NetworkFilter,
-    NetworkVerdict, ResetReason,
+    Connection, Direction, FailurePolicy, FilterError, FilterState, NetworkFilter, NetworkVerdict,
+    NetworkWants, ResetReason,
 };
 
 use super::NetworkPlace;
 use super::context::ConnectionContext;
 use crate::http::body::BodyBuffer;
 use crate::io::Io;
-use crate::stream::info::ConnectionInfo;
+use crate::stream::info::{ConnectionInfo, Metadata};
 use crate::worker::Worker;
 
 /// What waits in the chain before the socket, or the terminal filter, is no longer read.
 const WATERMARK: usize = 64 << 10;
+/// With so much waiting for the client, the client is not read either: only filters that answer by themselves get here,
+/// as what the terminal filter writes stops before.
+const INJECTED_MOST: usize = 4 * WATERMARK;
 
 /// A socket whose bytes pass network filters.
 pub(crate) struct FilteredIo {
@@ -35,10 +37,15 @@ pub(crate) struct FilteredIo {
     buffer: Vec<u8>,
     eof: bool,
     shut: bool,
+    /// What the filters together want to see.
+    wants: NetworkWants,
+    /// Counts up when bytes move.
+    moves: u64,
 }
 
 struct Slot {
     filter: Option<Box<dyn NetworkFilter>>,
+    wants: NetworkWants,
     /// It stopped `on_new_connection`.
     holds_connection: bool,
 }
@@ -49,13 +56,15 @@ pub(super) struct ConnectionCore {
     pub(super) info: Rc<ConnectionInfo>,
     pub(super) places: Rc<[Rc<NetworkPlace>]>,
     pub(super) state: FilterState,
-    pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(super) metadata: Metadata,
     /// From the client, and to the client.
     pub(super) sides: [ByteSide; 2],
     pub(super) wishes: Wishes,
     slot: Option<(u32, u32)>,
     /// Nothing more is read; the connection closes when all is written.
     pub(super) closing: bool,
+    /// It closes at once, by a reset.
+    pub(super) reset: bool,
 }
 
 /// One direction of bytes.
@@ -90,6 +99,13 @@ impl FilteredIo {
         info: Rc<ConnectionInfo>,
         places: Rc<[Rc<NetworkPlace>]>,
     ) -> Self {
+        let wants = places.iter().map(|place| place.config.wants()).fold(
+            NetworkWants::CONNECTION,
+            |all, one| NetworkWants {
+                data: all.data || one.data,
+                write: all.write || one.write,
+            },
+        );
         Self {
             io,
             filters: Vec::new(),
@@ -98,23 +114,114 @@ impl FilteredIo {
                 info,
                 places,
                 state: FilterState::default(),
-                metadata: BTreeMap::new(),
+                metadata: Metadata::new(),
                 sides: Default::default(),
                 wishes: Wishes::default(),
                 slot: None,
                 closing: false,
+                reset: false,
             },
             begun: false,
             asked: 0,
             buffer: Vec::new(),
             eof: false,
             shut: false,
+            wants,
+            moves: 0,
         }
     }
 
+    /// Ready when the filters let the connection begin, or with the error that ends it.
+    pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.deliver_mail();
+        self.ask_filters();
+        if let Poll::Ready(Err(error)) = self.poll_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        if self.core.closing {
+            return self.poll_close(cx).map(Err);
+        }
+        if self.is_begun() {
+            return Poll::Ready(Ok(()));
+        }
+        self.watch(cx);
+        Poll::Pending
+    }
+
+    /// Lets the filters serve the client by themselves: what passes them all goes nowhere. Ready when the connection is
+    /// over: one of them closed it, or the client's end has passed them all.
+    pub(crate) fn poll_alone(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Poll::Ready(input) = self.poll_input(cx) else {
+                let [_, output] = &self.core.sides;
+                if output.out_end && output.out.is_empty() && !self.shut {
+                    // A filter said its last word; the client may go on.
+                    ready!(self.io.poll_shutdown(cx))?;
+                    self.shut = true;
+                }
+                return Poll::Pending;
+            };
+            input?;
+            let [input, _] = &mut self.core.sides;
+            if input.out.is_empty() {
+                return self.poll_shutdown(cx);
+            }
+            input.out.clear();
+        }
+    }
+
+    pub(crate) fn reset_when_dropped(&self) {
+        self.io.reset_when_dropped();
+    }
+
+    pub(crate) fn take_metadata(&mut self) -> Metadata {
+        std::mem::take(&mut self.core.metadata)
+    }
+
+    /// Counts up when bytes move either way.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    /// Whether bytes from the client need not pass the filters.
+    fn is_open_to_read(&self) -> bool {
+        let [input, output] = &self.core.sides;
+        !self.wants.data
+            && self.is_begun()
+            && !self.core.closing
+            && input.is_empty()
+            && output.out.len() < INJECTED_MOST
+    }
+
+    /// Whether bytes to the client need not pass the filters.
+    fn is_open_to_write(&self) -> bool {
+        let [_, output] = &self.core.sides;
+        !self.wants.write && self.is_begun() && !self.core.closing && output.is_empty()
+    }
+
     pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.poll_open(cx)? {
+            let ready = self.io.poll_readable(cx);
+            if ready.is_pending() {
+                self.watch(cx);
+            }
+            return ready;
+        }
         ready!(self.poll_input(cx))?;
         Poll::Ready(Ok(()))
+    }
+
+    /// Does what news for a filter asks for. True when the client's bytes can be read without the filters.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.wants.data {
+            return Ok(false);
+        }
+        self.deliver_mail();
+        self.ask_filters();
+        if let Poll::Ready(Err(error)) = self.poll_out(cx) {
+            return Err(error);
+        }
+        Ok(self.is_open_to_read() && !self.eof)
     }
 
     pub(crate) fn poll_read(
@@ -122,6 +229,19 @@ impl FilteredIo {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if self.poll_open(cx)? {
+            let read = self.io.poll_read(cx, buffer);
+            match &read {
+                // Filters are told of the end as of any other.
+                Poll::Ready(Ok(0)) if !buffer.is_empty() => {
+                    self.eof = true;
+                    self.pass(Direction::Request, 0, Bytes::new(), true);
+                }
+                Poll::Ready(_) => self.moves += 1,
+                Poll::Pending => self.watch(cx),
+            }
+            return read;
+        }
         ready!(self.poll_input(cx))?;
         let [input, _] = &mut self.core.sides;
         let Some(mut chunk) = input.out.pop() else {
@@ -158,12 +278,15 @@ impl FilteredIo {
             if self.core.closing {
                 return self.poll_close(cx).map(Err);
             }
-            let [input, _] = &self.core.sides;
+            let [input, output] = &self.core.sides;
             if !input.out.is_empty() || input.out_end {
                 return Poll::Ready(Ok(()));
             }
-            let waiting: usize = input.holds.iter().map(|hold| hold.bytes.len()).sum();
-            if !self.is_begun() || waiting >= WATERMARK || self.eof {
+            if !self.is_begun()
+                || input.held() >= WATERMARK
+                || output.out.len() >= INJECTED_MOST
+                || self.eof
+            {
                 return Poll::Pending;
             }
             if self.buffer.is_empty() {
@@ -172,6 +295,7 @@ impl FilteredIo {
             }
             let count = ready!(self.io.poll_read(cx, &mut self.buffer))?;
             self.eof = count == 0;
+            self.moves += 1;
             let bytes = Bytes::copy_from_slice(self.buffer.get(..count).unwrap_or_default());
             self.pass(Direction::Request, 0, bytes, self.eof);
         }
@@ -182,6 +306,14 @@ impl FilteredIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.deliver_mail();
         if let Poll::Ready(Err(error)) = self.poll_out(cx) {
             return Poll::Ready(Err(error));
@@ -189,14 +321,18 @@ impl FilteredIo {
         if self.core.closing {
             return self.poll_close(cx).map(Err);
         }
+        if self.is_open_to_write() {
+            let written = self.io.poll_write_vectored(cx, slices);
+            match &written {
+                Poll::Ready(_) => self.moves += 1,
+                Poll::Pending => self.watch(cx),
+            }
+            return written;
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        let bytes: &[u8] = first.map_or(&[], |slice| slice);
         let [_, output] = &self.core.sides;
-        let waiting: usize = output.out.len()
-            + output
-                .holds
-                .iter()
-                .map(|hold| hold.bytes.len())
-                .sum::<usize>();
-        if waiting >= WATERMARK {
+        if output.out.len() + output.held() >= WATERMARK {
             self.watch(cx);
             return Poll::Pending;
         }
@@ -226,7 +362,8 @@ impl FilteredIo {
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !std::mem::replace(&mut self.shut, true) {
+        let [_, output] = &self.core.sides;
+        if !output.out_end && !std::mem::replace(&mut self.shut, true) {
             let first = self.filters.len();
             self.pass(Direction::Response, first, Bytes::new(), true);
         }
@@ -237,6 +374,10 @@ impl FilteredIo {
     /// A filter closes the connection: ready, with the error that ends the terminal filter, when what was written has
     /// left.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.core.reset {
+            self.io.reset_when_dropped();
+            return Poll::Ready(io::ErrorKind::ConnectionReset.into());
+        }
         let error = match ready!(self.poll_out(cx)) {
             Ok(()) => io::ErrorKind::ConnectionAborted.into(),
             Err(error) => error,
@@ -255,6 +396,7 @@ impl FilteredIo {
         while let Some(mut chunk) = output.out.pop() {
             match self.io.poll_write(cx, &chunk) {
                 Poll::Ready(Ok(count)) if count > 0 => {
+                    self.moves += 1;
                     if count < chunk.len() {
                         output.out.unpop(chunk.split_off(count));
                     }
@@ -308,6 +450,7 @@ impl FilteredIo {
                 };
                 self.filters.push(Slot {
                     filter,
+                    wants: place.config.wants(),
                     holds_connection: false,
                 });
             }
@@ -373,10 +516,18 @@ impl FilteredIo {
             hold.bytes.append(&mut frame);
             hold.end |= end;
             let end_here = hold.end;
-            let verdict = self.call(index, |filter, connection| match direction {
-                Direction::Request => filter.on_data(connection, end_here),
-                Direction::Response => filter.on_write(connection, end_here),
+            let wanted = self.filters.get(index).is_some_and(|slot| match direction {
+                Direction::Request => slot.wants.data,
+                Direction::Response => slot.wants.write,
             });
+            let verdict = if wanted {
+                self.call(index, |filter, connection| match direction {
+                    Direction::Request => filter.on_data(connection, end_here),
+                    Direction::Response => filter.on_write(connection, end_here),
+                })
+            } else {
+                None
+            };
             let resumed = self
                 .core
                 .wishes
@@ -508,6 +659,23 @@ impl Drop for FilteredIo {
                 tracing::error!("a network filter panicked while it was dropped");
             }
         }
+    }
+}
+
+impl ByteSide {
+    /// Bytes that wait at filters.
+    fn held(&self) -> usize {
+        self.holds.iter().map(|hold| hold.bytes.len()).sum()
+    }
+
+    /// Whether nothing waits on this side, not even its end.
+    fn is_empty(&self) -> bool {
+        self.out.is_empty()
+            && !self.out_end
+            && self
+                .holds
+                .iter()
+                .all(|hold| hold.bytes.is_empty() && !hold.stopped && !hold.end)
     }
 }
 

@@ -103,6 +103,11 @@ impl ConnectionFlowHost for ConnectionContext<'_> {
         self.core.closing = true;
     }
 
+    fn reset(&mut self) {
+        self.core.closing = true;
+        self.core.reset = true;
+    }
+
     fn fail(&mut self, error: FilterError) {
         self.core.wishes.fail.get_or_insert(error);
     }

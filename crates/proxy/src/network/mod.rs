@@ -3,8 +3,12 @@
 //! A chain without filters costs nothing: the terminal filter gets the socket itself. With filters it gets a
 //! [`FilteredIo`], which looks like a socket and lets every byte pass the filters.
 
+pub(crate) mod alone;
 mod chain;
 mod context;
+pub(crate) mod record;
+mod relay;
+pub(crate) mod targets;
 pub(crate) mod tcp_proxy;
 
 use std::rc::Rc;
@@ -17,6 +21,7 @@ use self::tcp_proxy::TcpProxyListener;
 use crate::cluster::AllowedClusters;
 use crate::http::HttpListener;
 use crate::listener::ListenerPlace;
+use crate::stream::chain::AccessLogPlace;
 use crate::tls::prepare::PreparedServerTls;
 use crate::worker::Part;
 
@@ -41,4 +46,17 @@ pub(crate) struct NetworkPlace {
 pub(crate) enum Terminal {
     Http(Rc<HttpListener>),
     TcpProxy(Rc<TcpProxyListener>),
+    /// The last filter of the chain itself.
+    Filters,
+}
+
+impl Terminal {
+    /// What records the connections or streams that end here.
+    pub(crate) fn access_logs(&self) -> &[Rc<AccessLogPlace>] {
+        match self {
+            Self::Http(http) => &http.chain.access_logs,
+            Self::TcpProxy(proxy) => &proxy.access_logs,
+            Self::Filters => &[],
+        }
+    }
 }

@@ -1,167 +1,287 @@
 //! `tcp_proxy`: joins a client's connection with one to a host of a cluster, byte for byte.
 
-use std::io;
+use std::borrow::Cow;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use transom_api::Counter;
+use transom_api::network::CHOSEN_CLUSTER;
+use transom_api::{Counter, Gauge, Histogram};
 
-use crate::cluster::{Active, ClusterId, Slot, connect};
+use super::NetworkPlace;
+use super::record::SessionRecord;
+use super::relay::{Broken, Relay};
+use super::targets::Targets;
+use crate::cluster::{Active, ConnectError, Slot, WorkerCluster, connect};
+use crate::error::Flags;
 use crate::http::connection::Timer;
 use crate::http::limit;
-use crate::io::{BufferPool, Io, ReadBuffer};
+use crate::io::Io;
 use crate::listener::ConnectionSlot;
+use crate::stream::chain::AccessLogPlace;
+use crate::stream::info::ConnectionInfo;
 use crate::worker::Worker;
 
-/// Reads of a relay may grow to this: fewer system calls per byte.
-const LARGEST_READ: usize = 64 << 10;
+/// The `tcp_proxy` of a listener, as one worker holds it.
+pub(crate) struct TcpProxyListener {
+    pub(crate) options: TcpProxyOptions,
+    pub(crate) access_logs: Vec<Rc<AccessLogPlace>>,
+}
 
 /// The `tcp_proxy` of a listener.
 #[derive(Clone, Debug)]
-pub(crate) struct TcpProxyListener {
-    pub(crate) cluster: ClusterId,
+pub(crate) struct TcpProxyOptions {
+    pub(crate) targets: Targets,
     pub(crate) idle_timeout: Duration,
+    pub(crate) max_duration: Option<Duration>,
     pub(crate) connect_attempts: u32,
-    /// Connections that ended without a host.
-    pub(crate) unavailable: Counter,
+    pub(crate) metrics: TcpProxyMetrics,
 }
 
-/// Serves a connection until both directions have ended, or it idles too long.
-pub(crate) async fn serve(
-    mut client: Io,
-    worker: Rc<Worker>,
-    listener: Rc<TcpProxyListener>,
-    slot: ConnectionSlot,
-) {
-    let mut from_client = ReadBuffer::default();
-    let Some((mut host, _place)) = connect_host(&worker, &listener).await else {
-        worker.shard.add(listener.unavailable.0, 1);
-        return;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TcpProxyMetrics {
+    /// Connections that ended without a host.
+    pub(crate) unavailable: Counter,
+    /// Connections that no route, or no cluster, takes.
+    pub(crate) no_cluster: Counter,
+    /// Connections that are joined with a host now.
+    pub(crate) joined: Gauge,
+    pub(crate) connect_failures: Counter,
+    pub(crate) connect_time: Histogram,
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+    pub(crate) idle_timeouts: Counter,
+    pub(crate) duration_limits: Counter,
+    /// By whom a connection was broken off: the client, or the host.
+    pub(crate) broken: [Counter; 2],
+}
+
+/// A client's connection that is to be joined with a host.
+pub(crate) struct Joining {
+    pub(crate) client: Io,
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Rc<TcpProxyListener>,
+    pub(crate) places: Rc<[Rc<NetworkPlace>]>,
+    pub(crate) info: Rc<ConnectionInfo>,
+    pub(crate) slot: ConnectionSlot,
+}
+
+/// Serves a connection until both directions have ended, or its time is over.
+pub(crate) async fn serve(joining: Joining) {
+    let Joining {
+        mut client,
+        worker,
+        listener,
+        places,
+        info,
+        slot,
+    } = joining;
+    let mut record = SessionRecord::new(info);
+    let options = &listener.options;
+    let flags = relay(&mut client, &worker, options, &places, &mut record).await;
+    record.info.flags.add(flags);
+    record.info.metadata = client.take_metadata();
+    // The filters of the chain have their end before the record is written.
+    drop(client);
+    record.write(&listener.access_logs);
+    drop(slot);
+}
+
+/// Joins the client with a host. Says what was out of the ordinary.
+async fn relay(
+    client: &mut Io,
+    worker: &Rc<Worker>,
+    options: &TcpProxyOptions,
+    places: &[Rc<NetworkPlace>],
+    record: &mut SessionRecord,
+) -> Flags {
+    let metrics = options.metrics;
+    let began = record.info.start;
+    let begun = std::future::poll_fn(|cx| client.poll_begun(cx));
+    if begun.await.is_err() {
+        // A filter closed it, or the client went.
+        return Flags::DOWNSTREAM_CONNECTION_TERMINATION;
+    }
+    let cluster = match choose_cluster(worker, options, places, &record.connection) {
+        Ok(cluster) => cluster,
+        Err(flags) => {
+            worker.shard.add(metrics.no_cluster.0, 1);
+            return flags;
+        }
     };
-    let mut from_host = ReadBuffer::default();
+    record.info.cluster = Some(Rc::clone(&cluster.name));
     let mut up = Relay::default();
+    let (mut host, _place) = {
+        let mut connecting = pin!(connect_host(worker, &cluster, options));
+        let connected = std::future::poll_fn(|cx| {
+            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(connected);
+            }
+            // One that is gone needs no host.
+            let gone = up.poll_early(cx, client, &worker.buffers);
+            gone.map(|_| Err(Flags::DOWNSTREAM_CONNECTION_TERMINATION))
+        });
+        match connected.await {
+            Ok((io, place)) => {
+                record.info.upstream = Some(Cow::Owned(place.active.host().host.text.clone()));
+                (io, place)
+            }
+            Err(flags) => {
+                worker.shard.add(metrics.unavailable.0, 1);
+                return flags;
+            }
+        }
+    };
+    worker.shard.add(metrics.joined.0, 1);
     let mut down = Relay::default();
+    let (mut told_up, mut told_down) = (0, 0);
     let mut timer = Timer::default();
     let mut active = worker.now();
-    let relayed = std::future::poll_fn(|cx| {
-        slot.watch(cx.waker());
-        let moved_up = up.poll(
-            cx,
-            &mut client,
-            &mut from_client,
-            &mut host,
-            &worker.buffers,
-        );
-        let moved_down = down.poll(cx, &mut host, &mut from_host, &mut client, &worker.buffers);
-        if std::mem::take(&mut up.moved) | std::mem::take(&mut down.moved) {
+    let last = options
+        .max_duration
+        .and_then(|limit| began.checked_add(limit));
+    let flags = std::future::poll_fn(|cx| {
+        let moved_up = up.poll(cx, client, &mut host, &worker.buffers);
+        let moved_down = down.poll(cx, &mut host, client, &worker.buffers);
+        if up.moved != told_up || down.moved != told_down {
             active = worker.now();
+            tell(worker, metrics.received, up.moved - told_up);
+            tell(worker, metrics.sent, down.moved - told_down);
+            (told_up, told_down) = (up.moved, down.moved);
         }
         match (moved_up, moved_down) {
-            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => {
-                return Poll::Ready(Err(error));
+            (Poll::Ready(Err(broken)), _) => {
+                return Poll::Ready(broke(worker, options, broken, true));
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
+            (_, Poll::Ready(Err(broken))) => {
+                return Poll::Ready(broke(worker, options, broken, false));
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Flags::default()),
             _ => {}
         }
         loop {
-            let deadline = limit(listener.idle_timeout).and_then(|idle| active.checked_add(idle));
-            let Some(deadline) = deadline else {
+            let idle = limit(options.idle_timeout).and_then(|idle| active.checked_add(idle));
+            let Some(deadline) = earlier(idle, last) else {
                 return Poll::Pending;
             };
             let now = ready!(timer.poll(cx, deadline));
-            if is_over(now, active, listener.idle_timeout) {
-                return Poll::Ready(Ok(()));
+            if last.is_some_and(|last| now >= last) {
+                worker.shard.add(metrics.duration_limits.0, 1);
+                return Poll::Ready(Flags::DURATION_TIMEOUT);
+            }
+            if idle.is_some_and(|idle| now >= idle) {
+                worker.shard.add(metrics.idle_timeouts.0, 1);
+                return Poll::Ready(Flags::STREAM_IDLE_TIMEOUT);
             }
         }
-    });
-    if let Err(error) = relayed.await {
-        // A peer that goes away is the usual end of a connection.
-        tracing::trace!(%error, "a relayed connection broke off");
-    }
+    })
+    .await;
+    worker.shard.add(metrics.joined.0, -1);
+    record.info.request_bytes = up.moved;
+    record.info.response_bytes = down.moved;
+    flags
 }
 
-fn is_over(now: Instant, active: Instant, idle: Duration) -> bool {
-    now.saturating_duration_since(active) >= idle
+/// The cluster that a filter of the chain chose, or the one for these addresses.
+fn choose_cluster(
+    worker: &Worker,
+    options: &TcpProxyOptions,
+    places: &[Rc<NetworkPlace>],
+    info: &ConnectionInfo,
+) -> Result<Rc<WorkerCluster>, Flags> {
+    let state = info.state.borrow();
+    let Some(chosen) = state.get::<String>(CHOSEN_CLUSTER) else {
+        let cluster = options
+            .targets
+            .pick(info.source, info.destination, || worker.random())
+            .ok_or(Flags::NO_ROUTE)?;
+        return worker.cluster(cluster).ok_or(Flags::NO_CLUSTER);
+    };
+    if !places.iter().any(|place| place.clusters.allow(chosen)) {
+        tracing::warn!(
+            cluster = chosen,
+            "a network filter chose a cluster that it has not declared"
+        );
+        return Err(Flags::NO_CLUSTER);
+    }
+    worker.cluster_named(chosen).ok_or(Flags::NO_CLUSTER)
+}
+
+/// What a relayed connection has of its host's and its cluster's numbers, for as long as it lasts.
+struct Place {
+    active: Active,
+    _slot: Slot,
 }
 
 /// Connects a host; one that cannot be connected is passed over, `connect_attempts` times at the most.
 async fn connect_host(
     worker: &Rc<Worker>,
-    listener: &TcpProxyListener,
-) -> Option<(Io, (Active, Slot))> {
-    let cluster = worker.cluster(listener.cluster)?;
+    cluster: &WorkerCluster,
+    options: &TcpProxyOptions,
+) -> Result<(Io, Place), Flags> {
+    let metrics = options.metrics;
     let mut tried = Vec::new();
-    for _ in 0..listener.connect_attempts.max(1) {
-        let host = cluster.pick(&tried)?;
+    for _ in 0..options.connect_attempts.max(1) {
+        let Some(host) = cluster.pick(&tried) else {
+            return Err(Flags::NO_HEALTHY_UPSTREAM);
+        };
+        let began = Instant::now();
         let active = Active::relay(&host);
         match connect(&host, worker).await {
-            Ok((connected, slot)) => return Some((connected.io, (active, slot))),
-            Err(error) => tracing::debug!(
-                host = host.host.text,
-                %error,
-                "a host could not be connected"
-            ),
+            Ok((connected, slot)) => {
+                worker
+                    .shard
+                    .observe(metrics.connect_time.0, began.elapsed());
+                let place = Place {
+                    active,
+                    _slot: slot,
+                };
+                return Ok((connected.io, place));
+            }
+            // More load is no remedy for too much of it.
+            Err(ConnectError::Overflow) => return Err(Flags::UPSTREAM_OVERFLOW),
+            Err(error) => {
+                worker.shard.add(metrics.connect_failures.0, 1);
+                tracing::debug!(
+                    host = host.host.text,
+                    %error,
+                    "a host could not be connected"
+                );
+            }
         }
         tried.push(host);
     }
-    None
+    Err(Flags::UPSTREAM_CONNECTION_FAILURE)
 }
 
-/// One direction of a relay.
-#[derive(Default)]
-struct Relay {
-    ended: bool,
-    shut: bool,
-    moved: bool,
+/// A peer that goes away is the usual end of a connection: it is counted, not logged.
+fn broke(worker: &Worker, options: &TcpProxyOptions, broken: Broken, is_up: bool) -> Flags {
+    let (error, by_client) = match broken {
+        Broken::From(error) => (error, is_up),
+        Broken::To(error) => (error, !is_up),
+    };
+    tracing::trace!(%error, by_client, "a relayed connection broke off");
+    let [client, host] = options.metrics.broken;
+    if by_client {
+        worker.shard.add(client.0, 1);
+        Flags::DOWNSTREAM_CONNECTION_TERMINATION
+    } else {
+        worker.shard.add(host.0, 1);
+        Flags::UPSTREAM_CONNECTION_TERMINATION
+    }
 }
 
-impl Relay {
-    /// Moves bytes until nothing can be moved. Ready when this direction has ended and the other side was told.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Io,
-        buffer: &mut ReadBuffer,
-        to: &mut Io,
-        pool: &BufferPool,
-    ) -> Poll<io::Result<()>> {
-        let mut full = false;
-        loop {
-            while !buffer.is_empty() {
-                let count = ready!(to.poll_write(cx, buffer.bytes()))?;
-                if count == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                buffer.consume(count);
-                self.moved = true;
-            }
-            ready!(to.poll_flush(cx))?;
-            if std::mem::take(&mut full) {
-                buffer.grow(LARGEST_READ);
-            }
-            if self.ended {
-                if !self.shut {
-                    // Half-close: the other direction may go on (RFC 9293 section 3.6).
-                    match ready!(to.poll_shutdown(cx)) {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
-                        Err(error) => return Poll::Ready(Err(error)),
-                    }
-                    self.shut = true;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            match buffer.poll_fill(cx, from, pool, LARGEST_READ) {
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(_)) => full = buffer.is_full(),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    // A quiet connection holds no buffer.
-                    buffer.release(pool);
-                    return Poll::Pending;
-                }
-            }
-        }
+fn tell(worker: &Worker, counter: Counter, bytes: u64) {
+    if bytes > 0 {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        worker.shard.add(counter.0, bytes);
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct ConnectionInfo {
     pub(crate) state: RefCell<FilterState>,
 }
 
+/// Dynamic metadata: values by namespace and key.
+pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
+
 /// What is known of one stream.
 #[derive(Debug)]
 pub(crate) struct StreamInfo {
@@ -42,7 +45,7 @@ pub(crate) struct StreamInfo {
     pub(crate) details: Cow<'static, str>,
     pub(crate) upstream: Option<Cow<'static, str>>,
     pub(crate) cluster: Option<Rc<str>>,
-    pub(crate) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
 }
 

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::{BuildError, StreamFilterConfig};
+use transom_api::{AccessLogConfig, BuildError, StreamFilterConfig};
 
 use super::{Part, Worker, until_last};
 use crate::cluster::{AllowedClusters, WorkerCluster};
@@ -211,8 +211,13 @@ impl Worker {
                 Terminal::Http(Rc::new(self.build_http(http, before).await?))
             }
             PreparedTerminal::TcpProxy(proxy) => {
-                Terminal::TcpProxy(Rc::new(TcpProxyListener::clone(proxy)))
+                let known = before.map_or(&[][..], |before| before.terminal.access_logs());
+                Terminal::TcpProxy(Rc::new(TcpProxyListener {
+                    options: proxy.options.clone(),
+                    access_logs: self.build_access_logs(&proxy.access_logs, known)?,
+                }))
             }
+            PreparedTerminal::Filters => Terminal::Filters,
         };
         Ok(Rc::new(Network {
             listener_filters,
@@ -239,25 +244,8 @@ impl Worker {
             places.push(self.build_place(prepared, known)?);
             tokio::task::yield_now().await;
         }
-        let mut access_logs = Vec::with_capacity(http.access_logs.len());
-        for prepared in &http.access_logs {
-            let known = before.and_then(|before| {
-                let mut logs = before.chain.access_logs.iter();
-                logs.find(|log| Arc::ptr_eq(&log.config, &prepared.config))
-            });
-            if let Some(known) = known {
-                access_logs.push(Rc::clone(known));
-                continue;
-            }
-            let part = Part::build(self, &prepared.clusters, |view| {
-                prepared.config.on_worker(view)
-            })
-            .map_err(|error| self.refused(&prepared.name, &error))?;
-            access_logs.push(Rc::new(AccessLogPlace {
-                config: Arc::clone(&prepared.config),
-                part,
-            }));
-        }
+        let known = before.map_or(&[][..], |before| &before.chain.access_logs);
+        let access_logs = self.build_access_logs(&http.access_logs, known)?;
         Ok(HttpListener {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
             table: Rc::new(Routes::new(&http.table)),
@@ -266,6 +254,32 @@ impl Worker {
             paths: http.paths,
             watermark: http.watermark,
         })
+    }
+
+    fn build_access_logs(
+        self: &Rc<Self>,
+        logs: &[PreparedUse<dyn AccessLogConfig>],
+        known: &[Rc<AccessLogPlace>],
+    ) -> Result<Vec<Rc<AccessLogPlace>>, String> {
+        let mut places = Vec::with_capacity(logs.len());
+        for prepared in logs {
+            let known = known
+                .iter()
+                .find(|log| Arc::ptr_eq(&log.config, &prepared.config));
+            if let Some(known) = known {
+                places.push(Rc::clone(known));
+                continue;
+            }
+            let part = Part::build(self, &prepared.clusters, |view| {
+                prepared.config.on_worker(view)
+            })
+            .map_err(|error| self.refused(&prepared.name, &error))?;
+            places.push(Rc::new(AccessLogPlace {
+                config: Arc::clone(&prepared.config),
+                part,
+            }));
+        }
+        Ok(places)
     }
 
     /// The place of a use: the known one, with all its generations, when nothing of the use has changed.
@@ -365,6 +379,10 @@ fn retire(old: &Network, new: Option<&Network>) {
     });
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
+    let kept = new.map_or(&[][..], |new| new.terminal.access_logs());
+    retire_others(old.terminal.access_logs(), kept, async |log| {
+        log.part.drain().await;
+    });
     let Terminal::Http(old) = &old.terminal else {
         return;
     };
@@ -372,10 +390,6 @@ fn retire(old: &Network, new: Option<&Network>) {
         Some(Terminal::Http(new)) => Some(&new.chain),
         _ => None,
     };
-    let kept = new.map_or(&[][..], |new| &new.access_logs);
-    retire_others(&old.chain.access_logs, kept, async |log| {
-        log.part.drain().await;
-    });
     let kept: Vec<Rc<Generation>> = new
         .into_iter()
         .flat_map(|new| &new.places)

@@ -12,6 +12,7 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +65,7 @@ pub(crate) struct Worker {
     next_connection: Cell<u64>,
     connections: Cell<usize>,
     draining: Cell<bool>,
+    random: Cell<u64>,
 }
 
 /// Streams kept for reuse; more are dropped.
@@ -98,6 +100,7 @@ impl Worker {
             next_connection: Cell::new(0),
             connections: Cell::new(0),
             draining: Cell::new(false),
+            random: Cell::new(RandomState::new().hash_one(index)),
         }
     }
 
@@ -108,6 +111,23 @@ impl Worker {
 
     pub(crate) fn cluster(&self, id: ClusterId) -> Option<Rc<WorkerCluster>> {
         self.clusters.borrow().get(id.0 as usize)?.clone()
+    }
+
+    pub(crate) fn cluster_named(&self, name: &str) -> Option<Rc<WorkerCluster>> {
+        let clusters = self.clusters.borrow();
+        let mut clusters = clusters.iter().flatten();
+        clusters
+            .find(|cluster| *cluster.name == *name)
+            .map(Rc::clone)
+    }
+
+    /// A number that is as good as any, and no secret (SplitMix64; Steele, Lea and Flood, 2014).
+    pub(crate) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -144,12 +164,7 @@ impl Worker {
         call: HttpCall,
     ) -> Result<CalloutId, CalloutError> {
         let cluster = self
-            .clusters
-            .borrow()
-            .iter()
-            .flatten()
-            .find(|cluster| *cluster.name == *call.cluster)
-            .map(Rc::clone)
+            .cluster_named(&call.cluster)
             .ok_or(CalloutError::NoCluster)?;
         let request = callout::Request::new(&call)?;
         let id = self.next_task();

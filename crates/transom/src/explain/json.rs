@@ -8,7 +8,7 @@ use transom_proxy::control::explain::{
 
 use super::request::Asked;
 
-/// `{"request", "routed", "address", "listeners", "network_filters", "tcp_proxy" | "http"}`.
+/// `{"request", "routed", "address", "listeners", "network_filters", "tcp_proxy" | "http" | "network_filter"}`.
 pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
     let mut value = json!({
         "request": {
@@ -22,8 +22,17 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
         "network_filters": explanation.network_filters,
     });
     let (key, end) = match &explanation.end {
-        End::TcpProxy(cluster) => ("tcp_proxy", json!({ "cluster": target(cluster) })),
+        End::TcpProxy(targets) => {
+            let targets = targets.iter().map(
+                |it| json!({"when": it.when, "weight": it.weight, "cluster": target(&it.target)}),
+            );
+            (
+                "tcp_proxy",
+                json!({"clusters": targets.collect::<Vec<_>>()}),
+            )
+        }
         End::Http(it) => ("http", http(it)),
+        End::Filter(name) => ("network_filter", json!(name)),
     };
     if let Value::Object(entries) = &mut value {
         entries.insert(key.to_owned(), end);

@@ -29,14 +29,27 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> String {
         page.part("network filters", [explanation.network_filters.join(", ")]);
     }
     match &explanation.end {
-        End::TcpProxy(target) => {
+        End::TcpProxy(targets) => {
             page.part(
                 "tcp_proxy",
                 ["the bytes go on as they are: nobody looks at the request".to_owned()],
             );
-            page.target(target);
+            for target in targets {
+                if targets.len() > 1 {
+                    let when = match target.when.as_str() {
+                        "" => "all others",
+                        when => when,
+                    };
+                    page.part(&format!("{when}, share {}", target.weight), []);
+                }
+                page.target(&target.target);
+            }
         }
         End::Http(http) => page.http(http),
+        End::Filter(name) => page.part(
+            name,
+            ["this network filter answers the client itself".to_owned()],
+        ),
     }
     if let End::Http(http) = &explanation.end {
         page.line("");

@@ -21,6 +21,8 @@ mod reload;
 mod retries;
 mod route_filters;
 mod routes;
+mod tcp_proxy;
+mod terminals;
 mod tls;
 mod trace;
 mod tunnels;

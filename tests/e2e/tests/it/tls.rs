@@ -617,6 +617,32 @@ fn tcp_proxy_carries_what_is_in_tls_and_half_closes() {
 }
 
 #[test]
+fn the_name_that_a_client_asks_for_chooses_the_cluster() {
+    let (ca, folder) = (Authority::new("ca"), Folder::new());
+    let named = |name: &'static str| {
+        Upstream::serving(move |mut connection| {
+            connection.send(name);
+        })
+    };
+    let ups = [named("one"), named("two"), named("three")];
+    let files = folder.pair("a", &ca.sign(&["a.test", "b.a.test", "c.test"]));
+    let [one, two, three] = [&ups[0], &ups[1], &ups[2]].map(Upstream::address);
+    let plane = Plane::start(
+        1,
+        &format!(
+            "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    tls: {{certificates: [{{{files}}}]}}\n    \
+             network_filters:\n      - {{name: sni_cluster, config: {{clusters: [a.test], names: {{\"*.a.test\": two}}, otherwise: pass}}}}\n      \
+             - {{name: tcp_proxy, config: {{cluster: three}}}}\n\
+             clusters: [{{name: a.test, endpoints: [\"{one}\"]}}, {{name: two, endpoints: [\"{two}\"]}}, {{name: three, endpoints: [\"{three}\"]}}]\n"
+        ),
+    );
+    for (name, expected) in [("a.test", "one"), ("b.a.test", "two"), ("c.test", "three")] {
+        let mut client = Secure::new(&ca).connect(plane.address("in"), name).unwrap();
+        assert_eq!(client.rest().unwrap(), expected.as_bytes(), "{name}");
+    }
+}
+
+#[test]
 fn a_client_that_leaves_in_the_handshake_is_counted_and_harms_nobody() {
     let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::ok("good"));
     let files = folder.pair("a", &ca.sign(&["a.test"]));

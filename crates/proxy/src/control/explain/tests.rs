@@ -104,7 +104,7 @@ fn request<'a>(host: &'a str, port: u16, authority: &'a str, path: &'a str) -> R
 fn http(explanation: Explanation) -> HttpExplanation {
     match explanation.end {
         End::Http(http) => *http,
-        End::TcpProxy(_) => panic!("the http filter"),
+        End::TcpProxy(_) | End::Filter(_) => panic!("the http filter"),
     }
 }
 
@@ -245,10 +245,11 @@ fn a_tcp_proxy_looks_at_no_request() {
         whys(&explanation.listeners),
         ["it listens on 0.0.0.0:9000", "it listens on 127.0.0.1:2046"]
     );
-    let End::TcpProxy(target) = explanation.end else {
+    let End::TcpProxy(targets) = explanation.end else {
         panic!("a tcp_proxy");
     };
-    assert_eq!(target.cluster, "two");
+    assert_eq!(targets.len(), 1);
+    assert_eq!(targets[0].target.cluster, "two");
 }
 
 #[test]

@@ -253,6 +253,7 @@ impl Preparer {
             own_phase: parsed.phase(),
             policy: FailurePolicy::Closed,
             clusters,
+            is_terminal: parsed.is_terminal(),
         })
     }
 

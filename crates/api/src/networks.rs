@@ -1,23 +1,35 @@
-//! Sets of addresses.
+//! Sets of IP addresses, as lists of who may connect name them.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use transom_api::{Node, ParseError};
+use crate::node::{Node, ParseError};
 
-/// Addresses and networks of both families. Looking one up takes time with the logarithm of their number.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Networks {
+/// Addresses and networks of both families: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32`. Looking one up takes time with
+/// the logarithm of their number.
+///
+/// ```
+/// use transom_api::{Networks, Node};
+///
+/// let inside = Networks::parse(&Node::list(["10.0.0.0/8".into(), "::1".into()])).unwrap();
+/// assert!(inside.contain("10.1.2.3".parse().unwrap()));
+/// assert!(!inside.contain("192.0.2.1".parse().unwrap()));
+/// assert!(Networks::parse(&Node::list(["10.1.2.3/8".into()])).is_err());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks {
     v4: Ranges,
     v6: Ranges,
 }
 
 /// First and last address of each range, sorted, without overlaps.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Ranges(Vec<(u128, u128)>);
 
 impl Networks {
-    pub(super) fn parse(node: &Node) -> Result<Self, ParseError> {
+    /// Reads a list of addresses and networks, which must not be empty. A network whose address has bits behind its
+    /// prefix, and an IPv4 address inside IPv6, are errors.
+    pub fn parse(node: &Node) -> Result<Self, ParseError> {
         let list = node.as_list()?;
         if list.is_empty() {
             return Err(node.error("at least one address must be named"));
@@ -39,8 +51,11 @@ impl Networks {
         Ok(networks)
     }
 
-    pub(super) fn contain(&self, address: IpAddr) -> bool {
-        match address {
+    /// Whether an address is one of these. An IPv4 address inside IPv6 (`::ffff:192.0.2.1`, as dual sockets show it) is
+    /// that of IPv4.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match address.to_canonical() {
             IpAddr::V4(address) => self.v4.contain(address.to_bits().into()),
             IpAddr::V6(address) => self.v6.contain(address.to_bits()),
         }
@@ -141,7 +156,7 @@ fn parse_network(node: &Node) -> Result<(IpAddr, u32), ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use transom_api::testing::placed;
+    use crate::testing::placed;
 
     use super::*;
 

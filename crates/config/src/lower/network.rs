@@ -1,0 +1,110 @@
+//! The network filters that carry bytes and datagrams to clusters.
+
+use transom_api::{Node, Span};
+
+use super::{Lowering, refer};
+use crate::decode::decode;
+use crate::file;
+use crate::report::Problem;
+use crate::{AddressRoute, Located, NetworkFilter, Targets, TcpProxy, Use, WeightedCluster};
+
+impl Lowering<'_> {
+    pub(super) fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
+        let config = at_least_at(used.config, whole);
+        let tcp_proxy: file::TcpProxy = decode(&config, self.problems)?;
+        let written = Written {
+            name: "tcp_proxy",
+            place: config.span,
+            cluster: tcp_proxy.cluster,
+            weighted_clusters: tcp_proxy.weighted_clusters,
+            routes: tcp_proxy.routes,
+        };
+        let access_logs = self.plain_chain(tcp_proxy.access_logs);
+        Some(NetworkFilter::TcpProxy(Box::new(TcpProxy {
+            id: used.id,
+            targets: self.targets(written),
+            idle_timeout: tcp_proxy.idle_timeout.0,
+            max_duration: tcp_proxy.max_duration.map(|limit| limit.0),
+            connect_attempts: tcp_proxy.connect_attempts.0,
+            access_logs,
+        })))
+    }
+
+    fn targets(&mut self, written: Written) -> Targets {
+        let Written {
+            name,
+            place,
+            cluster,
+            weighted_clusters,
+            routes,
+        } = written;
+        let mut targets = Targets::default();
+        let has_routes = !routes.items.is_empty() || !routes.whole;
+        for Located { value: route, span } in routes.items {
+            let clusters = self.shares(route.cluster, route.weighted_clusters, span);
+            if clusters.is_none() && !self.problems.any_within(span) {
+                self.problems.push(
+                    Problem::new("this route does not say where its clients go", span)
+                        .with_help("write `cluster` or `weighted_clusters`"),
+                );
+            }
+            targets.routes.push(AddressRoute {
+                source: route.source,
+                source_ports: route.source_ports,
+                destination: route.destination,
+                destination_ports: route.destination_ports,
+                clusters: clusters.unwrap_or_default(),
+            });
+        }
+        let others = self.shares(cluster, weighted_clusters, place);
+        if others.is_none() && !has_routes && !self.problems.any_within(place) {
+            self.problems.push(
+                Problem::new(format!("`{name}` needs a cluster"), place)
+                    .with_help("write `cluster`, `weighted_clusters` or `routes`"),
+            );
+        }
+        targets.clusters = others.unwrap_or_default();
+        targets
+    }
+
+    /// `None` when neither key is there.
+    fn shares(
+        &mut self,
+        cluster: Option<Located<String>>,
+        weighted: Option<Located<file::Items<Located<file::WeightedCluster>>>>,
+        place: Option<Span>,
+    ) -> Option<Vec<WeightedCluster>> {
+        let clusters = match (cluster, weighted) {
+            (None, None) => return None,
+            (Some(cluster), None) => vec![WeightedCluster { cluster, weight: 1 }],
+            (None, Some(weighted)) => self.weighted(weighted),
+            (Some(_), Some(weighted)) => {
+                let message = "`cluster` and `weighted_clusters` exclude each other";
+                let place = weighted.span.or(place);
+                self.problems.push(Problem::new(message, place));
+                return Some(Vec::new());
+            }
+        };
+        for WeightedCluster { cluster, .. } in &clusters {
+            refer("cluster", cluster, &self.clusters, self.problems);
+        }
+        Some(clusters)
+    }
+}
+
+/// Where a filter was told to send to.
+struct Written {
+    name: &'static str,
+    place: Option<Span>,
+    cluster: Option<Located<String>>,
+    weighted_clusters: Option<Located<file::Items<Located<file::WeightedCluster>>>>,
+    routes: file::Items<Located<file::AddressRoute>>,
+}
+
+/// A configuration that was left out is at fault where the use stands.
+fn at_least_at(config: Node, whole: Option<Span>) -> Node {
+    Node {
+        span: config.span.or(whole),
+        kind: config.kind,
+    }
+}
