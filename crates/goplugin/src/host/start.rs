@@ -116,7 +116,10 @@ async fn launch(
     );
     watched.own();
     let attempt = Attempt {
-        config: &mut config,
+        sets: &config.sets,
+        tls: config.tls.as_ref(),
+        multiplex: config.multiplex,
+        start_timeout: config.start_timeout,
         runner: &runner,
         record: &record,
         identity: identity.as_ref(),
@@ -284,7 +287,11 @@ fn environment(
 
 /// What is known between the start and the connection.
 struct Attempt<'a> {
-    config: &'a mut ClientConfig,
+    // Parts of the configuration, and not the whole of it: its writers keep a future that borrows it from moving between threads.
+    sets: &'a BTreeMap<i32, PluginSet>,
+    tls: Option<&'a Tls>,
+    multiplex: bool,
+    start_timeout: Duration,
     runner: &'a Arc<dyn Runner>,
     record: &'a Mutex<Record>,
     identity: Option<&'a Identity>,
@@ -303,12 +310,12 @@ impl Attempt<'_> {
         let line = self.handshake(first_line, exit).await?;
         // From now on there is a socket to be removed, also when the plugin is refused for what follows.
         lock(self.after).address = Some(line.address.clone());
-        let set = set_of(&self.config.sets, line.version)?;
+        let set = set_of(self.sets, line.version)?;
         if line.protocol == Protocol::NetRpc {
             return Err(StartError::NetRpc);
         }
-        let tls = self.tls(line.certificate.as_deref())?;
-        if self.config.multiplex {
+        let tls = self.secured(line.certificate.as_deref())?;
+        if self.multiplex {
             check_multiplex(line.multiplex)?;
         }
         let address = self
@@ -319,7 +326,7 @@ impl Attempt<'_> {
             ))?;
         let owner = self.owner;
         let translate = Arc::new(RunnersAddresses(Arc::clone(self.runner), owner));
-        if !self.config.multiplex {
+        if !self.multiplex {
             let broker = GrpcBroker::new(Mode::Classic(self.listeners), tls.clone(), translate);
             let place = (address, owner);
             return Connected::open(place, broker, tls, line.version, set, self.deadline).await;
@@ -340,7 +347,7 @@ impl Attempt<'_> {
             seen = first_line => seen.unwrap_or(FirstLine::Ended(Vec::new())),
             () = tokio::time::sleep_until(self.deadline) => {
                 return Err(StartError::Timeout {
-                    after: self.config.start_timeout,
+                    after: self.start_timeout,
                     stderr: self.stderr(),
                 });
             }
@@ -395,12 +402,12 @@ impl Attempt<'_> {
         }
     }
 
-    fn tls(&self, certificate: Option<&[u8]>) -> Result<Option<Tls>, StartError> {
+    fn secured(&self, certificate: Option<&[u8]>) -> Result<Option<Tls>, StartError> {
         match (self.identity, certificate) {
             (Some(identity), Some(certificate)) => Ok(Some(Tls::pinned(identity, certificate)?)),
             (Some(_), None) => Err(StartError::NoCertificate),
             (None, Some(_)) => Err(StartError::UnexpectedCertificate),
-            (None, None) => Ok(self.config.tls.clone()),
+            (None, None) => Ok(self.tls.cloned()),
         }
     }
 }

@@ -57,6 +57,23 @@ fn a_connector_serves_four_single_threaded_runtimes_at_once() {
     }
 }
 
+/// Everything that a host waits for may be waited for on a runtime of many threads.
+#[tokio::test]
+async fn what_a_host_waits_for_may_move_between_threads() {
+    fn moves<T: Send>(future: T) -> T {
+        future
+    }
+    let client = moves(Client::start(config())).await.unwrap();
+    moves(client.ping()).await.unwrap();
+    let broker = client.broker();
+    let served = moves(broker.serve(1, transom_goplugin::Services::new())).await;
+    drop(moves(broker.dial(77)));
+    moves(client.connector().unwrap().connect()).await.unwrap();
+    moves(client.kill()).await;
+    moves(client.wait()).await;
+    drop(served);
+}
+
 #[tokio::test]
 async fn a_multiplexed_plugin_has_one_connection_and_says_so() {
     let client = Client::start(config().grpc_broker_multiplex(true))
