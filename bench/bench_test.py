@@ -57,6 +57,20 @@ class Gates(unittest.TestCase):
         del slow["http1-small", "transom"]
         self.assertFalse(report.gates(slow)[1])
 
+    def test_each_peer_has_its_gate(self):
+        for case, peer, most in report.GATES_TO_PEERS:
+            everything = measured()
+            everything[case, "transom"] = cells([1.0, 1.0, 1.0], requests=1100.0)
+            everything[case, peer] = cells([1.0 / most] * 3)
+            if case == "http1-small":
+                everything["http1-small-32noop", "transom"] = cells([1.0])
+            said, all_met = report.gates(everything)
+            self.assertTrue(all_met, said)
+            everything[case, peer] = cells([0.99 / most] * 3)
+            said, all_met = report.gates(everything)
+            self.assertFalse(all_met, said)
+            self.assertIn(f"CPU per request, {case}: ", said[-1])
+
     def test_a_disturbed_run_says_so(self):
         self.assertNotIn("NOT QUIET", report.noise(measured()))
         loud = measured()
@@ -82,7 +96,8 @@ class Configurations(unittest.TestCase):
             for case in CASES:
                 running = proxies.Running.__new__(proxies.Running)
                 running.address = "127.0.0.1:1"
-                filled = running.filled_in((proxies.FOLDER / peer.config).read_text(), Path("/f"), case, "127.0.0.1:2")
+                template = (proxies.FOLDER / peer.config_for(case)).read_text()
+                filled = running.filled_in(template, Path("/f"), case, "127.0.0.1:2")
                 self.assertNotRegex(filled, r"@[A-Z_]+@", peer.name)
                 if peer.name == "transom":
                     self.assertEqual(filled.count("            - {name: noop, id: "), case.noops)

@@ -13,6 +13,13 @@ class Case:
     connections: int
     # Threads of the load generator: on one core a second one would only be in the way.
     threads: int
+    # What is asked for, and how long its body is.
+    path: str = "/"
+    body: int = 100
+    # Proxies move bytes and look at nothing; otherwise they speak HTTP/1.
+    tcp: bool = False
+    # Measured by --quick too.
+    quick: bool = False
     # Copies of Transom's filter `noop` in the chain.
     noops: int = 0
     # The proxies that take part; None is all.
@@ -26,7 +33,7 @@ class Case:
 
 
 CASES = [
-    Case("http1-small", pinned=True, workers=1, connections=64, threads=1),
+    Case("http1-small", pinned=True, workers=1, connections=64, threads=1, quick=True),
     # Beside the case that it is compared with, so that in each round the two are neighbours.
     Case(
         "http1-small-32noop",
@@ -34,9 +41,14 @@ CASES = [
         workers=1,
         connections=64,
         threads=1,
+        quick=True,
         noops=32,
         only=frozenset({"transom"}),
         reference="http1-small",
     ),
-    Case("http1-small-2w", pinned=False, workers=2, connections=128, threads=2),
+    Case("http1-small-2w", pinned=False, workers=2, connections=128, threads=2, quick=True),
+    Case("http1-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10),
+    # Requests of HTTP all the same: so is the load, and the upstream is as quick as before.
+    Case("tcp-small", pinned=True, workers=1, connections=64, threads=1, tcp=True),
+    Case("tcp-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10, tcp=True),
 ]

@@ -115,7 +115,7 @@ def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
     command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
     command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
     return subprocess.Popen(
-        [*command, f"http://{address}/"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, f"http://{address}{case.path}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

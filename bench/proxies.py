@@ -1,7 +1,7 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters).
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters).
 """
 
 import http.client
@@ -16,7 +16,6 @@ from pathlib import Path
 from cases import Case
 
 FOLDER = Path(__file__).resolve().parent / "peers"
-BODY_BYTES = 100
 # What wrk sends, and what Transom's `header_match` asks for.
 HEADER = ("User", "admin")
 READY_SECONDS = 10
@@ -26,18 +25,34 @@ END_SECONDS = 5
 @dataclass(frozen=True)
 class Peer:
     name: str
+    # The configuration for HTTP, and the one for TCP.
     config: str
+    tcp_config: str
     # `{program}`, `{config}`, `{folder}` and `{workers}` are filled in.
     command: tuple[str, ...]
     # Requests without the header must get 403: the filter is really in the chain.
     filters: bool = False
+    # Measured by --quick too.
+    quick: bool = False
+
+    def config_for(self, case: Case) -> str:
+        return self.tcp_config if case.tcp else self.config
 
 
 DIRECT = "direct"
-UPSTREAM = Peer("upstream", "upstream.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}"))
+_NGINX = ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}")
+UPSTREAM = Peer("upstream", "upstream.conf", "upstream.conf", _NGINX)
 PEERS = [
-    Peer("nginx", "nginx.conf", ("{program}", "-e", "stderr", "-p", "{folder}", "-c", "{config}")),
-    Peer("transom", "transom.yaml", ("{program}", "run", "-c", "{config}"), filters=True),
+    Peer("nginx", "nginx.conf", "nginx-stream.conf", _NGINX, quick=True),
+    # -db: in the foreground.
+    Peer("haproxy", "haproxy.cfg", "haproxy-tcp.cfg", ("{program}", "-db", "-q", "-f", "{config}")),
+    Peer(
+        "envoy",
+        "envoy.yaml",
+        "envoy-tcp.yaml",
+        ("{program}", "-c", "{config}", "--concurrency", "{workers}", "--disable-hot-restart", "--log-level", "error"),
+    ),
+    Peer("transom", "transom.yaml", "transom-tcp.yaml", ("{program}", "run", "-c", "{config}"), filters=True, quick=True),
 ]
 
 
@@ -50,9 +65,13 @@ class Running:
 
     def __init__(self, peer: Peer, program: str, folder: Path, case: Case, core: int, upstream: str | None):
         self.peer = peer
+        self.case = case
         self.address = f"127.0.0.1:{free_port()}"
-        config = folder / peer.config
-        config.write_text(self.filled_in((FOLDER / peer.config).read_text(), folder, case, upstream or self.address))
+        name = peer.config_for(case)
+        config = folder / name
+        config.write_text(self.filled_in((FOLDER / name).read_text(), folder, case, upstream or self.address))
+        if peer is UPSTREAM:
+            (folder / "64k").write_bytes(b"x" * (64 << 10))
         words = {"program": program, "config": config, "folder": folder, "workers": case.workers}
         command = [*case.on_cores(core), *(word.format(**words) for word in peer.command)]
         self.log = folder / f"{peer.name}.log"
@@ -71,6 +90,8 @@ class Running:
         for key, value in {
             "LISTEN": self.address,
             "UPSTREAM": upstream,
+            "LISTEN_PORT": self.address.rpartition(":")[2],
+            "UPSTREAM_PORT": upstream.rpartition(":")[2],
             "WORKERS": case.workers,
             "ADMIN_PORT": free_port(),
             "FOLDER": folder,
@@ -92,11 +113,11 @@ class Running:
             time.sleep(0.01)
 
     def check_answers(self) -> None:
-        status, body = ask(self.address, dict([HEADER]))
-        if (status, len(body)) != (200, BODY_BYTES):
-            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {BODY_BYTES}")
-        if self.peer.filters:
-            status, _ = ask(self.address, {})
+        status, body = ask(self.address, self.case.path, dict([HEADER]))
+        if (status, len(body)) != (200, self.case.body):
+            raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {self.case.body}")
+        if self.peer.filters and not self.case.tcp:
+            status, _ = ask(self.address, self.case.path, {})
             if status != 403:
                 raise CannotStart(f"{self.peer.name} answered {status} without the header, so its filter is not in the chain")
 
@@ -120,10 +141,10 @@ class Running:
                 self.process.wait()
 
 
-def ask(address: str, headers: dict[str, str]) -> tuple[int, bytes]:
+def ask(address: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(address, timeout=5)
     try:
-        connection.request("GET", "/", headers=headers)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -140,5 +161,6 @@ def program_of(peer: Peer, transom: Path) -> str | None:
     """Where a peer's program is, if it is there."""
     if peer.name == "transom":
         return str(transom) if transom.is_file() else None
-    # Debian's servers are in sbin, which is not in everybody's path.
-    return shutil.which(peer.name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    # Debian's servers are in sbin, which is not in everybody's path; Envoy comes with .ci/requirements.txt.
+    cache = os.environ.get("TRANSOM_CACHE", Path.home() / ".cache/transom")
+    return shutil.which(peer.name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin:{cache}/venv/bin")

@@ -15,6 +15,13 @@ from measure import Cell
 GATE_REQUESTS = 1.00
 GATE_CPU, GOAL_CPU = 0.90, 0.85
 GATE_NOOP_NS = 80
+# CPU per request of Transom is at most so many times a peer's.
+GATES_TO_PEERS = [
+    ("http1-small", "haproxy", 0.90),
+    ("http1-64k", "haproxy", 0.90),
+    ("tcp-small", "nginx", 1.00),
+    ("tcp-64k", "nginx", 1.00),
+]
 # A median over rounds in which somebody else used more than this part of a core is no measurement.
 QUIET = 0.05
 
@@ -114,6 +121,15 @@ def gates(cells: Cells) -> tuple[list[str], bool]:
             f"at most {GATE_NOOP_NS}: {_met(of_medians <= GATE_NOOP_NS)}"
         )
         all_met = all_met and of_medians <= GATE_NOOP_NS
+    for case, peer, most in GATES_TO_PEERS:
+        ours, theirs = cells.get((case, "transom")), cells.get((case, peer))
+        if ours and theirs:
+            ratio = _ratio_of_medians(ours, theirs, "cpu_us_per_request")
+            said.append(
+                f"CPU per request, {case}: {ratio[0]:.3f} × {peer} (rounds {ratio[1]:.2f}–{ratio[2]:.2f}); "
+                f"at most {most:.2f}: {_met(ratio[0] <= most)}"
+            )
+            all_met = all_met and ratio[0] <= most
     return said, all_met
 
 
@@ -140,7 +156,9 @@ def machine(programs: dict[str, str]) -> str:
             commit = _first_line(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
             lines.append(f"- Transom at {commit}, {_first_line(['rustc', '--version'])}")
         else:
-            lines.append(f"- {_first_line([program, '-v']).removeprefix('nginx version: ')}")
+            option = "--version" if name == "envoy" else "-v"
+            version = _first_line([program, option]).removeprefix("nginx version: ")
+            lines.append(f"- {version.replace(program, name)}")
     return "\n".join(lines)
 
 
@@ -199,4 +217,5 @@ def _first_line(command: list[str]) -> str:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError:
         return f"{command[0]}: not found"
-    return (done.stdout.splitlines() or ["?"])[0]
+    # Envoy's first line is empty.
+    return next((line.strip() for line in done.stdout.splitlines() if line.strip()), "?")

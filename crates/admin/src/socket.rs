@@ -41,6 +41,8 @@ impl Listening {
                 open_tcp(*tcp).map_err(|cause| AdminError::from_system(address, cause))
             }
             ListenAddress::Unix(path) => open_unix(address, path),
+            // The loader has refused it; there is no HTTP/1 on datagrams.
+            ListenAddress::Udp(udp) => Err(AdminError::NotLocal { address: *udp }),
         }
     }
 

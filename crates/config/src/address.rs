@@ -7,13 +7,15 @@ use std::str::FromStr;
 
 use transom_api::ParseError;
 
-/// Where a listener listens: `127.0.0.1:2046`, `[::1]:80`, `unix:/run/transom.sock`.
+/// Where a listener listens: `127.0.0.1:2046`, `[::1]:80`, `unix:/run/transom.sock`, `udp:127.0.0.1:53`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenAddress {
     /// An IP address and a port; port 0 lets the system choose one.
     Tcp(SocketAddr),
     /// A Unix socket's path.
     Unix(PathBuf),
+    /// An IP address and a port on which datagrams are taken; port 0 lets the system choose one.
+    Udp(SocketAddr),
 }
 
 /// Where a host of a cluster is: `10.0.0.1:80`, `[::1]:80`, `unix:/run/app.sock`.
@@ -32,6 +34,7 @@ impl ListenAddress {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
             Self::Unix(_) => true,
+            Self::Udp(address) => address.ip().is_loopback(),
         }
     }
 }
@@ -42,6 +45,13 @@ impl FromStr for ListenAddress {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         if let Some(path) = unix_path(text) {
             return path.map(Self::Unix);
+        }
+        if let Some(address) = text.strip_prefix("udp:") {
+            return address.parse().map(Self::Udp).map_err(|_| {
+                ParseError::new(format!("{text:?} is no address to take datagrams on")).with_help(
+                    "write udp:, an IP address and a port: udp:127.0.0.1:53 or udp:[::1]:53",
+                )
+            });
         }
         text.parse()
             .map(Self::Tcp)
@@ -172,6 +182,7 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Udp(address) => write!(f, "udp:{address}"),
         }
     }
 }
@@ -227,6 +238,14 @@ mod tests {
 
     #[test]
     fn a_port_alone_is_no_address_to_listen_on() {
+        for text in ["udp:127.0.0.1:53", "udp:[::1]:0"] {
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
+        }
+        let error = "udp:53".parse::<ListenAddress>().unwrap_err();
+        assert_eq!(
+            error.message,
+            r#""udp:53" is no address to take datagrams on"#
+        );
         let error = ":8080".parse::<ListenAddress>().unwrap_err();
         assert_eq!(error.message, r#"":8080" names a port but no address"#);
         assert!(error.help.unwrap().contains("127.0.0.1:8080"));

@@ -69,6 +69,7 @@ fn listener(listener: &Listener) -> Value {
     let network_filters = listener.network_filters.iter().map(|filter| match filter {
         NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
         NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
+        NetworkFilter::UdpProxy(it) => network::udp_proxy(it),
         NetworkFilter::Extension(it) => used(it),
     });
     json!({

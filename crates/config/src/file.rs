@@ -23,7 +23,7 @@ pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
 pub(crate) use limits::{CircuitBreakers, Retry};
-pub(crate) use network::{AddressRoute, TcpProxy};
+pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
@@ -78,7 +78,7 @@ pub(crate) struct Admin {
 pub(crate) struct Listener {
     /// Its name.
     pub(crate) name: Tried<Located<Name>>,
-    /// Where it listens: address and port (port 0 lets the system choose), or a Unix socket.
+    /// Where it listens: address and port (port 0 lets the system choose), a Unix socket, or `udp:` with address and port.
     pub(crate) address: Tried<Located<ListenAddress>>,
     /// TLS that is spoken with clients. Plain bytes when it is left out.
     #[serde(default)]

@@ -55,7 +55,7 @@ pub use http::{
     Treatment,
 };
 pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
-pub use listener::{Listener, NetworkFilter, TcpProxy};
+pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use pattern::Pattern;

@@ -28,8 +28,29 @@ pub enum NetworkFilter {
     Http(Box<Http>),
     /// `tcp_proxy`: bytes to and from a cluster. Ends the chain.
     TcpProxy(Box<TcpProxy>),
+    /// `udp_proxy`: datagrams to and from a cluster. The only one of a listener for datagrams.
+    UdpProxy(Box<UdpProxy>),
     /// Any other. The last of a chain may end it: its extension knows.
     Extension(Use),
+}
+
+/// Carries clients' datagrams to a cluster and the answers back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UdpProxy {
+    /// The name of this use: `udp_proxy` unless `id` is given.
+    pub id: String,
+    /// Where datagrams go.
+    pub targets: Targets,
+    /// After this time without a datagram either way a session is over; 1 min, more than zero.
+    pub idle_timeout: Duration,
+    /// How many sessions there may be at once, on all workers; 10,000.
+    pub max_sessions: u32,
+    /// How many datagrams a host answers to each one of a client; `None` is not known.
+    pub replies: Option<u32>,
+    /// Whether the host is chosen by the client's address, and not by load balancing.
+    pub hash_source: bool,
+    /// What records each session when it is over.
+    pub access_logs: Vec<Use>,
 }
 
 /// Carries a connection's bytes to a cluster and back.
@@ -56,6 +77,7 @@ impl NetworkFilter {
         match self {
             Self::Http(http) => &http.id,
             Self::TcpProxy(tcp_proxy) => &tcp_proxy.id,
+            Self::UdpProxy(udp_proxy) => &udp_proxy.id,
             Self::Extension(used) => &used.id,
         }
     }
@@ -63,7 +85,7 @@ impl NetworkFilter {
     /// True for a part of the proxy, which must be the last of its chain.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::TcpProxy(_))
+        matches!(self, Self::Http(_) | Self::TcpProxy(_) | Self::UdpProxy(_))
     }
 }
 

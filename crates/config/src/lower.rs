@@ -143,13 +143,15 @@ impl Lowering<'_> {
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),
             };
+            self.check_datagrams(&listener);
             self.resources.listeners.insert(key, Arc::new(listener));
         }
     }
 
     /// Refuses an address that is listened on already. Port 0 is another port each time.
     fn address(&mut self, who: String, address: &Located<ListenAddress>) {
-        if matches!(&address.value, ListenAddress::Tcp(address) if address.port() == 0) {
+        if matches!(&address.value, ListenAddress::Tcp(address) | ListenAddress::Udp(address) if address.port() == 0)
+        {
             return;
         }
         if let Some((first, span)) = self.addresses.get(&address.value) {

@@ -20,6 +20,7 @@ pub fn schema(registry: &Registry) -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let http = generator.subschema_for::<file::Http>().to_value();
     let tcp_proxy = generator.subschema_for::<file::TcpProxy>().to_value();
+    let udp_proxy = generator.subschema_for::<file::UdpProxy>().to_value();
     let mut root = generator
         .into_root_schema_for::<file::Configuration>()
         .to_value();
@@ -32,6 +33,7 @@ pub fn schema(registry: &Registry) -> Value {
     let mut network_filters = configs::<NetworkFilters>(registry);
     network_filters.push(("http".to_owned(), http));
     network_filters.push(("tcp_proxy".to_owned(), tcp_proxy));
+    network_filters.push(("udp_proxy".to_owned(), udp_proxy));
     splice::<file::NetworkFilterUse>(definitions, &network_filters, false);
     splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
     splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);

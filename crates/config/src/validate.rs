@@ -13,8 +13,8 @@ use crate::lower::{PARTS_OF_PROXY, without_end};
 use crate::problems::Problems;
 use crate::report::Problem;
 use crate::{
-    Configuration, Extension, ExtensionName, Http, NetworkFilter, Report, Resources, RouteFilter,
-    Use,
+    Configuration, Extension, ExtensionName, HostAddress, Http, NetworkFilter, Report, Resources,
+    RouteFilter, Targets, Use,
 };
 
 /// Checks every use of an extension against `registry`: that there is one of the name, that it accepts its
@@ -91,12 +91,41 @@ impl<'c> Check<'c> {
                         self.one::<AccessLogs>(used);
                     }
                 }
+                NetworkFilter::UdpProxy(proxy) => {
+                    self.takes_datagrams(&proxy.targets);
+                    for used in &proxy.access_logs {
+                        self.one::<AccessLogs>(used);
+                    }
+                }
                 NetworkFilter::Extension(used) => {
                     let Some((_, Some(parsed))) = self.one::<NetworkFilters>(used) else {
                         continue;
                     };
                     self.end(used, parsed.is_terminal(), filters.get(index + 1));
                 }
+            }
+        }
+    }
+
+    /// The hosts of these clusters are at addresses of IP.
+    fn takes_datagrams(&mut self, targets: &Targets) {
+        let of_routes = targets.routes.iter().flat_map(|route| &route.clusters);
+        for weighted in of_routes.chain(&targets.clusters) {
+            let cluster = self.resources.clusters.get(weighted.cluster.as_str());
+            let hosts = cluster.and_then(|cluster| self.resources.host_sets.get(&cluster.host_set));
+            let unix = hosts.and_then(|set| {
+                let mut hosts = set.hosts.iter();
+                hosts.find(|host| matches!(host.address, HostAddress::Unix(_)))
+            });
+            if let Some(unix) = unix {
+                let (cluster, address) = (&weighted.cluster, &unix.address);
+                self.problems.push(
+                    Problem::new(
+                        format!("`{cluster}` has the host {address}, which takes no datagrams"),
+                        cluster.span,
+                    )
+                    .with_help("`udp_proxy` sends to IP addresses and ports"),
+                );
             }
         }
     }

@@ -4,12 +4,14 @@
 //! - [`client`]: a connection that sends bytes as they are and reads answers;
 //! - [`upstream`]: a server whose answers the test writes;
 //! - [`tls`]: authorities, certificates, and both ends with TLS;
+//! - [`datagrams`]: a client and a server for datagrams;
 //! - [`sockets`]: sockets that reset, that never answer, that come from a certain address;
 //! - [`message`]: an HTTP/1 message as it was read from the wire, framing and all.
 //!
 //! Everything waits for events with a deadline; nothing sleeps to let something else happen first.
 
 pub mod client;
+pub mod datagrams;
 pub mod message;
 pub mod plane;
 pub mod sockets;
@@ -19,6 +21,7 @@ pub mod upstream;
 use std::time::{Duration, Instant};
 
 pub use client::Client;
+pub use datagrams::{UdpClient, UdpUpstream};
 pub use message::Message;
 pub use plane::{Plane, Setup};
 pub use upstream::Upstream;

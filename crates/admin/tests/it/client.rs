@@ -27,6 +27,7 @@ impl Client {
                 Self(Box::new(TcpStream::connect(address).await.unwrap()))
             }
             ListenAddress::Unix(path) => Self(Box::new(UnixStream::connect(path).await.unwrap())),
+            ListenAddress::Udp(_) => panic!("the admin interface takes no datagrams"),
         }
     }
 

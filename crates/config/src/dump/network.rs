@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{duration, used, weighted};
-use crate::{AddressRoute, AddressSet, PortSet, Targets, TcpProxy, WeightedCluster};
+use crate::{AddressRoute, AddressSet, PortSet, Targets, TcpProxy, UdpProxy, WeightedCluster};
 
 pub(super) fn tcp_proxy(proxy: &TcpProxy) -> Value {
     let mut config = targets(&proxy.targets);
@@ -23,6 +23,27 @@ pub(super) fn tcp_proxy(proxy: &TcpProxy) -> Value {
         ),
     ]);
     json!({"name": "tcp_proxy", "id": proxy.id, "config": config})
+}
+
+pub(super) fn udp_proxy(proxy: &UdpProxy) -> Value {
+    let mut config = targets(&proxy.targets);
+    config.extend([
+        (
+            "idle_timeout".to_owned(),
+            json!(duration(proxy.idle_timeout)),
+        ),
+        ("max_sessions".to_owned(), json!(proxy.max_sessions)),
+        ("replies".to_owned(), json!(proxy.replies)),
+        (
+            "hash".to_owned(),
+            json!(proxy.hash_source.then_some("source_ip")),
+        ),
+        (
+            "access_logs".to_owned(),
+            proxy.access_logs.iter().map(used).collect(),
+        ),
+    ]);
+    json!({"name": "udp_proxy", "id": proxy.id, "config": config})
 }
 
 fn targets(targets: &Targets) -> Map<String, Value> {

@@ -1,6 +1,7 @@
 //! The network filters that carry bytes and datagrams to clusters.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -38,6 +39,45 @@ pub(crate) struct TcpProxy {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<AccessLogUse>")]
     pub(crate) access_logs: Items<Located<Use>>,
+}
+
+/// The configuration of the network filter `udp_proxy`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UdpProxy {
+    /// The name of the cluster that datagrams go to. Either this or `weighted_clusters`, or neither when `routes` are there: then datagrams that no route takes are dropped.
+    #[serde(default)]
+    pub(crate) cluster: Option<Located<String>>,
+    /// Clusters among which sessions are shared out, in place of `cluster`.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) weighted_clusters: Option<Located<Items<Located<WeightedCluster>>>>,
+    /// Other clusters for clients with certain addresses. The first that fits decides.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) routes: Items<Located<AddressRoute>>,
+    /// After this time without a datagram either way a session is over. Longer than zero.
+    #[serde(default = "udp_idle_timeout", deserialize_with = "tried")]
+    pub(crate) idle_timeout: NonZeroTime,
+    /// How many sessions there may be at once, on all workers. Datagrams of other clients are dropped.
+    #[serde(default = "max_sessions", deserialize_with = "tried")]
+    pub(crate) max_sessions: Ranged<1, 1_000_000>,
+    /// How many datagrams a host answers to each one of a client: a session is over when they have come. Not known when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) replies: Option<Ranged<1, 1_000_000>>,
+    /// Chooses the host by this, so that clients keep theirs: `source_ip`. By the cluster's load balancing when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) hash: Option<HashBy>,
+    /// What records each session when it is over.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<AccessLogUse>")]
+    pub(crate) access_logs: Items<Located<Use>>,
+}
+
+/// What a host is chosen by.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum HashBy {
+    SourceIp,
 }
 
 /// Clusters for clients with certain addresses. All conditions that are written must hold.
@@ -143,6 +183,16 @@ fn port_range(node: &Node) -> Option<(u16, u16)> {
 
 fn tcp_idle_timeout() -> Time {
     Time::seconds(3600)
+}
+
+/// Longer than any question of DNS takes, and than the pauses of most that is said by UDP.
+fn udp_idle_timeout() -> NonZeroTime {
+    NonZeroTime(Duration::from_secs(60))
+}
+
+/// Each has a socket: as many as a process may open where nobody has set anything would be 1,024.
+fn max_sessions() -> Ranged<1, 1_000_000> {
+    Ranged(10_000)
 }
 
 fn connect_attempts() -> Ranged<1, 100> {

@@ -13,10 +13,11 @@ use crate::{
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
-pub(crate) const PARTS_OF_PROXY: [&str; 2] = [HTTP, TCP_PROXY];
+pub(crate) const PARTS_OF_PROXY: [&str; 3] = [HTTP, TCP_PROXY, UDP_PROXY];
 
 const HTTP: &str = "http";
 const TCP_PROXY: &str = "tcp_proxy";
+const UDP_PROXY: &str = "udp_proxy";
 
 impl Lowering<'_> {
     /// A chain whose extensions know no phase.
@@ -61,6 +62,7 @@ impl Lowering<'_> {
                 None => Some(NetworkFilter::Extension(used)),
                 Some(Ends::Http) => self.http(listener, used, whole),
                 Some(Ends::TcpProxy) => self.tcp_proxy(used, whole),
+                Some(Ends::UdpProxy) => self.udp_proxy(used, whole),
             };
             filters.push((ends.is_some(), filter));
         }
@@ -294,6 +296,7 @@ fn treatment(treatment: file::Treatment) -> Treatment {
 enum Ends {
     Http,
     TcpProxy,
+    UdpProxy,
 }
 
 impl Ends {
@@ -301,6 +304,7 @@ impl Ends {
         match used.name.as_ref()?.as_str() {
             HTTP => Some(Self::Http),
             TCP_PROXY => Some(Self::TcpProxy),
+            UDP_PROXY => Some(Self::UdpProxy),
             _ => None,
         }
     }
@@ -309,6 +313,7 @@ impl Ends {
         match self {
             Self::Http => HTTP,
             Self::TcpProxy => TCP_PROXY,
+            Self::UdpProxy => UDP_PROXY,
         }
     }
 }

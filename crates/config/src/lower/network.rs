@@ -6,7 +6,10 @@ use super::{Lowering, refer};
 use crate::decode::decode;
 use crate::file;
 use crate::report::Problem;
-use crate::{AddressRoute, Located, NetworkFilter, Targets, TcpProxy, Use, WeightedCluster};
+use crate::{
+    AddressRoute, ListenAddress, Listener, Located, NetworkFilter, Targets, TcpProxy, UdpProxy,
+    Use, WeightedCluster,
+};
 
 impl Lowering<'_> {
     pub(super) fn tcp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
@@ -28,6 +31,77 @@ impl Lowering<'_> {
             connect_attempts: tcp_proxy.connect_attempts.0,
             access_logs,
         })))
+    }
+
+    pub(super) fn udp_proxy(&mut self, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
+        let config = at_least_at(used.config, whole);
+        let udp_proxy: file::UdpProxy = decode(&config, self.problems)?;
+        let written = Written {
+            name: "udp_proxy",
+            place: config.span,
+            cluster: udp_proxy.cluster,
+            weighted_clusters: udp_proxy.weighted_clusters,
+            routes: udp_proxy.routes,
+        };
+        let access_logs = self.plain_chain(udp_proxy.access_logs);
+        Some(NetworkFilter::UdpProxy(Box::new(UdpProxy {
+            id: used.id,
+            targets: self.targets(written),
+            idle_timeout: udp_proxy.idle_timeout.0,
+            max_sessions: udp_proxy.max_sessions.0,
+            replies: udp_proxy.replies.map(|replies| replies.0),
+            hash_source: matches!(udp_proxy.hash, Some(file::HashBy::SourceIp)),
+            access_logs,
+        })))
+    }
+
+    /// Datagrams are for `udp_proxy`, and `udp_proxy` is for datagrams.
+    pub(super) fn check_datagrams(&mut self, listener: &Listener) {
+        let place = listener.address.span;
+        // One that could not be read is a mistake of its own.
+        if matches!(&listener.address.value, ListenAddress::Unix(path) if path.as_os_str().is_empty())
+        {
+            return;
+        }
+        let is_udp = matches!(listener.address.value, ListenAddress::Udp(_));
+        let name = &listener.name;
+        let filters = listener.network_filters.as_slice();
+        if is_udp {
+            let problem = match filters {
+                [NetworkFilter::UdpProxy(_)] => None,
+                [] => return,
+                _ => Some((
+                    format!(
+                        "the listener `{name}` takes datagrams, for which `udp_proxy` is the only network filter"
+                    ),
+                    "write `network_filters: [{name: udp_proxy, config: …}]`, or an address without `udp:`",
+                )),
+            };
+            let others = [
+                (listener.tls.is_some(), "tls"),
+                (!listener.listener_filters.is_empty(), "listener_filters"),
+            ];
+            if let Some((message, help)) = problem {
+                self.problems
+                    .push(Problem::new(message, place).with_help(help));
+            }
+            for (_, key) in others.into_iter().filter(|(given, _)| *given) {
+                let message = format!("`{key}` has no meaning for datagrams");
+                self.problems.push(Problem::new(message, place));
+            }
+        } else if filters
+            .iter()
+            .any(|filter| matches!(filter, NetworkFilter::UdpProxy(_)))
+        {
+            let message =
+                format!("`udp_proxy` takes datagrams, and the listener `{name}` connections");
+            let help = match &listener.address.value {
+                ListenAddress::Tcp(address) => format!("write `address: udp:{address}`"),
+                _ => "write an address such as udp:127.0.0.1:53".to_owned(),
+            };
+            self.problems
+                .push(Problem::new(message, place).with_help(help));
+        }
     }
 
     fn targets(&mut self, written: Written) -> Targets {

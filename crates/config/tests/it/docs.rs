@@ -169,7 +169,7 @@ fn value_of(key: &str, schema: &Value) -> String {
         return words.collect::<Vec<_>>().join(", ");
     }
     let pattern = schema["pattern"].as_str().unwrap_or_default();
-    if pattern.contains(r"\.\.[0-9]") {
+    if pattern.contains(r"\.\.[0-9]") && pattern.contains("(ms|s|m|h)") {
         return "two durations".to_owned();
     }
     if pattern.contains("(ms|s|m|h)") {

@@ -129,7 +129,7 @@ fn the_extensions_of_the_registry_are_in_the_schema() {
     );
     assert_eq!(
         names("NetworkFilterUse"),
-        json!(["final", "gate", "http", "tcp_proxy"])
+        json!(["final", "gate", "http", "tcp_proxy", "udp_proxy"])
     );
     assert_eq!(names("ListenerFilterUse"), json!(["inspect"]));
     assert_eq!(names("AccessLogUse"), json!(["ship"]));

@@ -63,6 +63,11 @@ impl WorkerCluster {
             })
     }
 
+    /// Whether requests may go to a host of this cluster.
+    pub(crate) fn is_available(&self, host: &WorkerHost) -> bool {
+        host.host.is_healthy() || self.panics()
+    }
+
     /// Whether so few hosts are healthy that health is passed over: the rest would break down under the load of all.
     fn panics(&self) -> bool {
         let (known, panics) = self.choice.panic.get();

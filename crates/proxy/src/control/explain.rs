@@ -242,6 +242,15 @@ pub fn explain(
             End::TcpProxy(targets.collect())
         }
         Some(NetworkFilter::Extension(used)) => End::Filter(used.id.clone()),
+        Some(NetworkFilter::UdpProxy(_)) => {
+            return Err(ExplainError {
+                message: format!(
+                    "the listener `{}` takes datagrams, not requests",
+                    listener.name
+                ),
+                help: "name another with --listener".to_owned(),
+            });
+        }
         None => {
             return Err(ExplainError {
                 message: format!(

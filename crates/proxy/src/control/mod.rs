@@ -201,6 +201,12 @@ impl Proxy {
                 .listeners
                 .iter()
                 .map(|(name, listener)| (name.clone(), listener.sockets.address()))
+                .chain(
+                    snapshot
+                        .udp_listeners
+                        .iter()
+                        .map(|(name, listener)| (name.clone(), listener.sockets.address())),
+                )
                 .collect();
             seen.clusters = snapshot.clusters.clone();
             seen.readiness.get_or_insert(Readiness::Ready);

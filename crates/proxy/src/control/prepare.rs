@@ -72,7 +72,15 @@ impl Preparer {
         let declared = Declared::new(resources, before);
         let clusters = self.prepare_clusters(resources, before, &declared).await?;
         let mut listeners = BTreeMap::new();
+        let mut udp_listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
+            if let ListenAddress::Udp(address) = listener.address.value {
+                let prepared = self
+                    .prepare_udp_listener(listener, address, before, &declared)
+                    .await?;
+                udp_listeners.insert(name.clone(), Arc::new(prepared));
+                continue;
+            }
             let known = before.and_then(|before| before.listeners.get(name));
             let prepared = self
                 .prepare_listener(listener, resources, before, known, &declared)
@@ -84,6 +92,7 @@ impl Preparer {
             resources: resources.clone(),
             registry: Arc::clone(&self.registry),
             listeners,
+            udp_listeners,
             clusters,
             extensions: declared.into_prepared(),
         })
@@ -149,6 +158,8 @@ impl Preparer {
                             .await?,
                     );
                 }
+                // The loader has put it at an address for datagrams.
+                NetworkFilter::UdpProxy(_) => {}
                 NetworkFilter::Extension(used) if used.disabled => {}
                 NetworkFilter::Extension(used) => {
                     let known = known.and_then(|known| {
@@ -174,7 +185,7 @@ impl Preparer {
                 ))
             })?;
         Ok(Arc::new(PreparedListener {
-            limits: self.listener_limits(listener, known)?,
+            limits: self.listener_limits(listener, known.map(|known| &known.limits))?,
             config: Arc::clone(listener),
             tls,
             listener_filters,
@@ -207,23 +218,8 @@ impl Preparer {
         if let Some(owner) = owner {
             return Ok((Arc::clone(&owner.sockets), true));
         }
-        let sockets = SocketSet::bind(address, self.workers).map_err(|error| {
-            let help = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "another process, or another listener, has this address: end it or choose another port"
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
-                }
-                std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-                _ => "see the kernel's word above",
-            };
-            ApplyError::at(
-                listener.address.span,
-                format!("the listener `{}` cannot listen on {address}: {error}", listener.name),
-                help,
-            )
-        })?;
+        let sockets = SocketSet::bind(address, self.workers)
+            .map_err(|error| cannot_listen(listener, &error))?;
         Ok((Arc::new(sockets), true))
     }
 
@@ -303,6 +299,15 @@ impl Preparer {
         declared: &Declared<'_>,
     ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
         let known = known.map_or(&[][..], PreparedTerminal::access_logs);
+        self.prepare_logs(uses, known, declared).await
+    }
+
+    async fn prepare_logs(
+        &self,
+        uses: &[Use],
+        known: &[PreparedUse<dyn AccessLogConfig>],
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
         let mut prepared = Vec::new();
         for used in uses.iter().filter(|used| !used.disabled) {
             let known = known.iter().find(|known| known.name == used.id);
@@ -337,14 +342,14 @@ impl Preparer {
     fn listener_limits(
         &self,
         listener: &Listener,
-        known: Option<&Arc<PreparedListener>>,
+        known: Option<&ListenerLimits>,
     ) -> Result<ListenerLimits, ApplyError> {
         let metrics = self.metrics.metrics();
         let labels = [("listener", listener.name.as_str())];
         Ok(ListenerLimits {
             open: known.map_or_else(
                 || Arc::new(AtomicU32::new(0)),
-                |known| Arc::clone(&known.limits.open),
+                |known| Arc::clone(&known.open),
             ),
             most: listener.max_connections,
             accepted: metrics.counter(
@@ -396,4 +401,26 @@ impl Preparer {
             )?,
         })
     }
+}
+
+/// Why an address could not be bound, and what to do.
+fn cannot_listen(listener: &Listener, error: &std::io::Error) -> ApplyError {
+    let help = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process, or another listener, has this address: end it or choose another port"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        _ => "see the kernel's word above",
+    };
+    ApplyError::at(
+        listener.address.span,
+        format!(
+            "the listener `{}` cannot listen on {}: {error}",
+            listener.name, listener.address.value
+        ),
+        help,
+    )
 }

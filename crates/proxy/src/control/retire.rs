@@ -51,6 +51,11 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         show(&cluster.table, &mut each);
     }
     snapshot.extensions.visit(&mut each);
+    for listener in snapshot.udp_listeners.values() {
+        for used in &listener.access_logs {
+            show(&used.config, &mut each);
+        }
+    }
     for listener in snapshot.listeners.values() {
         for used in &listener.listener_filters {
             show(&used.config, &mut each);

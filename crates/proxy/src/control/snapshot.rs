@@ -18,6 +18,7 @@ use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyOptions;
+use crate::network::udp_proxy::{UdpProxyOptions, UdpSocketSet};
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
 use crate::tls::prepare::PreparedServerTls;
@@ -32,6 +33,7 @@ pub(crate) struct Snapshot {
     #[expect(dead_code, reason = "held for its life only")]
     pub(crate) registry: Arc<Registry>,
     pub(crate) listeners: BTreeMap<String, Arc<PreparedListener>>,
+    pub(crate) udp_listeners: BTreeMap<String, Arc<PreparedUdpListener>>,
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
     /// The declared extensions that something uses.
     pub(crate) extensions: PreparedExtensions,
@@ -46,6 +48,17 @@ pub(crate) struct PreparedListener {
     pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
     pub(crate) terminal: PreparedTerminal,
     pub(crate) sockets: Arc<SocketSet>,
+    /// Its sockets are not those that it had in the snapshot before.
+    pub(crate) rebound: bool,
+    pub(crate) limits: ListenerLimits,
+}
+
+/// A listener for datagrams made ready.
+pub(crate) struct PreparedUdpListener {
+    pub(crate) config: Arc<Listener>,
+    pub(crate) options: UdpProxyOptions,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
+    pub(crate) sockets: Arc<UdpSocketSet>,
     /// Its sockets are not those that it had in the snapshot before.
     pub(crate) rebound: bool,
     pub(crate) limits: ListenerLimits,

@@ -6,10 +6,12 @@
 pub(crate) mod alone;
 mod chain;
 mod context;
+mod datagram;
 pub(crate) mod record;
 mod relay;
 pub(crate) mod targets;
 pub(crate) mod tcp_proxy;
+pub(crate) mod udp_proxy;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use transom_api::{FailurePolicy, NetworkFilterConfig, NetworkFilterWorker};
 
 pub(crate) use self::chain::FilteredIo;
+pub(crate) use self::datagram::Batch;
 use self::tcp_proxy::TcpProxyListener;
 use crate::cluster::AllowedClusters;
 use crate::http::HttpListener;

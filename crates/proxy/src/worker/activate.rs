@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use transom_api::{AccessLogConfig, BuildError, StreamFilterConfig};
 
+use super::udp::BuiltUdp;
 use super::{Part, Worker, until_last};
 use crate::cluster::{AllowedClusters, WorkerCluster};
 use crate::control::generations::{Change, PlaceStatus};
@@ -27,6 +28,7 @@ use crate::stream::chain::{AccessLogPlace, Chain, Generation, Place};
 pub(crate) struct Built {
     snapshot: Arc<Snapshot>,
     listeners: HashMap<String, BuiltListener>,
+    udp: HashMap<String, BuiltUdp>,
 }
 
 struct BuiltListener {
@@ -55,6 +57,7 @@ impl Worker {
         self.pending.borrow_mut().insert(
             snapshot.version,
             Built {
+                udp: self.build_udp(&snapshot)?,
                 snapshot,
                 listeners,
             },
@@ -104,6 +107,7 @@ impl Worker {
             }
         }
         drop(listeners);
+        self.commit_udp(&built.snapshot, built.udp);
         self.drop_spare_streams();
     }
 
@@ -256,7 +260,7 @@ impl Worker {
         })
     }
 
-    fn build_access_logs(
+    pub(super) fn build_access_logs(
         self: &Rc<Self>,
         logs: &[PreparedUse<dyn AccessLogConfig>],
         known: &[Rc<AccessLogPlace>],
@@ -380,9 +384,7 @@ fn retire(old: &Network, new: Option<&Network>) {
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
     let kept = new.map_or(&[][..], |new| new.terminal.access_logs());
-    retire_others(old.terminal.access_logs(), kept, async |log| {
-        log.part.drain().await;
-    });
+    retire_access_logs(old.terminal.access_logs(), kept);
     let Terminal::Http(old) = &old.terminal else {
         return;
     };
@@ -405,6 +407,11 @@ fn retire(old: &Network, new: Option<&Network>) {
             retire_generation(generation);
         }
     }
+}
+
+/// Ends those access logs of `old` that are not `kept`.
+pub(super) fn retire_access_logs(old: &[Rc<AccessLogPlace>], kept: &[Rc<AccessLogPlace>]) {
+    retire_others(old, kept, async |log| log.part.drain().await);
 }
 
 /// Ends those of `old` that are not `kept`.

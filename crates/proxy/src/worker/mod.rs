@@ -9,6 +9,7 @@ pub(crate) mod inbox;
 pub(crate) mod mailbox;
 mod part;
 mod run;
+mod udp;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
 use crate::metrics::{MetricStore, Shard};
+use crate::network::Batch;
+use crate::network::udp_proxy::UdpListener;
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
@@ -53,6 +56,9 @@ pub(crate) struct Worker {
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
     listeners: RefCell<HashMap<String, Rc<WorkerListener>>>,
+    udp_listeners: RefCell<HashMap<String, Rc<UdpListener>>>,
+    /// What datagrams are read into, made when the first come.
+    batch: RefCell<Option<Box<Batch>>>,
     /// Snapshots that were built and wait for the word to commit.
     pending: RefCell<HashMap<u64, activate::Built>>,
     /// Streams that wait to be used again.
@@ -94,6 +100,8 @@ impl Worker {
             filter_failures,
             clusters: RefCell::default(),
             listeners: RefCell::default(),
+            udp_listeners: RefCell::default(),
+            batch: RefCell::default(),
             pending: RefCell::default(),
             streams: RefCell::default(),
             next_task: Cell::new(0),
@@ -119,6 +127,14 @@ impl Worker {
         clusters
             .find(|cluster| *cluster.name == *name)
             .map(Rc::clone)
+    }
+
+    pub(crate) fn take_batch(&self) -> Box<Batch> {
+        self.batch.take().unwrap_or_else(|| Box::new(Batch::new()))
+    }
+
+    pub(crate) fn give_batch(&self, batch: Box<Batch>) {
+        self.batch.replace(Some(batch));
     }
 
     /// A number that is as good as any, and no secret (SplitMix64; Steele, Lea and Flood, 2014).

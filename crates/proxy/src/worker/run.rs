@@ -183,6 +183,7 @@ impl Worker {
         // Taken out first: what is dropped may look at the worker.
         let held = (
             self.listeners.take(),
+            self.udp_listeners.take(),
             self.clusters.take(),
             self.pending.take(),
             self.streams.take(),
@@ -197,6 +198,7 @@ impl Worker {
         for listener in listeners {
             listener.drain();
         }
+        self.drain_udp();
         while self.connections.get() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

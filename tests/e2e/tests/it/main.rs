@@ -26,3 +26,4 @@ mod terminals;
 mod tls;
 mod trace;
 mod tunnels;
+mod udp_proxy;

@@ -99,7 +99,7 @@ fn reached<'r>(resources: &'r Resources, destination: Destination<'_>) -> Vec<&'
         ListenAddress::Tcp(address) => {
             (address.port() == destination.port).then_some(SocketAddr::ip(address))
         }
-        ListenAddress::Unix(_) => None,
+        ListenAddress::Unix(_) | ListenAddress::Udp(_) => None,
     };
     let (mut exact, mut any) = (Vec::new(), Vec::new());
     for listener in resources.listeners.values() {
