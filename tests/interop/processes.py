@@ -30,7 +30,7 @@ listeners:
           stream_filters: [%(filters)s]
           virtual_hosts:
             - domains: ["*"]
-              routes: [{match: {prefix: /}, cluster: backend}]
+              routes: [%(routes)s{match: {prefix: /}, cluster: backend}]
           timeouts: {%(timeouts)s}
 clusters:
   - {name: backend, endpoints: ["%(upstream)s"]}
@@ -85,10 +85,25 @@ class Program:
 class Transom(Program):
     """The proxy before `upstream`, ready when this returns."""
 
-    def __init__(self, folder: pathlib.Path, upstream: str, filters: str = "", listen: str = "127.0.0.1:0", timeouts: str = PATIENT):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        upstream: str,
+        filters: str = "",
+        listen: str = "127.0.0.1:0",
+        timeouts: str = PATIENT,
+        routes: str = "",
+    ):
         self.folder = folder
         self.file = folder / "transom.yaml"
-        self.values = {"folder": folder, "listen": listen, "upstream": upstream, "filters": filters, "timeouts": timeouts}
+        self.values = {
+            "folder": folder,
+            "listen": listen,
+            "upstream": upstream,
+            "filters": filters,
+            "timeouts": timeouts,
+            "routes": routes,
+        }
         self.write()
         super().__init__([TRANSOM, "run", "-c", str(self.file)], folder, "transom")
         self.address = until(self.ready, "the proxy is ready")
@@ -203,7 +218,7 @@ http {
             add_header Set-Cookie "a=1";
             add_header Set-Cookie "b=2";
             return 200 "cookies\\n";
-        }
+        }%(more)s
     }
 }
 """
@@ -212,7 +227,7 @@ http {
 class Nginx(Program):
     """nginx as an upstream: files of `folder`/files to get and put, and short answers."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, more: str = ""):
         (folder / "files").mkdir()
         # nginx takes over a bound socket: so its port is the kernel's choice.
         listener = socket.create_server(("127.0.0.1", 0))
@@ -220,7 +235,7 @@ class Nginx(Program):
         configuration = folder / "nginx.conf"
         # Its worker writes into a folder of ours.
         user = pwd.getpwuid(os.getuid()).pw_name + " " + grp.getgrgid(os.getgid()).gr_name
-        values = {"folder": folder, "port": listener.getsockname()[1], "user": user}
+        values = {"folder": folder, "port": listener.getsockname()[1], "user": user, "more": more}
         configuration.write_text(NGINX % values)
         super().__init__(
             [needs("nginx"), "-p", str(folder), "-c", str(configuration)],

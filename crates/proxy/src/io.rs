@@ -447,6 +447,7 @@ pub(crate) struct WriteBuffer {
 }
 
 impl WriteBuffer {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
@@ -473,6 +474,7 @@ impl WriteBuffer {
     }
 
     /// Writes as much as the peer takes.
+    #[inline]
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,

@@ -176,7 +176,7 @@ def a_port_in_use_is_an_error_with_the_address(scene):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = "127.0.0.1:%d" % taken.getsockname()[1]
         file = scene.folder / "transom.yaml"
-        values = {"folder": scene.folder, "listen": address, "upstream": "127.0.0.1:1", "filters": ""}
+        values = {"folder": scene.folder, "listen": address, "upstream": "127.0.0.1:1", "filters": "", "routes": "", "timeouts": ""}
         file.write_text(CONFIGURATION % values)
         program = scene.start(Program([TRANSOM, "run", "-c", str(file)], scene.folder, "transom"))
         program.exits_with(2)

@@ -172,10 +172,12 @@ impl Client {
         self.reattach_config()
     }
 
-    /// Whether the plugin has ended: Go's `Exited`.
+    /// Whether the plugin has ended: Go's `Exited`. Also true once the runtime that it was started on has ended:
+    /// nobody reads its output then, and its connection is gone.
     #[doc(alias = "Exited")]
     pub fn exited(&self) -> bool {
-        self.watched.exit.borrow().is_some()
+        let exit = &self.watched.exit;
+        exit.borrow().is_some() || exit.has_changed().is_err()
     }
 
     /// Waits until the plugin has ended, for whatever reason, and says how. Its pipes are read to the end by then, its socket is gone.

@@ -37,7 +37,8 @@ use crate::version;
 impl Client {
     /// Starts a plugin, or attaches to one, and connects to it: Go's `NewClient`, `Start` and `Client` in one.
     ///
-    /// The plugin's tasks run on the runtime of this call; if that ends, or the client is dropped, the plugin is killed.
+    /// The plugin's tasks run on the runtime of this call. When that ends the plugin cannot be called any more and counts as ended; it is
+    /// killed when the client is dropped.
     #[doc(alias("NewClient", "Start"))]
     pub async fn start(mut config: ClientConfig) -> Result<Self, StartError> {
         if config.sets.is_empty() {

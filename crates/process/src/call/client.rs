@@ -17,7 +17,7 @@ use super::{Request, Response, handshake};
 
 /// A plugin by name: MOSN's `Client`. [`register`](super::register) makes it.
 ///
-/// Its process is started by the first call, runs on the runtime of that call, and is started again when it has died. A call does not
+/// Its process is started by the first call, is watched by the runtime of that call, and is started again when it, or that runtime, has ended. A call does not
 /// wait for a plugin that cannot be started: after a failed start the next attempt is made 100 ms later at the earliest, then 200 ms, up to
 /// 10 s, and calls in between fail at once.
 pub struct Client {

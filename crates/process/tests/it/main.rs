@@ -151,6 +151,33 @@ async fn a_killed_plugin_answers_the_next_call_soon() {
     client.disable().await;
 }
 
+#[test]
+fn a_plugin_outlives_the_runtime_that_started_it_by_being_started_again() {
+    let folder = Folder::new();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (client, first) = runtime().block_on(async {
+        let client = folder.client("runtimes").await;
+        assert_answers(&client).await;
+        let pid = client.pid().unwrap();
+        (client, pid)
+    });
+    assert_eq!(client.pid(), None);
+    runtime().block_on(async {
+        assert_answers(&client).await;
+        assert_ne!(client.pid(), Some(first));
+        eventually("the first one ends", || {
+            !Path::new(&format!("/proc/{first}/cmdline")).exists()
+        })
+        .await;
+        client.disable().await;
+    });
+}
+
 #[tokio::test]
 async fn a_plugin_that_does_not_start_is_not_tried_by_every_call() {
     let folder = Folder::new();

@@ -125,22 +125,27 @@ impl Peer for Http1Client {
         }
     }
 
+    #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
     }
 
+    #[inline]
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
         self.wire.send_data(cx, data)
     }
 
+    #[inline]
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
         self.wire.send_end(trailers)
     }
 
+    #[inline]
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         self.wire.poll_flush(cx)
     }
 
+    #[inline]
     fn unsent(&self) -> usize {
         self.wire.unsent()
     }
@@ -219,14 +224,17 @@ impl Upstream for Http1Client {
         self.wire.write.has_sent()
     }
 
+    #[inline]
     fn requests(&self) -> u64 {
         self.requests
     }
 
+    #[inline]
     fn generation(&self) -> u64 {
         self.generation
     }
 
+    #[inline]
     fn is_answered(&self) -> bool {
         self.answered
     }
@@ -244,6 +252,7 @@ impl Upstream for Http1Client {
         is_reusable
     }
 
+    #[inline]
     fn interim(&self) -> &Head {
         &self.interim
     }

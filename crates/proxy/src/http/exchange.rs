@@ -23,6 +23,10 @@ use crate::stream::Stream;
 use crate::stream::side::End;
 use crate::worker::Worker;
 
+/// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
+/// expectations, and many clients wait no longer themselves.
+const INVITE_AFTER: Duration = Duration::from_secs(1);
+
 /// An exchange under way.
 pub(crate) struct Exchange {
     pub(crate) stream: Box<Stream>,
@@ -39,6 +43,8 @@ pub(crate) struct Exchange {
     downstream_at: Instant,
     attempts: Attempts,
     switch: Switch,
+    /// When a client that waits for a 100 gets one, at the latest: set when its head is with the host.
+    invite_at: Option<Instant>,
     /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
     switched: bool,
     /// A connection for another attempt was begun and not looked at yet.
@@ -114,6 +120,7 @@ impl Exchange {
             attempts,
             switch,
             switched: false,
+            invite_at: None,
             retrying: false,
             request_held: false,
             response_held: false,
@@ -135,7 +142,7 @@ impl Exchange {
             if let Err(reason) = self.read_request(cx, client) {
                 return Poll::Ready(Outcome::Broken(reason));
             }
-            self.send_request(cx);
+            self.send_request(cx, client);
             self.read_response(cx, client);
             if self.stream.is_over() {
                 return Poll::Ready(broken_off(cx, client));
@@ -172,10 +179,15 @@ impl Exchange {
         let idle = self
             .idle_limit(client)
             .and_then(|limit| self.downstream_at.checked_add(limit));
-        [self.deadline, idle, self.attempts.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.deadline,
+            idle,
+            self.attempts.deadline(),
+            self.invite_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Time is over: for the stream, or for a client that does not get on.
@@ -192,6 +204,9 @@ impl Exchange {
             self.drop_upstream();
             self.stream.fault(&Fault::Timeout);
             return Ok(());
+        }
+        if self.invite_at.is_some_and(|at| at <= now) {
+            self.invite_at = None;
         }
         let idle = self
             .idle_limit(client)
@@ -274,7 +289,7 @@ impl Exchange {
                 return Ok(());
             }
             let open = self.stream.is_open(Direction::Request);
-            if !self.stream.core().request.side.stops_all() && client.invite_body().is_err() {
+            if self.wants_body() && client.invite_body().is_err() {
                 return Err(ResetReason::Downstream);
             }
             let event = match client.poll_event(cx, &mut self.stream.core_mut().request) {
@@ -333,7 +348,7 @@ impl Exchange {
     }
 
     /// Sends what has left the chain to the host, connecting it first.
-    fn send_request(&mut self, cx: &mut Context<'_>) {
+    fn send_request(&mut self, cx: &mut Context<'_>, client: &impl Downstream) {
         let side = &self.stream.core().request.side;
         if side.aborted {
             // Answered here: whatever the host does is of no interest.
@@ -356,6 +371,7 @@ impl Exchange {
         let Host::Ready(_, host) = &mut self.upstream else {
             return;
         };
+        let unsent = self.request_out == Progress::Waiting;
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
@@ -365,6 +381,9 @@ impl Exchange {
             self.switch,
         ) {
             return self.send_failed(&error);
+        }
+        if unsent && client.awaits_invitation() {
+            self.invite_at = self.worker.now().checked_add(INVITE_AFTER);
         }
         match host.poll_flush(cx) {
             Poll::Ready(Err(error)) => self.send_failed(&error),
@@ -565,6 +584,13 @@ impl Exchange {
                     self.stream.response_head(end);
                     // The head is sent at once, so that data behind it can go by the chain.
                     if self.start_response(client).is_err() {
+                        return;
+                    }
+                }
+                PeerEvent::Interim { status: 100 } => {
+                    // The word of whom it concerns (RFC 9110 section 10.1.1), if nobody here has said it before.
+                    self.invite_at = None;
+                    if client.invite_body().is_err() {
                         return;
                     }
                 }
@@ -769,6 +795,17 @@ impl Exchange {
             && (self.switch != Switch::Open
                 || self.stream.core().request.side.aborted
                 || self.request_out == Progress::Ended && self.upstream_unsent() == 0)
+    }
+
+    /// Whether somebody waits for the body, as far as a client is concerned that waits to be told so: a filter, or the
+    /// host, which has the head and has said so, or has said nothing for too long.
+    fn wants_body(&self) -> bool {
+        let side = &self.stream.core().request.side;
+        if side.released {
+            self.request_out != Progress::Waiting && self.invite_at.is_none()
+        } else {
+            side.stop.is_some() && !side.stops_all()
+        }
     }
 
     /// Whether there is room for more of the request.

@@ -52,6 +52,9 @@ pub(crate) trait Downstream: Peer {
     /// The body is wanted now: tells a client that waits for this word (RFC 9110 section 10.1.1).
     fn invite_body(&mut self) -> Result<(), PeerError>;
 
+    /// Whether the client waits for that word.
+    fn awaits_invitation(&self) -> bool;
+
     /// Passes an interim response on, unless this client does not know such.
     fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError>;
 

@@ -246,6 +246,8 @@ impl Http1Server {
             match event {
                 Event::Data(span) => {
                     self.received += u64::from(span.len);
+                    // It does not wait, or not any more.
+                    self.request.expects_continue = false;
                     let most = self.options.request_body;
                     if !self.wire.tunnel && most.is_some_and(|most| self.received > most) {
                         return Err(PeerError::TooLarge);
@@ -290,22 +292,27 @@ impl Peer for Http1Server {
         }
     }
 
+    #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
     }
 
+    #[inline]
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
         self.wire.send_data(cx, data)
     }
 
+    #[inline]
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
         self.wire.send_end(trailers)
     }
 
+    #[inline]
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         self.wire.poll_flush(cx)
     }
 
+    #[inline]
     fn unsent(&self) -> usize {
         self.wire.unsent()
     }
@@ -329,6 +336,7 @@ impl Downstream for Http1Server {
         }
     }
 
+    #[inline]
     fn request_ended(&self) -> bool {
         self.request.ended
     }
@@ -344,9 +352,13 @@ impl Downstream for Http1Server {
         Ok(())
     }
 
+    fn awaits_invitation(&self) -> bool {
+        self.request.expects_continue && self.wire.body.is_none()
+    }
+
     // HTTP/1.0 clients do not know interim responses (RFC 9110 section 15.2).
     fn send_interim(&mut self, status: u16, head: &Head) -> Result<(), PeerError> {
-        // The proxy has answered an expectation itself.
+        // A 100 is passed on by `invite_body`, to those who wait for it.
         if self.request.version == Version::Http10 || status == 100 {
             return Ok(());
         }
@@ -386,8 +398,10 @@ impl Downstream for Http1Server {
                 None => Framing::Chunked.for_client(self.request.version),
             }
         };
+        // A client that waited and was not told to go on need not send what it announced.
+        let uninvited = self.request.expects_continue && !self.request.ended;
         self.request.keep_alive &=
-            !close && !opens && framing != Framing::UntilClose && self.expects_more();
+            !close && !uninvited && !opens && framing != Framing::UntilClose && self.expects_more();
         let connection = match (self.request.keep_alive, self.request.version) {
             _ if opens => message
                 .head

@@ -52,6 +52,7 @@ impl Wire {
     }
 
     /// Reads once; the end of the stream is noted. `most` bounds how large the buffer may grow.
+    #[inline]
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         let count = ready!(
             self.read
@@ -62,6 +63,7 @@ impl Wire {
     }
 
     /// Reads once for a message that is under way: bigger reads while they are filled.
+    #[inline]
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         if self.read.is_full() {
             self.read.grow(LARGEST_READ);
@@ -70,16 +72,19 @@ impl Wire {
     }
 
     /// Drops the data that the last event lent.
+    #[inline]
     pub(super) fn take_back(&mut self) {
         self.read.consume(std::mem::take(&mut self.consumed));
     }
 
     /// Forgets the data of the last message.
+    #[inline]
     pub(super) fn forget_data(&mut self) {
         self.data = Span::default();
         self.consumed = 0;
     }
 
+    #[inline]
     pub(super) fn release_if_empty(&mut self) {
         if self.read.is_empty() {
             self.read.release(&self.worker.buffers);
@@ -87,6 +92,7 @@ impl Wire {
     }
 
     /// Takes what a decoder said behind a head. `None`: there is nothing to tell of it.
+    #[inline]
     pub(super) fn take_event<H>(
         &mut self,
         consumed: usize,
@@ -117,15 +123,18 @@ impl Wire {
     }
 
     /// Where the codec appends.
+    #[inline]
     pub(super) fn tail(&mut self) -> &mut Vec<u8> {
         self.write.tail(&self.worker.buffers)
     }
 
+    #[inline]
     pub(super) fn data(&self) -> &[u8] {
         self.data.of(self.read.bytes())
     }
 
     /// Frames `data` and writes it through.
+    #[inline]
     pub(super) fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
         let Some(body) = &mut self.body else {
             return Ok(());
@@ -140,6 +149,7 @@ impl Wire {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
         let Some(body) = &mut self.body else {
             return Ok(());
@@ -163,6 +173,7 @@ impl Wire {
         self.shut_due = true;
     }
 
+    #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         ready!(
             self.write
@@ -176,8 +187,11 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     pub(super) fn unsent(&self) -> usize {
-        let more = self.shut_due || self.io.holds();
-        self.write.len().max(usize::from(more))
+        match self.write.len() {
+            0 => usize::from(self.shut_due || self.io.holds()),
+            len => len,
+        }
     }
 }

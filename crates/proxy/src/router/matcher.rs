@@ -96,6 +96,7 @@ impl<'r> Request<'r> {
     }
 
     /// Whether it asks for a tunnel (RFC 9110 section 9.3.6), which only routes for that may give.
+    #[inline]
     pub(crate) fn is_connect(&self) -> bool {
         self.head.pseudo(Pseudo::Method) == Some(b"CONNECT")
     }

@@ -6,6 +6,7 @@ mod callouts;
 mod certificates;
 mod client_names;
 mod clusters;
+mod expect;
 mod extensions;
 mod faults;
 mod half_close;

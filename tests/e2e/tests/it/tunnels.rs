@@ -75,10 +75,10 @@ fn an_upgrade_becomes_a_tunnel() {
         .lab
         .wait_for("log GET /chat 101 - via_upstream up - 3 6 - -");
     tunnels(0);
-    assert_eq!(
-        plane.metric("transom_requests_total", &[("code_class", "1xx")]),
-        1
-    );
+    eventually("the request to be counted", || {
+        let count = plane.metric("transom_requests_total", &[("code_class", "1xx")]);
+        (count == 1).then_some(())
+    });
 }
 
 #[test]

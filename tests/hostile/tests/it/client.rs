@@ -42,6 +42,11 @@ impl Client {
 
     /// The next answer.
     pub(crate) fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    /// The next answer, to a request with this method.
+    pub(crate) fn answer_to(&mut self, method: &str) -> Answer {
         let head_length = loop {
             match self.unread.windows(4).position(|end| end == b"\r\n\r\n") {
                 Some(at) => break at + 4,
@@ -61,6 +66,11 @@ impl Client {
         let length: usize = field("content-length:")
             .and_then(|length| length.parse().ok())
             .unwrap_or_else(|| panic!("no length in {head:?}"));
+        let length = if method == "HEAD" && status < 300 {
+            0
+        } else {
+            length
+        };
         while self.unread.len() < head_length + length {
             self.read_more();
         }
@@ -69,6 +79,13 @@ impl Client {
             status,
             closes: field("connection:").as_deref() == Some("close"),
         }
+    }
+
+    /// Ends the sending direction.
+    pub(crate) fn end(&mut self) {
+        self.socket
+            .shutdown(std::net::Shutdown::Write)
+            .expect("an open socket");
     }
 
     /// The proxy must end the connection now, having sent no more.
