@@ -28,6 +28,7 @@ mod connection;
 mod dump;
 mod error;
 mod guard;
+mod logging;
 mod prometheus;
 mod routes;
 mod secrets;

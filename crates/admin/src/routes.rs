@@ -16,7 +16,7 @@ use transom_api::node::known;
 use transom_config::ListenAddress;
 
 use crate::answer::{Pieces, answer, text};
-use crate::{dump, guard, prometheus};
+use crate::{dump, guard, logging, prometheus};
 
 /// What answers requests; cheap to clone.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Routes {
 }
 
 /// Each endpoint: method, path, and what it is for.
-const ENDPOINTS: [(&str, &str, &str); 6] = [
+const ENDPOINTS: [(&str, &str, &str); 9] = [
     ("GET", "/", "this page"),
     (
         "GET",
@@ -49,11 +49,26 @@ const ENDPOINTS: [(&str, &str, &str); 6] = [
         "/reload",
         "reads the configuration again: 200, or 400 and why not",
     ),
+    (
+        "POST",
+        "/reopen_logs",
+        "opens the files of access logs again, after they were moved away",
+    ),
+    (
+        "GET",
+        "/logging",
+        "which lines of the process's log are written",
+    ),
+    (
+        "POST",
+        "/logging",
+        "sets that: ?level=debug, or ?target=transom_proxy&level=debug",
+    ),
 ];
 
 /// What the endpoints work on.
-struct Desk {
-    control: Arc<dyn Control>,
+pub(crate) struct Desk {
+    pub(crate) control: Arc<dyn Control>,
     /// One thing is rendered at a time: scrapes must not take the cores from the workers.
     rendering: Arc<Semaphore>,
     /// One reload at a time. Who comes meanwhile waits and then gets one of their own, because the file may have changed
@@ -61,7 +76,7 @@ struct Desk {
     reloading: Arc<Mutex<()>>,
 }
 
-type Shown = State<Arc<Desk>>;
+pub(crate) type Shown = State<Arc<Desk>>;
 
 impl Routes {
     pub(crate) fn new(control: Arc<dyn Control>, bound: ListenAddress) -> Self {
@@ -77,6 +92,8 @@ impl Routes {
             .route("/config_dump", get(config_dump))
             .route("/clusters", get(clusters))
             .route("/reload", post(reload))
+            .route("/reopen_logs", post(reopen_logs))
+            .route("/logging", get(logging::show).post(logging::set))
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .with_state(Arc::new(desk));
@@ -165,8 +182,14 @@ async fn reload(State(desk): Shown) -> Response {
     }
 }
 
+async fn reopen_logs(State(desk): Shown) -> Response {
+    desk.control.reopen_logs();
+    text(StatusCode::OK, "the files of access logs are opened again")
+}
+
 async fn not_found(uri: Uri) -> Response {
-    let paths = ENDPOINTS.map(|(_, path, _)| path);
+    let mut paths = ENDPOINTS.map(|(_, path, _)| path).to_vec();
+    paths.dedup();
     let path = uri.path();
     text(
         StatusCode::NOT_FOUND,
@@ -176,10 +199,12 @@ async fn not_found(uri: Uri) -> Response {
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    let right = ENDPOINTS
+    let right: Vec<&str> = ENDPOINTS
         .iter()
-        .find(|(_, known, _)| *known == path)
-        .map_or("another", |(right, ..)| right);
+        .filter(|(_, known, _)| *known == path)
+        .map(|(right, ..)| *right)
+        .collect();
+    let right = right.join(" or ");
     text(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{path} does not take {method}: use {right}"),

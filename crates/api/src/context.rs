@@ -145,6 +145,12 @@ macro_rules! info_methods {
             self.host.set_metadata(namespace, key, value.into());
         }
 
+        /// Adds to the response flags, which tell in a few letters what happened: for the access log and the attribute
+        /// [`RESPONSE_FLAGS`](crate::attribute::RESPONSE_FLAGS).
+        pub fn add_response_flags(&mut self, flags: crate::flags::ResponseFlags) {
+            self.host.add_response_flags(flags);
+        }
+
         /// State that filters leave for each other here.
         pub fn filter_state(&mut self) -> &mut crate::value::FilterState {
             self.host.filter_state()

@@ -1,8 +1,10 @@
 //! What the admin API may ask and order of the running proxy.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::host::Level;
 use crate::metrics::MetricKind;
 use crate::node::Node;
 
@@ -18,6 +20,22 @@ pub trait Control: Send + Sync {
     fn clusters(&self) -> Node;
     /// Reads the source of configuration again and makes it active. The answer is the error's full text.
     fn reload(&self) -> Ordered;
+    /// Opens the files of access logs again, after they were moved away.
+    fn reopen_logs(&self);
+    /// Which lines of the process's log are written.
+    fn log_levels(&self) -> LogLevels;
+    /// Sets the level of one target (a module such as `transom_proxy::tls`, or `extension`), or of all. `None` writes
+    /// nothing at all. It holds until it is set again or the process ends, whatever is reloaded.
+    fn set_log_level(&self, target: Option<&str>, level: Option<Level>) -> Result<(), String>;
+}
+
+/// Which lines of the process's log are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogLevels {
+    /// What holds for all targets without a level of their own: a level, or what the process was started with.
+    pub all: String,
+    /// Levels of targets.
+    pub targets: BTreeMap<String, String>,
 }
 
 /// The outcome of an order, later.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::callout::{CalloutError, CalloutId, GrpcCall, GrpcOpen, HttpCall};
 use crate::event::{Resumer, TimerId};
 use crate::factory::FilterError;
+use crate::flags::ResponseFlags;
 use crate::headers::{BodyHost, HeaderHost};
 use crate::metrics::MetricId;
 use crate::reply::LocalReply;
@@ -36,6 +37,29 @@ pub enum Level {
     Warn = 3,
     /// Something failed.
     Error = 4,
+}
+
+impl Level {
+    /// All levels, from the finest.
+    pub const ALL: [Self; 5] = [
+        Self::Trace,
+        Self::Debug,
+        Self::Info,
+        Self::Warn,
+        Self::Error,
+    ];
+
+    /// Its name, such as `info`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// An action came too late: what it concerns was released already.
@@ -108,6 +132,8 @@ pub trait InfoHost {
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>>;
     /// Sets a value of dynamic metadata.
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue);
+    /// Adds to what the stream's (the connection's) response flags tell.
+    fn add_response_flags(&mut self, flags: ResponseFlags);
     /// State of this stream (of this connection, in a network filter).
     fn filter_state(&mut self) -> &mut FilterState;
     /// State of the connection, shared by all its streams.

@@ -33,6 +33,7 @@ pub mod control;
 pub mod event;
 pub mod factory;
 pub mod field;
+pub mod flags;
 pub mod headers;
 pub mod host;
 pub mod kind;
@@ -64,6 +65,7 @@ pub use factory::{
     AfterFailure, BuildError, Factory, FailurePolicy, FilterError, Parsed, Prepare, PrepareContext,
     PrepareError, RouteConfig,
 };
+pub use flags::ResponseFlags;
 pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut, Value};
 pub use host::{Level, Released};
 pub use kind::{

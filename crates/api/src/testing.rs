@@ -69,6 +69,7 @@ mod head;
 mod later;
 mod places;
 mod process;
+mod record;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -78,5 +79,6 @@ pub use connection::FakeConnection;
 pub use later::Callout;
 pub use places::placed;
 pub use process::{FakeProcess, LogLine};
+pub use record::FakeRecord;
 pub use stream::{Action, FakeStream};
 pub use worker::{FakeNetworkUse, FakeUse, FakeWorker, SetupError};

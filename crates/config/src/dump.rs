@@ -77,6 +77,7 @@ fn listener(listener: &Listener) -> Value {
         "address": listener.address.to_string(),
         "tls": listener.tls.as_ref().map(listener_tls),
         "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
+        "access_logs": listener.access_logs.iter().map(used).collect::<Value>(),
         "network_filters": network_filters.collect::<Value>(),
         "max_connections": listener.max_connections,
     })

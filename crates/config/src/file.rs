@@ -87,6 +87,10 @@ pub(crate) struct Listener {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
     pub(crate) listener_filters: Items<Located<Use>>,
+    /// What records each connection when it ends.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<AccessLogUse>")]
+    pub(crate) access_logs: Items<Located<Use>>,
     /// What handles the connection, in this order. The last one is `http`, `tcp_proxy` or another that ends the chain, and only the last.
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Located<Items<Located<Use>>>,

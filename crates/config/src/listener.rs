@@ -15,6 +15,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// What looks at a connection before anything is read from it.
     pub listener_filters: Vec<Use>,
+    /// What records each connection when it ends.
+    pub access_logs: Vec<Use>,
     /// What handles the connection's bytes. The last one is the only one that ends the chain.
     pub network_filters: Vec<NetworkFilter>,
     /// How many connections may be open at once; `None` is no limit.

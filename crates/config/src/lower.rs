@@ -125,6 +125,7 @@ impl Lowering<'_> {
             };
             let network_filters = self.network_filters(&name, listener.network_filters);
             let listener_filters = self.plain_chain(listener.listener_filters);
+            let access_logs = self.plain_chain(listener.access_logs);
             let tls = listener
                 .tls
                 .and_then(|tls| self.listener_tls(tls.0?, &network_filters));
@@ -140,6 +141,7 @@ impl Lowering<'_> {
                 address,
                 tls,
                 listener_filters,
+                access_logs,
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),
             };

@@ -61,6 +61,9 @@ pub(crate) fn check(
         for used in &listener.listener_filters {
             check.one::<ListenerFilters>(used);
         }
+        for used in &listener.access_logs {
+            check.one::<AccessLogs>(used);
+        }
         check.network_filters(&listener.network_filters);
     }
     check.unused();

@@ -52,6 +52,7 @@ use transom_api::{
 
 use self::accept::choose;
 use self::encoder::{Coding, Encoder, Levels};
+use crate::tunnel;
 use crate::vary;
 
 /// Measured on text and JSON, pieces of 16 KiB, each flushed: gzip 4, Brotli 3 and Zstandard 3 take 0.05 to 0.2 ms for a piece
@@ -231,7 +232,10 @@ pub struct CompressorFilter {
 impl StreamFilter for CompressorFilter {
     fn request_headers(&mut self, stream: &mut Stream<'_>, _end: bool) -> HeadersVerdict {
         let policy = self.policy(stream);
-        self.coding = choose(&policy.algorithms, &stream.request());
+        // The bytes of a tunnel are the two ends' own.
+        if !tunnel::is_asked(&stream.request()) {
+            self.coding = choose(&policy.algorithms, &stream.request());
+        }
         HeadersVerdict::Continue
     }
 

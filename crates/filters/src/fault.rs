@@ -20,7 +20,7 @@
 //!
 //! Delay and abort are drawn for each request apart; a request that draws both waits and is answered then. A waiting
 //! request is read up to the watermark, and the time it waits counts against the timeout of its stream. The answer's
-//! detail in the access log is `fault_filter_abort`.
+//! detail in the access log is `fault_filter_abort`; the response flags are `DI` for a delay and `FI` for an answer.
 //!
 //! A route's configuration has the same keys but `max_delays` and holds in place of the listener's; an empty one means
 //! no faults on that route. An empty one at the listener leaves all to the routes. The filter runs after the route was
@@ -40,8 +40,8 @@ use transom_api::builtin::Builtin;
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
     BuildError, Counter, Event, FilterError, HeadersVerdict, LocalReply, Node, ParseError, Phase,
-    PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter, StreamInstance, TimerId,
-    Wants, Worker, WorkerPart,
+    PrepareContext, PrepareError, ResponseFlags, Schema, Shape, Stream, StreamFilter,
+    StreamInstance, TimerId, Wants, Worker, WorkerPart,
 };
 
 use crate::random::{Random, Share};
@@ -290,6 +290,7 @@ impl Shared {
         }
         self.count(stream, |metrics| metrics.delays);
         self.waiting.set(self.waiting.get() + 1);
+        stream.add_response_flags(ResponseFlags::DELAY_INJECTED);
         Some(Wait {
             shared: Rc::clone(self),
             timer: stream.set_timer(duration),
@@ -303,6 +304,7 @@ impl Shared {
             .details("fault_filter_abort");
         // An error says that a response is on its way already: then it is no more ours to answer.
         if stream.send_local_reply(reply).is_ok() {
+            stream.add_response_flags(ResponseFlags::FAULT_INJECTED);
             self.count(stream, |metrics| metrics.aborts);
         }
     }

@@ -38,7 +38,8 @@ use transom_api::builtin::Builtin;
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
     BuildError, Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Shape, Stream, StreamFilter, StreamInstance, Wants, Worker, WorkerPart,
+    PrepareError, ResponseFlags, Schema, Shape, Stream, StreamFilter, StreamInstance, Wants,
+    Worker, WorkerPart,
 };
 
 use self::cache::StatusCache;
@@ -212,7 +213,10 @@ impl StreamFilter for HealthCheckFilter {
             stream.count(metrics.answered, 1);
         }
         // An error says that a response is on its way already: then there is nothing left to answer.
-        let _ = stream.send_local_reply(LocalReply::new(status).details(details));
+        let answer = stream.send_local_reply(LocalReply::new(status).details(details));
+        if answer.is_ok() && status >= 500 {
+            stream.add_response_flags(ResponseFlags::FAILED_LOCAL_HEALTH_CHECK);
+        }
         HeadersVerdict::StopIteration
     }
 

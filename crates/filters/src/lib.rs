@@ -47,6 +47,7 @@ pub mod rate_limit;
 mod required_headers;
 pub mod selector;
 mod source_ip;
+mod tunnel;
 mod vary;
 
 use transom_api::{DuplicateExtension, Registry};

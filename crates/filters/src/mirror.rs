@@ -19,7 +19,8 @@
 //!
 //! A copy leaves when the whole request has come, with the headers that the request has at this filter; the request itself
 //! waits for nothing, and whatever becomes of the copy, nothing becomes of the request. Fields that concern one connection
-//! are not copied. A request whose client leaves before it is whole is not copied.
+//! are not copied. A request whose client leaves before it is whole is not copied, and
+//! neither is one for a tunnel.
 //!
 //! A route's configuration has the keys `cluster`, `percentage`, `copies`, `max_body`, `suffix` and `timeout` and holds in
 //! place of the listener's; its cluster must be the listener's or stand in the listener's `clusters`. The filter runs after
@@ -47,6 +48,7 @@ use transom_api::{
 };
 
 use crate::random::{Random, Share};
+use crate::tunnel;
 
 /// Copies are kept in memory whole.
 const MAX_BODY: u64 = 64 << 10;
@@ -317,7 +319,7 @@ impl StreamFilter for MirrorFilter {
             .route_config::<Mirror>()
             .unwrap_or(&self.shared.config);
         let rule = Arc::clone(&config.rule);
-        if !self.shared.random.draws(rule.percentage) {
+        if tunnel::is_asked(&stream.request()) || !self.shared.random.draws(rule.percentage) {
             self.stop_looking(stream);
             return HeadersVerdict::Continue;
         }

@@ -15,6 +15,8 @@
 //! ends in the middle, unless its response has begun to leave already; then the stream ends. (`buffer` keeps bodies back
 //! until they are whole.) The detail in the access log is `payload_limit_exceeded`.
 //!
+//! What goes through a tunnel is not counted: it is nobody's payload, and has no end.
+//!
 //! A route's configuration has the same keys and holds in place of the listener's. The filter runs after the route was
 //! found.
 //!
@@ -27,6 +29,8 @@ use transom_api::{
     Counter, DataVerdict, Direction, HeadersVerdict, LocalReply, Node, ParseError, Phase,
     PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter, Wants,
 };
+
+use crate::tunnel;
 
 /// RFC 9110 section 15.5.14.
 const CONTENT_TOO_LARGE: u16 = 413;
@@ -114,6 +118,10 @@ pub struct PayloadLimitFilter {
 
 impl StreamFilter for PayloadLimitFilter {
     fn request_headers(&mut self, stream: &mut Stream<'_>, _end: bool) -> HeadersVerdict {
+        if tunnel::is_asked(&stream.request()) {
+            stream.forgo(Wants::REQUEST_BODY);
+            return HeadersVerdict::Continue;
+        }
         let announced = stream
             .request()
             .get("content-length")
@@ -191,6 +199,16 @@ mod tests {
         assert_eq!(chunked.sent(REQUEST), b"full");
         assert_eq!(announced.actions(), []);
         assert_eq!(chunked.actions(), []);
+    }
+
+    #[test]
+    fn tunnels_are_not_counted() {
+        let used = built(&mut FakeWorker::new(), 4);
+        let mut stream = used.stream().with_header("upgrade", "websocket");
+        stream.request_headers(false);
+        stream.request_body("longer than four", false);
+        assert_eq!(stream.reply(), None);
+        assert_eq!(stream.sent(REQUEST), b"longer than four");
     }
 
     #[test]

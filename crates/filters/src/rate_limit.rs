@@ -42,7 +42,8 @@ use transom_api::builtin::{Builtin, SharedFilter};
 use transom_api::stream::StreamFilterWorker;
 use transom_api::{
     BuildError, Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, Phase,
-    PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter, Wants, Worker,
+    PrepareContext, PrepareError, ResponseFlags, Schema, Shape, Stream, StreamFilter, Wants,
+    Worker,
 };
 
 use self::bucket::{Bucket, Buckets, Limit};
@@ -229,7 +230,9 @@ impl StreamFilter for RateLimitFilter {
             .details("rate_limited");
         stream.count(prepared.limited, 1);
         // An error says that a response is on its way already: then there is nothing left to refuse.
-        let _ = stream.send_local_reply(reply);
+        if stream.send_local_reply(reply).is_ok() {
+            stream.add_response_flags(ResponseFlags::RATE_LIMITED);
+        }
         HeadersVerdict::StopIteration
     }
 

@@ -1,9 +1,9 @@
 //! What can go wrong with a stream, whose fault it is, and what the client is told: the one place for it.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use transom_api::LocalReply;
+pub(crate) use transom_api::ResponseFlags as Flags;
 use transom_config::LocalReplyOptions;
 
 /// A fault that the proxy itself answers.
@@ -15,7 +15,7 @@ pub(crate) enum Fault {
     BodyTimeout,
     /// The request's body is larger than the listener or a filter allows.
     RequestTooLarge,
-    /// CONNECT: no tunnels are made.
+    /// CONNECT, and no route of the table takes such.
     ConnectNotServed,
     /// No route matches.
     NoRoute,
@@ -47,64 +47,6 @@ pub(crate) enum Fault {
     UnfitRequest,
     /// A filter asked for another route or host more than ten times.
     TooManyRematches,
-}
-
-/// Envoy's response flags, as a set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u16);
-
-impl Flags {
-    pub(crate) const NO_HEALTHY_UPSTREAM: Flags = Flags(1);
-    pub(crate) const UPSTREAM_CONNECTION_FAILURE: Flags = Flags(2);
-    pub(crate) const UPSTREAM_CONNECTION_TERMINATION: Flags = Flags(4);
-    pub(crate) const UPSTREAM_PROTOCOL_ERROR: Flags = Flags(8);
-    pub(crate) const UPSTREAM_REQUEST_TIMEOUT: Flags = Flags(16);
-    pub(crate) const NO_ROUTE: Flags = Flags(32);
-    pub(crate) const DOWNSTREAM_CONNECTION_TERMINATION: Flags = Flags(64);
-    pub(crate) const DOWNSTREAM_PROTOCOL_ERROR: Flags = Flags(128);
-    pub(crate) const STREAM_IDLE_TIMEOUT: Flags = Flags(256);
-    pub(crate) const NO_CLUSTER: Flags = Flags(512);
-    pub(crate) const LOCAL_RESET: Flags = Flags(1024);
-    pub(crate) const UPSTREAM_OVERFLOW: Flags = Flags(2048);
-    pub(crate) const RETRY_LIMIT_EXCEEDED: Flags = Flags(4096);
-    pub(crate) const DURATION_TIMEOUT: Flags = Flags(8192);
-
-    /// Envoy's short names, in Envoy's order.
-    const NAMES: [(Flags, &'static str); 14] = [
-        (Flags::NO_HEALTHY_UPSTREAM, "UH"),
-        (Flags::UPSTREAM_CONNECTION_FAILURE, "UF"),
-        (Flags::UPSTREAM_OVERFLOW, "UO"),
-        (Flags::NO_ROUTE, "NR"),
-        (Flags::RETRY_LIMIT_EXCEEDED, "URX"),
-        (Flags::UPSTREAM_REQUEST_TIMEOUT, "UT"),
-        (Flags::LOCAL_RESET, "LR"),
-        (Flags::UPSTREAM_CONNECTION_TERMINATION, "UC"),
-        (Flags::DOWNSTREAM_CONNECTION_TERMINATION, "DC"),
-        (Flags::DOWNSTREAM_PROTOCOL_ERROR, "DPE"),
-        (Flags::UPSTREAM_PROTOCOL_ERROR, "UPE"),
-        (Flags::STREAM_IDLE_TIMEOUT, "SI"),
-        (Flags::NO_CLUSTER, "NC"),
-        (Flags::DURATION_TIMEOUT, "DT"),
-    ];
-
-    pub(crate) fn add(&mut self, other: Flags) {
-        self.0 |= other.0;
-    }
-}
-
-impl fmt::Display for Flags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut first = true;
-        for (flag, name) in Self::NAMES {
-            if self.0 & flag.0 != 0 {
-                if !std::mem::replace(&mut first, false) {
-                    f.write_str(",")?;
-                }
-                f.write_str(name)?;
-            }
-        }
-        if first { f.write_str("-") } else { Ok(()) }
-    }
 }
 
 impl Fault {
@@ -236,15 +178,6 @@ mod tests {
         upstream_unavailable: 502,
         echo_request_headers: false,
     };
-
-    #[test]
-    fn flags_are_shown_by_envoys_names() {
-        let mut flags = Flags::default();
-        assert_eq!(flags.to_string(), "-");
-        flags.add(Flags::UPSTREAM_CONNECTION_FAILURE);
-        flags.add(Flags::DOWNSTREAM_CONNECTION_TERMINATION);
-        assert_eq!(flags.to_string(), "UF,DC");
-    }
 
     #[test]
     fn an_option_changes_what_is_said_of_missing_hosts() {

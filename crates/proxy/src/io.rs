@@ -1,7 +1,10 @@
 //! Connected sockets and the buffers they are read into.
 
+mod counted;
+
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use tokio_rustls::TlsStream;
 
+pub(crate) use self::counted::CountedIo;
 use crate::network::FilteredIo;
 use crate::stream::info::Metadata;
 
@@ -22,6 +26,7 @@ pub(crate) enum Io {
     Unix(UnixStream),
     Filtered(Box<FilteredIo>),
     Prefixed(Box<PrefixedIo>),
+    Counted(Box<CountedIo>),
     Tls(Box<TlsStream<Io>>),
 }
 
@@ -88,6 +93,9 @@ impl Io {
             Self::Prefixed(prefixed) => {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
+            Self::Counted(counted) => {
+                return counted.poll_read(cx, buffer.initialize_unfilled());
+            }
             // A peer that ends without saying so (RFC 8446 section 6.1) is an error: somebody may have cut it off.
             Self::Tls(tls) => {
                 let read = Pin::new(&mut **tls).poll_read(cx, &mut buffer);
@@ -104,6 +112,7 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
+            Self::Counted(counted) => counted.io.poll_readable(cx),
             // Bytes on the socket may be none for the reader: a ticket, half a record.
             Self::Tls(tls) => {
                 let filled = Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ());
@@ -122,6 +131,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
+            Self::Counted(counted) => counted.poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
         }
     }
@@ -135,6 +145,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
+            Self::Counted(counted) => counted.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => filtered.poll_write_vectored(cx, slices),
         }
@@ -146,6 +157,7 @@ impl Io {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
+            Self::Counted(counted) => counted.io.poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
@@ -157,7 +169,22 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
+            Self::Counted(counted) => counted.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// The address of this end, where it has one.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Unix(_) | Self::Filtered(_) => None,
+            Self::Prefixed(prefixed) => prefixed.io.local_address(),
+            Self::Counted(counted) => counted.io.local_address(),
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => stream.get_ref().0.local_address(),
+                TlsStream::Server(stream) => stream.get_ref().0.local_address(),
+            },
         }
     }
 
@@ -165,6 +192,7 @@ impl Io {
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Filtered(filtered) => filtered.poll_begun(cx),
+            Self::Counted(counted) => counted.io.poll_begun(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -173,6 +201,7 @@ impl Io {
     pub(crate) fn take_metadata(&mut self) -> Metadata {
         match self {
             Self::Filtered(filtered) => filtered.take_metadata(),
+            Self::Counted(counted) => counted.io.take_metadata(),
             _ => Metadata::new(),
         }
     }
@@ -187,6 +216,7 @@ impl Io {
             Self::Unix(_) => {}
             Self::Filtered(filtered) => filtered.reset_when_dropped(),
             Self::Prefixed(prefixed) => prefixed.io.reset_when_dropped(),
+            Self::Counted(counted) => counted.io.reset_when_dropped(),
             Self::Tls(tls) => match &**tls {
                 TlsStream::Client(stream) => stream.get_ref().0.reset_when_dropped(),
                 TlsStream::Server(stream) => stream.get_ref().0.reset_when_dropped(),
@@ -199,6 +229,7 @@ impl Io {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
             Self::Prefixed(prefixed) => prefixed.io.holds(),
+            Self::Counted(counted) => counted.io.holds(),
             Self::Tls(tls) => tls_holds(tls),
         }
     }

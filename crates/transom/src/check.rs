@@ -5,21 +5,23 @@ use std::path::Path;
 
 use transom_api::Registry;
 use transom_config::{Report, check_file};
+use transom_logs::Logs;
 
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD};
 
 /// All built-in extensions.
-pub(crate) fn registry() -> anyhow::Result<Registry> {
+pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
+    logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
     Ok(registry)
 }
 
 /// Says whether a configuration is good.
 pub(crate) fn check(file: &Path, output: Output) -> u8 {
-    let registry = match registry() {
+    let registry = match registry(&Logs::default()) {
         Ok(registry) => registry,
         Err(error) => {
             eprintln!("transom: {error}");
@@ -47,7 +49,7 @@ pub(crate) fn check(file: &Path, output: Output) -> u8 {
 
 /// Prints the JSON Schema.
 pub(crate) fn schema() -> u8 {
-    match registry() {
+    match registry(&Logs::default()) {
         Ok(registry) => {
             let schema = format!("{:#}\n", transom_config::schema(&registry));
             // A reader that has seen enough (`| head`) closes the pipe.

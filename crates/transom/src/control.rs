@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use transom_api::control::{Control, MetricFamily, Ordered, Readiness};
-use transom_api::{Node, Registry};
+use transom_api::control::{Control, LogLevels, MetricFamily, Ordered, Readiness};
+use transom_api::{Level, Node, Registry};
 use transom_config::{Configuration, Problem, Report, check_file};
+use transom_logs::Logs;
 use transom_proxy::Proxy;
 use transom_proxy::control::status::ClusterStatus;
+
+use crate::log::Levels;
 
 /// The data plane and where its configuration comes from.
 pub(crate) struct Running {
@@ -80,19 +83,24 @@ impl Running {
 }
 
 /// The admin API's hold on the running program.
-pub(crate) struct Handle(pub(crate) Arc<Running>);
+pub(crate) struct Handle {
+    pub(crate) running: Arc<Running>,
+    pub(crate) logs: Logs,
+    pub(crate) levels: Levels,
+}
 
 impl Control for Handle {
     fn readiness(&self) -> Readiness {
-        self.0.proxy.readiness()
+        self.running.proxy.readiness()
     }
 
     fn metrics(&self) -> Vec<MetricFamily> {
-        self.0.proxy.metrics()
+        self.running.proxy.metrics()
     }
 
     fn config_dump(&self) -> Node {
-        let active = self.0.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = &self.running.active;
+        let active = active.lock().unwrap_or_else(PoisonError::into_inner);
         crate::node_json::node(active.dump())
     }
 
@@ -101,8 +109,20 @@ impl Control for Handle {
     }
 
     fn reload(&self) -> Ordered {
-        let running = Arc::clone(&self.0);
+        let running = Arc::clone(&self.running);
         Box::pin(async move { running.reload().await })
+    }
+
+    fn reopen_logs(&self) {
+        self.logs.reopen();
+    }
+
+    fn log_levels(&self) -> LogLevels {
+        self.levels.show()
+    }
+
+    fn set_log_level(&self, target: Option<&str>, level: Option<Level>) -> Result<(), String> {
+        self.levels.set(target, level)
     }
 }
 

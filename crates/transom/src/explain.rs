@@ -53,7 +53,7 @@ pub(crate) fn explain(question: &Question<'_>) -> u8 {
 }
 
 fn answer(question: &Question<'_>) -> Answer {
-    let registry = match check::registry() {
+    let registry = match check::registry(&transom_logs::Logs::default()) {
         Ok(registry) => registry,
         Err(error) => return Answer::refused(FAULT, Output::Text, &error.to_string(), ""),
     };

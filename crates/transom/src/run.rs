@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use transom_admin::Admin;
 use transom_api::Registry;
 use transom_config::{Configuration, check_file, check_str};
+use transom_logs::Logs;
 use transom_proxy::{Proxy, Settings};
 
 use crate::control::{Handle, Running, report};
@@ -22,9 +23,12 @@ use crate::{BAD_INPUT, FAULT, GOOD, check, log};
 /// How often it is looked whether files of TLS changed: a renewal is used within this time.
 const LOOK_AT_FILES: Duration = Duration::from_secs(3);
 
+/// How long the last lines of access logs may take to be written.
+const WRITE_LOGS: Duration = Duration::from_secs(3);
+
 /// Serves a configuration until a signal ends it.
 pub(crate) fn run(file: Option<&Path>) -> u8 {
-    let _log = log::start();
+    let (_log, levels) = log::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Parsing, compiling and dropping; few at a time, so that they do not crowd the workers out.
@@ -33,7 +37,7 @@ pub(crate) fn run(file: Option<&Path>) -> u8 {
     let outcome = runtime
         .context("the control thread's event loop could not be made")
         .and_then(|runtime| {
-            let code = runtime.block_on(serve(file))?;
+            let code = runtime.block_on(serve(file, levels))?;
             // What still runs on blocking threads is of no interest any more.
             runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(code)
@@ -47,9 +51,11 @@ pub(crate) fn run(file: Option<&Path>) -> u8 {
     }
 }
 
-async fn serve(file: Option<&Path>) -> anyhow::Result<u8> {
+async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
-    let registry = Arc::new(check::registry()?);
+    let logs = Logs::default();
+    reopen_on_signal(logs.clone())?;
+    let registry = Arc::new(check::registry(&logs)?);
     let (configuration, example) = match load(file, &registry)? {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -92,7 +98,11 @@ async fn serve(file: Option<&Path>) -> anyhow::Result<u8> {
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let admin = admin.map(|admin| {
         tracing::info!(address = %admin.local_address(), "admin API");
-        let control = Arc::new(Handle(Arc::clone(&running)));
+        let control = Arc::new(Handle {
+            running: Arc::clone(&running),
+            logs: logs.clone(),
+            levels,
+        });
         tokio::spawn(admin.serve(control, async {
             // Ends as well when the other side is dropped.
             let _ = admin_ends.await;
@@ -122,6 +132,9 @@ async fn serve(file: Option<&Path>) -> anyhow::Result<u8> {
     }
     drop(running);
     proxy.stop();
+    if !logs.finish(WRITE_LOGS) {
+        tracing::warn!("some lines of access logs were not written: what they go to stands still");
+    }
     Ok(GOOD)
 }
 
@@ -176,6 +189,17 @@ async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
             ),
         }
     }
+}
+
+/// SIGUSR1 has the files of access logs opened again, whatever else is under way.
+fn reopen_on_signal(logs: Logs) -> anyhow::Result<()> {
+    let mut user1 = signal(SignalKind::user_defined1()).context("signals cannot be received")?;
+    tokio::spawn(async move {
+        while user1.recv().await.is_some() {
+            logs.reopen();
+        }
+    });
+    Ok(())
 }
 
 struct Signals {

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use transom_api::Registry;
 use transom_api::control::MetricValue;
+use transom_logs::Logs;
 use transom_proxy::{Proxy, Settings};
 use transom_test_filters::Lab;
 
@@ -20,6 +21,8 @@ pub struct Plane {
     pub proxy: Arc<Proxy>,
     /// What the test filters observe.
     pub lab: Lab,
+    /// What the built-in access logs write to.
+    pub logs: Logs,
     registry: Arc<Registry>,
     control: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -204,6 +207,8 @@ impl Plane {
     pub fn start(workers: usize, yaml: &str) -> Self {
         let mut builtin = Registry::new();
         transom_filters::register(&mut builtin).unwrap();
+        let logs = Logs::default();
+        logs.register(&mut builtin).unwrap();
         transom_proxy::register_certificate_providers(&mut builtin).unwrap();
         // Over the built-in ones: a test filter may have the name of one of them.
         let mut registry = Registry::over(Arc::new(builtin));
@@ -224,6 +229,7 @@ impl Plane {
         let plane = Self {
             proxy: Arc::new(proxy.unwrap()),
             lab,
+            logs,
             registry,
             control,
             stop: Some(stop),
@@ -239,6 +245,17 @@ impl Plane {
             .map_err(|report| report.to_string())?;
         self.wait(self.proxy.apply(&configuration.resources))
             .map_err(|error| error.to_string())
+    }
+
+    /// Why a configuration that is good by itself cannot be made active.
+    ///
+    /// # Panics
+    /// When it can.
+    #[must_use]
+    pub fn apply_error(&self, yaml: &str) -> transom_proxy::ApplyError {
+        let configuration = transom_config::check_str("test", yaml, &self.registry).unwrap();
+        self.wait(self.proxy.apply(&configuration.resources))
+            .unwrap_err()
     }
 
     /// Waits for an order to the proxy.

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use transom_api::Node;
-use transom_api::control::{MetricFamily, MetricSample, MetricValue, Readiness};
+use transom_api::control::{Control, MetricFamily, MetricSample, MetricValue, Readiness};
 use transom_api::metrics::MetricKind;
 
 use crate::client::request;
@@ -302,4 +303,53 @@ fn families() -> Vec<MetricFamily> {
             samples: vec![number(labels("a\\b\"c\nd"), 42), number(labels("two"), 0)],
         },
     ]
+}
+
+#[tokio::test]
+async fn logging_shows_and_sets_levels() {
+    let admin = Pretended::default().serve();
+    let shown = request(&admin.address, "GET", "/logging").await;
+    assert_eq!(shown.field("content-type"), Some("application/json"));
+    assert_eq!(
+        shown.body,
+        "{\n  \"level\": \"info\",\n  \"targets\": {}\n}\n"
+    );
+    for query in ["level=debug", "target=transom_proxy::tls&level=off"] {
+        let set = request(&admin.address, "POST", &format!("/logging?{query}")).await;
+        assert_eq!(set.status, 200);
+    }
+    let shown = request(&admin.address, "GET", "/logging").await.body;
+    assert_eq!(
+        shown,
+        "{\n  \"level\": \"debug\",\n  \"targets\": {\n    \"transom_proxy::tls\": \"off\"\n  }\n}\n"
+    );
+    let refused = request(&admin.address, "POST", "/logging?level=loud").await;
+    assert_eq!(refused.status, 400);
+    assert!(
+        refused
+            .body
+            .contains("levels: trace, debug, info, warn, error, off"),
+        "{}",
+        refused.body
+    );
+    let wrong = request(&admin.address, "PUT", "/logging?level=info").await;
+    assert_eq!(
+        (wrong.status, wrong.body.as_str()),
+        (405, "/logging does not take PUT: use GET or POST\n")
+    );
+    assert_eq!(admin.proxy.log_levels().all, "debug");
+}
+
+#[tokio::test]
+async fn logs_are_reopened_by_order_only() {
+    let admin = Pretended::default().serve();
+    assert_eq!(
+        request(&admin.address, "GET", "/reopen_logs").await.status,
+        405
+    );
+    assert_eq!(
+        request(&admin.address, "POST", "/reopen_logs").await.status,
+        200
+    );
+    assert_eq!(admin.proxy.reopened.load(Ordering::Relaxed), 1);
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use transom_admin::{Admin, AdminError};
+use transom_api::Level;
 use transom_api::Node;
-use transom_api::control::{Control, MetricFamily, Ordered, Readiness};
+use transom_api::control::{Control, LogLevels, MetricFamily, Ordered, Readiness};
 use transom_config::ListenAddress;
 
 type Reload = Box<dyn FnMut() -> Ordered + Send>;
@@ -20,6 +21,8 @@ pub(crate) struct Pretended {
     pub(crate) metrics: Vec<MetricFamily>,
     pub(crate) config: Node,
     pub(crate) reload: Mutex<Reload>,
+    pub(crate) levels: Mutex<LogLevels>,
+    pub(crate) reopened: AtomicU32,
 }
 
 /// A served admin interface.
@@ -40,6 +43,11 @@ impl Default for Pretended {
             metrics: Vec::new(),
             config: Node::null(),
             reload: Mutex::new(Box::new(|| Box::pin(async { Ok(()) }))),
+            levels: Mutex::new(LogLevels {
+                all: "info".to_owned(),
+                ..LogLevels::default()
+            }),
+            reopened: AtomicU32::new(0),
         }
     }
 }
@@ -112,6 +120,24 @@ impl Control for Pretended {
 
     fn reload(&self) -> Ordered {
         (self.reload.lock().unwrap())()
+    }
+
+    fn reopen_logs(&self) {
+        self.reopened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn log_levels(&self) -> LogLevels {
+        self.levels.lock().unwrap().clone()
+    }
+
+    fn set_log_level(&self, target: Option<&str>, level: Option<Level>) -> Result<(), String> {
+        let level = level.map_or("off", Level::name).to_owned();
+        let mut levels = self.levels.lock().unwrap();
+        match target {
+            Some(target) => drop(levels.targets.insert(target.to_owned(), level)),
+            None => levels.all = level,
+        }
+        Ok(())
     }
 }
 

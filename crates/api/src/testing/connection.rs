@@ -229,6 +229,12 @@ impl FakeConnection {
         &self.host.later.callouts
     }
 
+    /// The response flags that the filter set.
+    #[must_use]
+    pub fn response_flags(&self) -> crate::flags::ResponseFlags {
+        self.host.later.flags
+    }
+
     /// A value of dynamic metadata.
     #[must_use]
     pub fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {

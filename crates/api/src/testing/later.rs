@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::FakeProcess;
 use crate::callout::{CalloutError, CalloutId, GrpcCall, HttpCall};
 use crate::event::{Address, Inbox, Message, Resumer, TimerId};
+use crate::flags::ResponseFlags;
 use crate::value::{Attribute, FilterState, MetadataValue};
 
 /// A callout that waits for its end.
@@ -26,6 +27,7 @@ pub(super) struct Later {
     pub(super) callouts: Vec<(CalloutId, Callout)>,
     pub(super) attributes: BTreeMap<String, Attribute<'static>>,
     pub(super) metadata: BTreeMap<String, BTreeMap<String, MetadataValue>>,
+    pub(super) flags: ResponseFlags,
     pub(super) filter_state: FilterState,
     pub(super) connection_state: FilterState,
     inbox: Arc<Queue>,
@@ -52,6 +54,7 @@ impl Later {
             callouts: Vec::new(),
             attributes: BTreeMap::new(),
             metadata: BTreeMap::new(),
+            flags: ResponseFlags::default(),
             filter_state: FilterState::default(),
             connection_state: FilterState::default(),
             inbox: Arc::default(),
@@ -262,6 +265,10 @@ macro_rules! info_host {
                     .entry(namespace.to_owned())
                     .or_default()
                     .insert(key.to_owned(), value);
+            }
+
+            fn add_response_flags(&mut self, flags: crate::flags::ResponseFlags) {
+                self.later.flags.add(flags);
             }
 
             fn filter_state(&mut self) -> &mut crate::value::FilterState {

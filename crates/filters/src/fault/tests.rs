@@ -54,6 +54,7 @@ fn an_aborted_request_is_answered_here() {
     );
     let reply = stream.reply().unwrap();
     assert_eq!((reply.status, &*reply.details), (429, "fault_filter_abort"));
+    assert_eq!(stream.response_flags(), ResponseFlags::FAULT_INJECTED);
     assert!(stream.has_ended(Direction::Response) && !stream.has_passed(REQUEST));
     assert_eq!(process.metric("fault_aborts_total"), 1);
 }
@@ -66,6 +67,7 @@ fn a_request_that_draws_both_waits_and_is_answered_then() {
     assert!(stream.reply().is_none());
     stream.advance(Duration::from_secs(1));
     assert_eq!(stream.reply().map(|reply| reply.status), Some(503));
+    assert_eq!(stream.response_flags().to_string(), "DI,FI");
     assert_eq!(process.metric("fault_delays_total"), 1);
     assert_eq!(process.metric("fault_aborts_total"), 1);
 }

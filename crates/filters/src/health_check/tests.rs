@@ -98,6 +98,7 @@ fn the_upstreams_status_is_kept_for_all_workers_and_through_reloads() {
     let mut stream = used.stream().with_path("/healthz");
     stream.request_headers(true);
     assert_eq!(stream.details(), "health_check_cached");
+    assert_eq!(stream.response_flags().to_string(), "LH");
     let reloaded = built(&process, &cached());
     drop((used, second, stream));
     assert_eq!(check(&reloaded, 200), Some(503));

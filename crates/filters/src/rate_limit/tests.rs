@@ -44,6 +44,7 @@ fn what_is_over_the_limit_is_answered_and_counted() {
     stream.request_headers(false);
     let reply = stream.reply().unwrap();
     assert_eq!((reply.status, &*reply.details), (429, "rate_limited"));
+    assert_eq!(stream.response_flags(), ResponseFlags::RATE_LIMITED);
     // The first of the two tokens is back ten hours after it was taken, a moment ago.
     assert_eq!(value(&stream, "retry-after").as_deref(), Some("36000"));
     assert_eq!(process.metric("rate_limit_allowed_total"), 2);

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use transom_api::{
-    AccessLogConfig, AccessLogs, ListenerFilters, NetworkFilters, Registry, SharedData,
-    StreamFilters,
+    AccessLogConfig, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
 use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
 
@@ -142,6 +141,10 @@ impl Preparer {
                     .await?,
             );
         }
+        let known_logs = known.map_or(&[][..], |known| &known.access_logs);
+        let access_logs = self
+            .prepare_logs(&listener.access_logs, known_logs, declared)
+            .await?;
         let mut network_filters = Vec::new();
         let mut terminal = None;
         for filter in &listener.network_filters {
@@ -189,6 +192,7 @@ impl Preparer {
             config: Arc::clone(listener),
             tls,
             listener_filters,
+            access_logs,
             network_filters,
             terminal,
             sockets,
@@ -300,23 +304,6 @@ impl Preparer {
     ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
         let known = known.map_or(&[][..], PreparedTerminal::access_logs);
         self.prepare_logs(uses, known, declared).await
-    }
-
-    async fn prepare_logs(
-        &self,
-        uses: &[Use],
-        known: &[PreparedUse<dyn AccessLogConfig>],
-        declared: &Declared<'_>,
-    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
-        let mut prepared = Vec::new();
-        for used in uses.iter().filter(|used| !used.disabled) {
-            let known = known.iter().find(|known| known.name == used.id);
-            prepared.push(
-                self.prepare_use::<AccessLogs>(used, known, declared)
-                    .await?,
-            );
-        }
-        Ok(prepared)
     }
 
     fn next_generation(&self) -> u64 {

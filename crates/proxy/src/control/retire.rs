@@ -60,6 +60,9 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         for used in &listener.listener_filters {
             show(&used.config, &mut each);
         }
+        for used in &listener.access_logs {
+            show(&used.config, &mut each);
+        }
         for used in &listener.network_filters {
             show(&used.config, &mut each);
         }

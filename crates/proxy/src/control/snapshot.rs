@@ -45,6 +45,7 @@ pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
     pub(crate) tls: Option<PreparedServerTls>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
+    pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
     pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
     pub(crate) terminal: PreparedTerminal,
     pub(crate) sockets: Arc<SocketSet>,

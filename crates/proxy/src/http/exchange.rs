@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     downstream_at: Instant,
     attempts: Attempts,
     switch: Switch,
+    /// The host broke its answer off.
+    host_broke: bool,
     /// When a client that waits for a 100 gets one, at the latest: set when its head is with the host.
     invite_at: Option<Instant>,
     /// The switch came in this turn: what the client sent ahead of it has nobody to wake for it.
@@ -120,6 +122,7 @@ impl Exchange {
             attempts,
             switch,
             switched: false,
+            host_broke: false,
             invite_at: None,
             retrying: false,
             request_held: false,
@@ -145,14 +148,14 @@ impl Exchange {
             self.send_request(cx, client);
             self.read_response(cx, client);
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             let sent = match self.send_response(cx, client) {
                 Ok(sent) => sent,
                 Err(reason) => return Poll::Ready(Outcome::Broken(reason)),
             };
             if self.stream.is_over() {
-                return Poll::Ready(broken_off(cx, client));
+                return Poll::Ready(self.broken_off(cx, client));
             }
             if sent {
                 return Poll::Ready(Outcome::Complete);
@@ -371,7 +374,7 @@ impl Exchange {
         let Host::Ready(_, host) = &mut self.upstream else {
             return;
         };
-        let unsent = self.request_out == Progress::Waiting;
+        let before = self.request_out;
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
@@ -382,7 +385,10 @@ impl Exchange {
         ) {
             return self.send_failed(&error);
         }
-        if unsent && client.awaits_invitation() {
+        if before != Progress::Ended && self.request_out == Progress::Ended {
+            self.stream.core_mut().info.times.request_sent = Some(self.worker.now());
+        }
+        if before == Progress::Waiting && client.awaits_invitation() {
             self.invite_at = self.worker.now().checked_add(INVITE_AFTER);
         }
         match host.poll_flush(cx) {
@@ -403,6 +409,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(host.host.text.clone().into());
+                    core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
                         .request
@@ -461,6 +468,9 @@ impl Exchange {
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
                         };
                         tracing::debug!(host, %error, "a host could not be connected");
+                        if let ConnectError::Tls(error) = &error {
+                            self.stream.core_mut().info.upstream_failure = Some(error.0.into());
+                        }
                         self.attempt_failed(false, &fault);
                         return false;
                     }
@@ -506,7 +516,7 @@ impl Exchange {
         match next {
             Next::Answer => false,
             Next::Exhausted => {
-                flags.add(Flags::RETRY_LIMIT_EXCEEDED);
+                flags.add(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
                 false
             }
             Next::NoBudget => {
@@ -646,6 +656,7 @@ impl Exchange {
         if core.response.side.released {
             self.upstream = Host::None;
             self.response_out = Progress::HeadSent;
+            self.host_broke = true;
             core.abandon();
             return;
         }
@@ -683,6 +694,7 @@ impl Exchange {
         let host = Rc::clone(host);
         // Its place is free for the fresh one.
         self.upstream = Host::None;
+        self.stream.core_mut().info.attempts += 1;
         let connecting = connection(&host, &self.worker, true);
         self.upstream = Host::Connecting(host, connecting);
         self.rewind();
@@ -735,7 +747,9 @@ impl Exchange {
             // From now on only silence ends it.
             self.deadline = None;
         }
-        self.downstream_at = self.worker.now();
+        let now = self.worker.now();
+        self.downstream_at = now;
+        self.stream.core_mut().info.times.response_sent = Some(now);
         Ok(())
     }
 
@@ -863,6 +877,17 @@ impl Exchange {
             || response_room
     }
 
+    /// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as
+    /// the client takes it at once, so that it sees a beginning without an end and not nothing.
+    fn broken_off(&self, cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
+        // The connection ends in any case.
+        let _ = client.poll_flush(cx);
+        Outcome::Broken(match self.host_broke {
+            true => ResetReason::Upstream,
+            false => ResetReason::Local,
+        })
+    }
+
     fn drop_upstream(&mut self) {
         self.attempts.end();
         self.upstream = Host::None;
@@ -878,14 +903,6 @@ impl Exchange {
     fn options_watermark(&self) -> usize {
         self.stream.core().watermark()
     }
-}
-
-/// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as the
-/// client takes it at once, so that it sees a beginning without an end and not nothing.
-fn broken_off(cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
-    // The connection ends in any case.
-    let _ = client.poll_flush(cx);
-    Outcome::Broken(ResetReason::Local)
 }
 
 /// Sends the request's head and what follows it.

@@ -1,6 +1,8 @@
 //! A listener on one worker: accepts, and keeps count of its connections.
 
 mod filters;
+mod log;
+mod notes;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,10 +16,13 @@ use tokio::sync::Notify;
 use transom_api::{Counter, Gauge, SocketInfo};
 
 pub(crate) use self::filters::ListenerPlace;
+use self::log::ConnectionLog;
+pub(crate) use self::log::ListenerLogs;
+pub(crate) use self::notes::ConnectionNotes;
 
 use crate::http::HttpListener;
 use crate::http::connection::HttpConnection;
-use crate::io::{Io, PrefixedIo};
+use crate::io::{CountedIo, Io, PrefixedIo};
 use crate::network::tcp_proxy::{self, Joining};
 use crate::network::{FilteredIo, Network, Terminal, alone};
 use crate::stream::info::ConnectionInfo;
@@ -65,6 +70,10 @@ pub(crate) struct ConnectionSlot {
     listener: Rc<WorkerListener>,
     state: Rc<SlotState>,
     index: usize,
+    /// The connection's number, unique in the process.
+    id: u64,
+    /// Writes the listener's access log when the connection ends.
+    log: Option<Box<ConnectionLog>>,
 }
 
 impl WorkerListener {
@@ -151,7 +160,7 @@ impl WorkerListener {
         }
         worker.shard.add(self.limits.accepted.0, 1);
         worker.shard.add(self.limits.active.0, 1);
-        let slot = self.register(worker);
+        let mut slot = self.register(worker);
         // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
         // whose client has gone already.
         let _ = stream.set_nodelay(true);
@@ -163,8 +172,12 @@ impl WorkerListener {
             consumed: 0,
         };
         let network = self.network();
+        if !network.access_logs.is_empty() {
+            let info = Rc::new(self.info(slot.id, &info, None));
+            slot.log = Some(ConnectionLog::new(worker, &network.access_logs, info));
+        }
         if network.listener_filters.is_empty() && network.tls.is_none() {
-            return self.begin(worker, &network, Io::Tcp(stream), info, None, slot);
+            return self.begin(worker, &network, Io::Tcp(stream), &info, None, slot);
         }
         let listener = Rc::clone(self);
         let worker = Rc::clone(worker);
@@ -172,6 +185,7 @@ impl WorkerListener {
             let passing = filters::pass(&worker, &network.listener_filters, stream, info);
             // A client that sends nothing for too long is closed, as is one that a filter refuses.
             let Ok(Some(passed)) = tokio::time::timeout(filters::PEEK_LIMIT, passing).await else {
+                slot.fail("a listener filter refused it, or it sent nothing in time");
                 return;
             };
             let mut io = Io::Tcp(passed.stream);
@@ -182,12 +196,13 @@ impl WorkerListener {
             if let Some(prepared) = &network.tls {
                 let accepting = tls::accept(&worker, &prepared.tls, &prepared.metrics, io);
                 let Some((secured, info)) = accepting.await else {
+                    slot.fail("the TLS handshake failed");
                     return;
                 };
                 io = secured;
                 known = Some(Box::new(info));
             }
-            listener.begin(&worker, &network, io, passed.info, known, slot);
+            listener.begin(&worker, &network, io, &passed.info, known, slot);
         });
     }
 
@@ -197,23 +212,15 @@ impl WorkerListener {
         worker: &Rc<Worker>,
         network: &Network,
         mut io: Io,
-        socket: SocketInfo,
+        socket: &SocketInfo,
         tls: Option<Box<TlsInfo>>,
-        slot: ConnectionSlot,
+        mut slot: ConnectionSlot,
     ) {
-        let info = Rc::new(ConnectionInfo {
-            id: worker.connection_id(),
-            listener: Rc::clone(&self.name),
-            source: socket.source,
-            destination: socket.destination,
-            scheme: if tls.is_some() { "https" } else { "http" },
-            server_name: match &tls {
-                Some(tls) => tls.server_name.clone(),
-                None => socket.server_name,
-            },
-            tls,
-            state: RefCell::default(),
-        });
+        let info = Rc::new(self.info(slot.id, socket, tls));
+        if let Some(log) = &mut slot.log {
+            log.serve(&info);
+            io = Io::Counted(Box::new(CountedIo::new(io, Rc::clone(&info))));
+        }
         if !network.filters.is_empty() {
             let places = Rc::clone(&network.filters);
             let filtered = FilteredIo::new(io, Rc::clone(worker), Rc::clone(&info), places);
@@ -241,6 +248,24 @@ impl WorkerListener {
         }
     }
 
+    /// What is known of a connection.
+    fn info(&self, id: u64, socket: &SocketInfo, tls: Option<Box<TlsInfo>>) -> ConnectionInfo {
+        ConnectionInfo {
+            id,
+            listener: Rc::clone(&self.name),
+            source: socket.source,
+            destination: socket.destination,
+            scheme: if tls.is_some() { "https" } else { "http" },
+            server_name: match &tls {
+                Some(tls) => tls.server_name.clone(),
+                None => socket.server_name.clone(),
+            },
+            tls,
+            state: RefCell::default(),
+            notes: ConnectionNotes::default(),
+        }
+    }
+
     fn register(self: &Rc<Self>, worker: &Rc<Worker>) -> ConnectionSlot {
         let state = Rc::new(SlotState::default());
         state.draining.set(self.draining.get());
@@ -256,11 +281,20 @@ impl WorkerListener {
             listener: Rc::clone(self),
             state,
             index,
+            id: worker.connection_id(),
+            log: None,
         }
     }
 }
 
 impl ConnectionSlot {
+    /// Why the connection is not served, for its log.
+    fn fail(&mut self, why: &'static str) {
+        if let Some(log) = &mut self.log {
+            log.fail(why);
+        }
+    }
+
     /// Whom a drain wakes.
     pub(crate) fn watch(&self, waker: &Waker) {
         let mut known = self.state.waker.borrow_mut();

@@ -11,7 +11,7 @@ use transom_api::host::{AsyncHost, ConnectionFlowHost, ConnectionHost, InfoHost,
 use transom_api::metrics::MetricId;
 use transom_api::{
     Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall,
-    HttpCall, Level, MetadataValue, Resumer, SharedData, TimerId,
+    HttpCall, Level, MetadataValue, ResponseFlags, Resumer, SharedData, TimerId,
 };
 
 use super::chain::ConnectionCore;
@@ -167,6 +167,10 @@ impl InfoHost for ConnectionContext<'_> {
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {
         let space = self.core.metadata.entry(namespace.to_owned()).or_default();
         space.insert(key.to_owned(), value);
+    }
+
+    fn add_response_flags(&mut self, flags: ResponseFlags) {
+        self.core.info.notes.add_flags(flags);
     }
 
     fn filter_state(&mut self) -> &mut FilterState {

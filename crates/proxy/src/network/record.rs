@@ -4,39 +4,57 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use transom_api::access_log::RecordSource;
+use transom_api::access_log::{Facts, RecordSource};
 use transom_api::headers::{HeaderEntry, HeaderHost};
-use transom_api::host::InfoHost;
+use transom_api::host::{InfoHost, RecordHost};
+use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, FilterState, HeaderError, HeaderMap, MetadataValue, Record, attribute,
+    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, Record, ResponseFlags,
+    SharedData, attribute,
 };
 
 use crate::http::head::Head;
 use crate::stream::chain::AccessLogPlace;
 use crate::stream::info::{Attributes, ConnectionInfo, StreamInfo};
+use crate::worker::Worker;
 
 /// A relayed connection, or a session of datagrams. Its bytes are the sizes of a request and a response; it has no
 /// headers, no protocol and no status.
 pub(crate) struct SessionRecord {
+    worker: Rc<Worker>,
     pub(crate) connection: Rc<ConnectionInfo>,
     pub(crate) info: StreamInfo,
     nothing: Head,
 }
 
 impl SessionRecord {
-    pub(crate) fn new(connection: Rc<ConnectionInfo>) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, connection: Rc<ConnectionInfo>) -> Self {
         Self {
+            worker: Rc::clone(worker),
             connection,
             info: StreamInfo::new(),
             nothing: Head::default(),
         }
     }
 
+    fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            connection: &self.connection,
+            info: &self.info,
+            request: &self.nothing,
+            response: &self.nothing,
+            route_name: None,
+            virtual_host: None,
+        }
+    }
+
     /// It is over: writes the access logs.
     pub(crate) fn write(mut self, logs: &[Rc<AccessLogPlace>]) {
         self.info.end = Some(Instant::now());
+        self.info.flags.add(self.connection.notes.flags());
+        self.connection.notes.fill(&self.info);
         for log in logs {
             let record = Record::new(&self);
             if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
@@ -73,15 +91,7 @@ impl InfoHost for SessionRecord {
         if name == attribute::REQUEST_PROTOCOL {
             return None;
         }
-        let attributes = Attributes {
-            connection: &self.connection,
-            info: &self.info,
-            request: &self.nothing,
-            response: &self.nothing,
-            route_name: None,
-            virtual_host: None,
-        };
-        attributes.get(name)
+        self.attributes().get(name)
     }
 
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
@@ -97,6 +107,10 @@ impl InfoHost for SessionRecord {
         space.or_default().insert(key.to_owned(), value);
     }
 
+    fn add_response_flags(&mut self, flags: ResponseFlags) {
+        self.info.flags.add(flags);
+    }
+
     fn filter_state(&mut self) -> &mut FilterState {
         &mut self.info.filter_state
     }
@@ -107,4 +121,47 @@ impl InfoHost for SessionRecord {
     }
 }
 
-impl RecordSource for SessionRecord {}
+impl RecordHost for SessionRecord {
+    fn log_enabled(&self, level: Level) -> bool {
+        crate::log::enabled(level)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        crate::log::extension(level, "", message);
+    }
+
+    fn add_metric(&self, metric: MetricId, amount: i64) {
+        self.worker.shard.add(metric, amount);
+    }
+
+    fn metric(&self, metric: MetricId) -> i64 {
+        self.worker.metrics.sum(metric)
+    }
+
+    fn observe_metric(&self, metric: MetricId, duration: Duration) {
+        self.worker.shard.observe(metric, duration);
+    }
+
+    fn observe_value(&self, metric: MetricId, value: u64) {
+        self.worker.shard.observe_value(metric, value);
+    }
+
+    fn shared(&self) -> &SharedData {
+        &self.worker.shared
+    }
+}
+
+impl RecordSource for SessionRecord {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            is_connection: true,
+            protocol: None,
+            stream_id: self.connection.id,
+            ..self.attributes().facts()
+        }
+    }
+
+    fn state(&self) -> &FilterState {
+        &self.info.filter_state
+    }
+}

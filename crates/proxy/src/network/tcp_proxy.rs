@@ -1,6 +1,7 @@
 //! `tcp_proxy`: joins a client's connection with one to a host of a cluster, byte for byte.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -77,7 +78,7 @@ pub(crate) async fn serve(joining: Joining) {
         info,
         slot,
     } = joining;
-    let mut record = SessionRecord::new(info);
+    let mut record = SessionRecord::new(&worker, info);
     let options = &listener.options;
     let flags = relay(&mut client, &worker, options, &places, &mut record).await;
     record.info.flags.add(flags);
@@ -112,8 +113,9 @@ async fn relay(
     };
     record.info.cluster = Some(Rc::clone(&cluster.name));
     let mut up = Relay::default();
+    let tried = RefCell::default();
     let (mut host, _place) = {
-        let mut connecting = pin!(connect_host(worker, &cluster, options));
+        let mut connecting = pin!(connect_host(worker, &cluster, options, &tried));
         let connected = std::future::poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected);
@@ -124,11 +126,17 @@ async fn relay(
         });
         match connected.await {
             Ok((io, place)) => {
+                record.info.upstream_local = io.local_address();
                 record.info.upstream = Some(Cow::Owned(place.active.host().host.text.clone()));
+                record.info.attempts = tried.take().count;
                 (io, place)
             }
             Err(flags) => {
                 worker.shard.add(metrics.unavailable.0, 1);
+                let tried = tried.take();
+                record.info.upstream = tried.last.map(Cow::Owned);
+                record.info.upstream_failure = tried.failure.map(Cow::Borrowed);
+                record.info.attempts = tried.count;
                 return flags;
             }
         }
@@ -214,11 +222,22 @@ struct Place {
     _slot: Slot,
 }
 
+/// What was tried for a connection.
+#[derive(Default)]
+struct Tried {
+    count: u32,
+    /// The address of the last host.
+    last: Option<String>,
+    /// Why TLS failed.
+    failure: Option<&'static str>,
+}
+
 /// Connects a host; one that cannot be connected is passed over, `connect_attempts` times at the most.
 async fn connect_host(
     worker: &Rc<Worker>,
     cluster: &WorkerCluster,
     options: &TcpProxyOptions,
+    told: &RefCell<Tried>,
 ) -> Result<(Io, Place), Flags> {
     let metrics = options.metrics;
     let mut tried = Vec::new();
@@ -226,6 +245,11 @@ async fn connect_host(
         let Some(host) = cluster.pick(&tried) else {
             return Err(Flags::NO_HEALTHY_UPSTREAM);
         };
+        {
+            let mut told = told.borrow_mut();
+            told.count += 1;
+            told.last = Some(host.host.text.clone());
+        }
         let began = Instant::now();
         let active = Active::relay(&host);
         match connect(&host, worker).await {
@@ -243,6 +267,9 @@ async fn connect_host(
             Err(ConnectError::Overflow) => return Err(Flags::UPSTREAM_OVERFLOW),
             Err(error) => {
                 worker.shard.add(metrics.connect_failures.0, 1);
+                if let ConnectError::Tls(error) = &error {
+                    told.borrow_mut().failure = Some(error.0);
+                }
                 tracing::debug!(
                     host = host.host.text,
                     %error,

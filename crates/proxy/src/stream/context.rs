@@ -7,15 +7,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use transom_api::access_log::RecordSource;
+use transom_api::access_log::{Facts, RecordSource};
 use transom_api::event::Address;
 use transom_api::headers::{BodyHost, HeaderEntry, HeaderHost};
 use transom_api::host::{AsyncHost, FlowHost, InfoHost, RecordHost, StreamHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
     Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall,
-    HeaderError, HeaderMap, HttpCall, Level, LocalReply, MetadataValue, Phase, Released, Resumer,
-    SharedData, TimerId, Wants,
+    HeaderError, HeaderMap, HttpCall, Level, LocalReply, MetadataValue, Phase, Released,
+    ResponseFlags, Resumer, SharedData, TimerId, Wants,
 };
 
 use super::actions::Injected;
@@ -389,6 +389,10 @@ impl InfoHost for Context<'_> {
         space.insert(key.to_owned(), value);
     }
 
+    fn add_response_flags(&mut self, flags: ResponseFlags) {
+        self.core.info.flags.add(flags);
+    }
+
     fn filter_state(&mut self) -> &mut FilterState {
         &mut self.core.info.filter_state
     }
@@ -437,4 +441,13 @@ impl RecordHost for Context<'_> {
 }
 
 impl StreamHost for Context<'_> {}
-impl RecordSource for Context<'_> {}
+
+impl RecordSource for Context<'_> {
+    fn facts(&self) -> Facts<'_> {
+        self.core.attributes().facts()
+    }
+
+    fn state(&self) -> &FilterState {
+        &self.core.info.filter_state
+    }
+}

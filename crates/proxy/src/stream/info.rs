@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+use transom_api::access_log::{Facts, TlsFacts};
 use transom_api::{Attribute, FilterState, MetadataValue, attribute};
 
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
+use crate::listener::ConnectionNotes;
 use crate::tls::TlsInfo;
 
 /// What all streams of a connection share.
@@ -27,6 +29,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) server_name: Option<String>,
     pub(crate) tls: Option<Box<TlsInfo>>,
     pub(crate) state: RefCell<FilterState>,
+    pub(crate) notes: ConnectionNotes,
 }
 
 /// Dynamic metadata: values by namespace and key.
@@ -37,6 +40,12 @@ pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
 pub(crate) struct StreamInfo {
     pub(crate) start: Instant,
     pub(crate) end: Option<Instant>,
+    /// Moments on the way, as of the beginning of the turn in which they came.
+    pub(crate) times: Times,
+    /// A number of its own in the process.
+    pub(crate) id: u64,
+    /// The client's address, where a trusted proxy tells it; else the connection's.
+    pub(crate) remote: Option<SocketAddr>,
     pub(crate) protocol: &'static str,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
@@ -45,8 +54,23 @@ pub(crate) struct StreamInfo {
     pub(crate) details: Cow<'static, str>,
     pub(crate) upstream: Option<Cow<'static, str>>,
     pub(crate) cluster: Option<Rc<str>>,
+    /// Where the connection to the host comes from.
+    pub(crate) upstream_local: Option<SocketAddr>,
+    /// Why TLS with the host failed.
+    pub(crate) upstream_failure: Option<Cow<'static, str>>,
+    /// Connections to hosts that were taken or made for it.
+    pub(crate) attempts: u32,
     pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
+}
+
+/// When a stream got how far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) request_received: Option<Instant>,
+    pub(crate) request_sent: Option<Instant>,
+    pub(crate) response_received: Option<Instant>,
+    pub(crate) response_sent: Option<Instant>,
 }
 
 impl StreamInfo {
@@ -54,6 +78,9 @@ impl StreamInfo {
         Self {
             start: Instant::now(),
             end: None,
+            times: Times::default(),
+            id: 0,
+            remote: None,
             protocol: "HTTP/1.1",
             request_bytes: 0,
             response_bytes: 0,
@@ -61,6 +88,9 @@ impl StreamInfo {
             details: Cow::Borrowed(""),
             upstream: None,
             cluster: None,
+            upstream_local: None,
+            upstream_failure: None,
+            attempts: 0,
             metadata: BTreeMap::new(),
             filter_state: FilterState::default(),
         }
@@ -69,12 +99,17 @@ impl StreamInfo {
     /// Makes it as new for another stream.
     pub(crate) fn clear(&mut self) {
         self.end = None;
+        self.times = Times::default();
+        self.remote = None;
         self.request_bytes = 0;
         self.response_bytes = 0;
         self.flags = Flags::default();
         self.details = Cow::Borrowed("");
         self.upstream = None;
         self.cluster = None;
+        self.upstream_local = None;
+        self.upstream_failure = None;
+        self.attempts = 0;
         self.metadata.clear();
         self.filter_state.clear();
     }
@@ -91,8 +126,51 @@ pub(crate) struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
+    /// All that an access log may want at once.
+    pub(crate) fn facts(&self) -> Facts<'a> {
+        let Self {
+            connection, info, ..
+        } = *self;
+        let start = info.start;
+        let since = |time: Option<Instant>| time.map(|time| time.saturating_duration_since(start));
+        let end = info.end.unwrap_or_else(Instant::now);
+        Facts {
+            duration: end.saturating_duration_since(start),
+            request_received: since(info.times.request_received),
+            request_sent: since(info.times.request_sent),
+            response_received: since(info.times.response_received),
+            response_sent: since(info.times.response_sent),
+            protocol: Some(info.protocol),
+            status: self.response.status(),
+            bytes_received: info.request_bytes,
+            bytes_sent: info.response_bytes,
+            flags: info.flags,
+            details: Some(&*info.details).filter(|details| !details.is_empty()),
+            upstream_host: info.upstream.as_deref(),
+            upstream_local: info.upstream_local,
+            upstream_cluster: info.cluster.as_deref(),
+            upstream_failure: info.upstream_failure.as_deref(),
+            upstream_attempts: info.attempts,
+            remote: info.remote.or(connection.source),
+            route: self.route_name,
+            virtual_host: self.virtual_host,
+            stream_id: info.id,
+            ..connection.facts()
+        }
+    }
+
     /// The attribute under a name of Envoy's.
     pub(crate) fn get(&self, name: &str) -> Option<Attribute<'a>> {
+        if let Some(remote) = self.info.remote {
+            match name {
+                attribute::SOURCE_ADDRESS => {
+                    let text = remote.to_string().into_bytes();
+                    return Some(Attribute::Bytes(Cow::Owned(text)));
+                }
+                attribute::SOURCE_PORT => return Some(Attribute::Int(remote.port().into())),
+                _ => {}
+            }
+        }
         if let Some(attribute) = connection_attribute(self.connection, name) {
             return Some(attribute);
         }
@@ -142,6 +220,31 @@ impl<'a> Attributes<'a> {
             attribute::ROUTE_NAME => self.route_name.map(|name| borrowed(name.as_bytes())),
             attribute::VIRTUAL_HOST_NAME => self.virtual_host.map(|name| borrowed(name.as_bytes())),
             _ => None,
+        }
+    }
+}
+
+impl ConnectionInfo {
+    /// What is known of all its streams.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            remote: self.source,
+            direct_remote: self.source,
+            local: self.destination,
+            server_name: self.server_name.as_deref(),
+            tls: self.tls.as_deref().map(|tls| {
+                let peer = tls.peer.as_ref();
+                TlsFacts {
+                    version: tls.version,
+                    cipher: tls.cipher,
+                    peer_subject: peer.map(|peer| &*peer.subject),
+                    peer_dns_name: peer.and_then(|peer| peer.dns_name.as_deref()),
+                    peer_uri: peer.and_then(|peer| peer.uri_name.as_deref()),
+                }
+            }),
+            listener: &self.listener,
+            connection_id: self.id,
+            ..Facts::default()
         }
     }
 }

@@ -197,6 +197,7 @@ impl Stream {
     ) {
         let core = &mut self.core;
         core.info.start = start;
+        core.info.id = core.worker.stream_id();
         if !Rc::ptr_eq(&core.connection, connection) {
             core.connection = Rc::clone(connection);
         }
@@ -222,6 +223,9 @@ impl Stream {
         side.begun = true;
         side.head_end = end;
         side.input_ended = end;
+        if end {
+            self.core.info.times.request_received = Some(self.core.info.start);
+        }
         match failed {
             Some(fault) => self.fault(&fault),
             None => self.run_head(Direction::Request),
@@ -235,6 +239,7 @@ impl Stream {
             return;
         }
         core.info.details = Cow::Borrowed("via_upstream");
+        core.info.times.response_received = Some(core.worker.now());
         core.change_response();
         let side = &mut core.response.side;
         side.begun = true;
@@ -262,11 +267,21 @@ impl Stream {
             Direction::Response => core.info.response_bytes += len as u64,
         }
         core.message_mut(direction).side.input_ended |= end;
+        if end {
+            self.note_end(direction);
+        }
+    }
+
+    fn note_end(&mut self, direction: Direction) {
+        if direction == Direction::Request {
+            self.core.info.times.request_received = Some(self.core.worker.now());
+        }
     }
 
     /// Trailers came; they are in the message.
     pub(crate) fn trailers(&mut self, direction: Direction) {
         self.core.message_mut(direction).side.input_ended = true;
+        self.note_end(direction);
         self.pass_trailers(direction, 0);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsStream, server};
 use transom_api::Counter;
@@ -34,6 +34,8 @@ pub(crate) struct TlsInfo {
     /// The name that the client asked for.
     pub(crate) server_name: Option<String>,
     pub(crate) version: &'static str,
+    /// The cipher suite by its name in IANA's registry.
+    pub(crate) cipher: Option<&'static str>,
     /// The client's certificate, which was verified.
     pub(crate) peer: Option<PeerCertificate>,
 }
@@ -120,10 +122,23 @@ impl TlsInfo {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",
             },
+            cipher: connection
+                .negotiated_cipher_suite()
+                .and_then(|suite| cipher_name(suite.suite())),
             peer: connection
                 .peer_certificates()
                 .and_then(<[_]>::first)
                 .map(PeerCertificate::of),
         }
     }
+}
+
+/// A cipher suite's name in IANA's registry: rustls calls those of TLS 1.3 `TLS13_…`.
+fn cipher_name(suite: CipherSuite) -> Option<&'static str> {
+    Some(match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        suite => suite.as_str()?,
+    })
 }

@@ -180,6 +180,8 @@ impl Worker {
                 part,
             }));
         }
+        let known_logs = before.map_or(&[][..], |before| &before.access_logs);
+        let access_logs = self.build_access_logs(&listener.access_logs, known_logs)?;
         let mut filters = Vec::with_capacity(listener.network_filters.len());
         for prepared in &listener.network_filters {
             let known = before.and_then(|before| {
@@ -225,6 +227,7 @@ impl Worker {
         };
         Ok(Rc::new(Network {
             listener_filters,
+            access_logs: access_logs.into(),
             tls: listener.tls.clone(),
             filters: filters.into(),
             terminal,
@@ -381,6 +384,8 @@ fn retire(old: &Network, new: Option<&Network>) {
     retire_others(&old.listener_filters, kept, async |place| {
         place.part.drain().await;
     });
+    let kept = new.map_or(&[][..], |new| &new.access_logs);
+    retire_others(&old.access_logs, kept, async |log| log.part.drain().await);
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
     let kept = new.map_or(&[][..], |new| new.terminal.access_logs());

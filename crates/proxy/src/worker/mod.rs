@@ -69,6 +69,7 @@ pub(crate) struct Worker {
     streams: RefCell<Vec<Box<Stream>>>,
     next_task: Cell<u64>,
     next_connection: Cell<u64>,
+    next_stream: Cell<u64>,
     connections: Cell<usize>,
     draining: Cell<bool>,
     random: Cell<u64>,
@@ -106,6 +107,7 @@ impl Worker {
             streams: RefCell::default(),
             next_task: Cell::new(0),
             next_connection: Cell::new(0),
+            next_stream: Cell::new(0),
             connections: Cell::new(0),
             draining: Cell::new(false),
             random: Cell::new(RandomState::new().hash_one(index)),
@@ -299,6 +301,13 @@ impl Worker {
     pub(crate) fn connection_id(&self) -> u64 {
         let next = self.next_connection.get() + 1;
         self.next_connection.set(next);
+        next * self.count as u64 + self.index as u64
+    }
+
+    /// A number for a new stream, unique in the process.
+    pub(crate) fn stream_id(&self) -> u64 {
+        let next = self.next_stream.get() + 1;
+        self.next_stream.set(next);
         next * self.count as u64 + self.index as u64
     }
 

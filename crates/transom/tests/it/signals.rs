@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use transom_e2e::upstream::ok;
 use transom_e2e::{Client, Upstream, eventually};
 
-use crate::program::{Program, configuration};
+use crate::program::{Folder, Program, configuration};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -133,4 +133,36 @@ fn sighup_with_a_bad_file_leaves_what_is_active() {
     assert!(program.is_running());
     program.signal("TERM");
     assert_eq!(program.end().code(), Some(0));
+}
+
+#[test]
+fn sigusr1_opens_access_logs_again_and_the_end_writes_the_rest() {
+    let upstream = Upstream::ok("ok");
+    let folder = Folder::new();
+    let path = folder.write("access.log", "");
+    let configuration = configuration(upstream.address(), "").replace(
+        "          virtual_hosts:",
+        &format!(
+            "          access_logs: [{{name: file, config: {{path: {}, format: '%PATH%', flush_interval: 10ms}}}}]\n          virtual_hosts:",
+            path.display()
+        ),
+    );
+    let mut program = Program::start(&configuration);
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+    Client::connect(program.address).get("/first");
+    eventually("the first line", || {
+        (read(&path) == "/first\n").then_some(())
+    });
+    let old = path.with_extension("old");
+    std::fs::rename(&path, &old).unwrap();
+    program.signal("USR1");
+    eventually("the new file", || path.exists().then_some(()));
+    Client::connect(program.address).get("/second");
+    // Nobody waited for it: the end writes it.
+    program.signal("TERM");
+    assert_eq!(program.end().code(), Some(0));
+    assert_eq!(
+        (read(&old), read(&path)),
+        ("/first\n".to_owned(), "/second\n".to_owned())
+    );
 }

@@ -1,5 +1,6 @@
 //! The real data plane between raw clients and scripted upstreams.
 
+mod access_logs;
 mod bodies;
 mod bounds;
 mod callouts;

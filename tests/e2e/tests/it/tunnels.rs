@@ -1,10 +1,11 @@
 //! Tunnels: Upgrade and CONNECT, what is refused of them, and what becomes of the bytes.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use transom_e2e::upstream::{Connection, ok};
-use transom_e2e::{Client, Setup, Upstream, eventually};
+use transom_e2e::{Client, Message, Setup, Upstream, eventually};
 
 const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: x\r\n\r\n";
@@ -523,4 +524,48 @@ fn what_was_good_of_a_tunnel_that_breaks_arrives() {
     assert_eq!(client.bytes(4), b"good");
     // Whether the client hears of the end as such or as a reset hangs on who was first.
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_host_that_resets_a_tunnel_has_its_flag() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let host = std::thread::spawn(move || {
+        let mut connection = Client::over(listener.accept().unwrap().0);
+        let request = Message::read_request(connection.reader()).unwrap().unwrap();
+        assert_eq!(request.header("upgrade"), Some("websocket"));
+        connection.send(SWITCH);
+        assert_eq!(connection.bytes(1), b"x");
+        connection.reset();
+    });
+    let plane = Setup::to_address(address)
+        .access_log("{name: record}")
+        .start();
+    let mut client = plane.client();
+    assert_eq!(client.send(WEBSOCKET).head().status(), 101);
+    client.send("x");
+    assert!(client.is_closed());
+    host.join().unwrap();
+    plane
+        .lab
+        .wait_for("log GET /chat 101 UC via_upstream up - 1 0 - -");
+}
+
+#[test]
+fn filters_of_bodies_leave_tunnels_alone() {
+    let upstream = switching(
+        "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Type: text/plain\r\n\r\n",
+    );
+    let plane = Setup::to(&upstream)
+        .filter("{name: compressor}")
+        .filter("{name: payload_limit, config: {max_bytes: 1}}")
+        .start();
+    let mut client = plane.client();
+    let request = WEBSOCKET.replace("\r\n\r\n", "\r\nAccept-Encoding: gzip\r\n\r\n");
+    let answer = client.send(request).head();
+    assert_eq!(
+        (answer.status(), answer.header("content-encoding")),
+        (101, None)
+    );
+    talk(&mut client);
 }

@@ -217,6 +217,10 @@ impl Host {
                     .ok()
                     .map(Attribute::Int);
             }
+            attribute::RESPONSE_FLAGS => {
+                let flags = self.later.flags.to_string();
+                return Some(Attribute::Bytes(Cow::Owned(flags.into_bytes())));
+            }
             attribute::REQUEST_SIZE => return Some(Attribute::Int(self.request.came as i64)),
             attribute::RESPONSE_SIZE => return Some(Attribute::Int(self.response.came as i64)),
             _ => return None,

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use transom_api::kind::{ExtensionKind, Kind, StreamFilters};
+use transom_api::kind::{AccessLogs, ExtensionKind, Kind, StreamFilters};
 use transom_api::{
-    FailurePolicy, Node, ParseError, Phase, PrepareContext, Span, StreamFilterConfig,
+    AccessLogConfig, FailurePolicy, Node, ParseError, Phase, PrepareContext, Span,
+    StreamFilterConfig,
 };
 use transom_config::{Extension, ExtensionName, Resources, Use};
 
@@ -100,6 +101,23 @@ struct Wanted<'a> {
 }
 
 impl Preparer {
+    pub(super) async fn prepare_logs(
+        &self,
+        uses: &[Use],
+        known: &[PreparedUse<dyn AccessLogConfig>],
+        declared: &Declared<'_>,
+    ) -> Result<Vec<PreparedUse<dyn AccessLogConfig>>, ApplyError> {
+        let mut logs = Vec::new();
+        for used in uses.iter().filter(|used| !used.disabled) {
+            let known = known.iter().find(|known| known.name == used.id);
+            logs.push(
+                self.prepare_use::<AccessLogs>(used, known, declared)
+                    .await?,
+            );
+        }
+        Ok(logs)
+    }
+
     /// Parses and prepares a use, unless an equal one is known.
     pub(super) async fn prepare_use<K: ExtensionKind>(
         &self,

@@ -16,6 +16,7 @@ use super::{Client, DRAIN_IDLE, Dropped, TURN, UdpListener, UdpProxyListener, Ud
 use crate::cluster::WorkerHost;
 use crate::error::Flags;
 use crate::http::connection::Timer;
+use crate::listener::ConnectionNotes;
 use crate::network::datagram::{self, BATCH};
 use crate::network::record::SessionRecord;
 use crate::stream::info::ConnectionInfo;
@@ -61,16 +62,20 @@ impl Session {
     ) -> io::Result<Self> {
         let socket = connected(address)?;
         let record = (!proxy.access_logs.is_empty()).then(|| {
-            let mut record = SessionRecord::new(Rc::new(ConnectionInfo {
-                id: worker.connection_id(),
-                listener: Rc::clone(&listener.name),
-                source: Some(client.from),
-                destination: Some(destination),
-                scheme: "udp",
-                server_name: None,
-                tls: None,
-                state: RefCell::default(),
-            }));
+            let mut record = SessionRecord::new(
+                worker,
+                Rc::new(ConnectionInfo {
+                    id: worker.connection_id(),
+                    listener: Rc::clone(&listener.name),
+                    source: Some(client.from),
+                    destination: Some(destination),
+                    scheme: "udp",
+                    server_name: None,
+                    tls: None,
+                    state: RefCell::default(),
+                    notes: ConnectionNotes::default(),
+                }),
+            );
             record.info.upstream = Some(Cow::Owned(host.host.text.clone()));
             Box::new(record)
         });

@@ -139,6 +139,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         watermark: WATERMARK,
     });
     let connection = Rc::new(ConnectionInfo {
+        notes: Default::default(),
         id: 1,
         listener: Rc::from("test"),
         source: None,
