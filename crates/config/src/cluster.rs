@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{CircuitBreakers, ClusterTls, HealthCheck, HostAddress, Use};
+use crate::{CircuitBreakers, ClusterTls, HealthCheck, HostAddress, OutlierDetection, Use};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Its hosts.
     pub host_set: String,
+    /// Which hosts are left out after failures in traffic; `None`: none.
+    pub outlier_detection: Option<OutlierDetection>,
     /// Health is passed over while fewer than so many percent of the hosts are healthy, 0 to 100; 50, zero is never.
     pub panic_threshold: u32,
     /// How the health of its hosts is found out; `None`: they count as healthy.

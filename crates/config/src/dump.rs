@@ -383,6 +383,12 @@ fn cluster(cluster: &Cluster) -> Value {
         "connect_timeout": duration(cluster.connect_timeout),
         "host_set": cluster.host_set,
         "health_check": cluster.health_check.as_ref().map(health_check),
+        "outlier_detection": cluster.outlier_detection.as_ref().map(|outliers| json!({
+            "consecutive_failures": outliers.consecutive_failures,
+            "base_ejection": duration(outliers.base_ejection),
+            "max_ejection": duration(outliers.max_ejection),
+            "max_ejected": outliers.max_ejected,
+        })),
         "panic_threshold": cluster.panic_threshold,
         "circuit_breakers": {
             "max_connections": cluster.circuit_breakers.max_connections,

@@ -17,7 +17,7 @@ use crate::decode::{Tried, Verbatim};
 use crate::{ListenAddress, Located};
 
 pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
-pub(crate) use health::{HealthCheck, HttpCheck, Initially};
+pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,

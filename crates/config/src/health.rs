@@ -23,6 +23,19 @@ pub struct HealthCheck {
     pub port: Option<u16>,
 }
 
+/// Hosts are left out for a while after failures in traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// After so many failures in a row, 1 or more; 5.
+    pub consecutive_failures: u32,
+    /// For how long the first time, and so much longer each further time; 30 s.
+    pub base_ejection: Duration,
+    /// For how long at most; 300 s, not shorter than `base_ejection`.
+    pub max_ejection: Duration,
+    /// How many percent of the hosts at once, but one at least; 10.
+    pub max_ejected: u32,
+}
+
 /// The request of a health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpCheck {

@@ -49,7 +49,7 @@ mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
-pub use health::{HealthCheck, HttpCheck, Statuses};
+pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use http::{
     HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
     Treatment,

@@ -13,7 +13,7 @@ use transom_api::metrics::{Definition, MetricError, MetricId, MetricKind, Metric
 
 /// Cells of a shard are made in blocks of this many, when the first of them is counted.
 const BLOCK: usize = 256;
-/// At most `BLOCK * BLOCKS` cells: 1,048,576, of which a histogram takes 16. A cluster takes six.
+/// At most `BLOCK * BLOCKS` cells: 1,048,576, of which a histogram takes 16. A cluster takes seven.
 const BLOCKS: usize = 4096;
 /// Upper bounds of a histogram's buckets in microseconds. Powers of two from 0.5 ms would be too coarse around the
 /// usual timeouts, so they follow the 1-2.5-5 habit of the field.

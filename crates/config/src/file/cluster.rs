@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::health::HealthCheck;
+use super::health::{HealthCheck, OutlierDetection};
 use super::leaf::{Items, Name, NonZeroTime, Ranged, Time, tried};
 use super::limits::CircuitBreakers;
 use super::tls;
@@ -36,6 +36,9 @@ pub(crate) struct Cluster {
     /// How it is found out whether the hosts are well. All count as healthy when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) health_check: Option<HealthCheck>,
+    /// Which hosts are left out for a while after failures in traffic. None when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) outlier_detection: Option<OutlierDetection>,
     /// While fewer than so many percent of the hosts are healthy, requests go to all of them: the rest would break down
     /// under the load of all. `0` is never.
     #[serde(default = "panic_threshold", deserialize_with = "tried")]

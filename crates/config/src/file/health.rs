@@ -37,6 +37,24 @@ pub(crate) struct HealthCheck {
     pub(crate) port: Option<Ranged<1, 65_535>>,
 }
 
+/// A host that fails in traffic is left out for a while. A failure is a status of 500 to 599, or no answer.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OutlierDetection {
+    /// After how many failures in a row, of all workers together.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) consecutive_failures: Ranged<1, { u32::MAX }>,
+    /// For how long the first time. Each further time it is so much longer, until the host was well for as long.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) base_ejection: NonZeroTime,
+    /// For how long at most. Not shorter than `base_ejection`.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_ejection: Located<Time>,
+    /// How many percent of the hosts may be left out at once. One may be in any case.
+    #[serde(deserialize_with = "tried")]
+    pub(crate) max_ejected: Ranged<0, 100>,
+}
+
 /// The request of a health check.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -74,6 +92,17 @@ impl Default for HealthCheck {
             healthy_threshold: Ranged(1),
             initially: Initially::Healthy,
             port: None,
+        }
+    }
+}
+
+impl Default for OutlierDetection {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: Ranged(5),
+            base_ejection: NonZeroTime(std::time::Duration::from_secs(30)),
+            max_ejection: Located::new(Time::seconds(300)),
+            max_ejected: Ranged(10),
         }
     }
 }

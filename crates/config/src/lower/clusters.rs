@@ -81,12 +81,16 @@ impl Lowering<'_> {
                 None => None,
             };
             let health_check = cluster.health_check.map(|check| self.health_check(check));
+            let outlier_detection = cluster
+                .outlier_detection
+                .map(|outliers| self.outlier_detection(&outliers));
             let cluster = Cluster {
                 name: name.clone(),
                 load_balancing,
                 connect_timeout: cluster.connect_timeout.0,
                 host_set,
                 health_check,
+                outlier_detection,
                 panic_threshold: cluster.panic_threshold.0,
                 circuit_breakers: circuit_breakers(&cluster.circuit_breakers),
                 pool: Pool {

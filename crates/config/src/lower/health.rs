@@ -3,7 +3,7 @@
 use super::Lowering;
 use crate::file;
 use crate::report::Problem;
-use crate::{HealthCheck, HttpCheck, Located, Statuses};
+use crate::{HealthCheck, HttpCheck, Located, OutlierDetection, Statuses};
 
 impl Lowering<'_> {
     pub(super) fn health_check(&mut self, check: file::HealthCheck) -> HealthCheck {
@@ -30,6 +30,26 @@ impl Lowering<'_> {
             healthy_threshold: check.healthy_threshold.0,
             initially_healthy: matches!(check.initially, file::Initially::Healthy),
             port: check.port.and_then(|port| u16::try_from(port.0).ok()),
+        }
+    }
+
+    pub(super) fn outlier_detection(
+        &mut self,
+        outliers: &file::OutlierDetection,
+    ) -> OutlierDetection {
+        let base_ejection = outliers.base_ejection.0;
+        let max_ejection = outliers.max_ejection.value.0;
+        if max_ejection < base_ejection {
+            self.problems.push(Problem::new(
+                "`max_ejection` is shorter than `base_ejection`",
+                outliers.max_ejection.span,
+            ));
+        }
+        OutlierDetection {
+            consecutive_failures: outliers.consecutive_failures.0,
+            base_ejection,
+            max_ejection,
+            max_ejected: outliers.max_ejected.0,
         }
     }
 

@@ -151,6 +151,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "LoadBalancing" => ("selector", "selectors"),
             "Pool" => ("pool", "pools"),
             "HealthCheck" => ("health check", "health-checks"),
+            "OutlierDetection" => ("outlier detection", "outlier-detection"),
             "HttpCheck" => ("request", "requests-of-health-checks"),
             "HostSet" => ("host set", "host-sets"),
             "Endpoint" => ("host", "hosts"),

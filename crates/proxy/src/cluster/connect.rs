@@ -91,6 +91,7 @@ async fn obtain(
     let connected = make(host).await;
     if connected.is_err() {
         worker.shard.add(host.metrics.connect_failures.0, 1);
+        host.note_outcome(false, worker);
     }
     Ok(Obtained::Fresh(connected?, slot))
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use transom_config::HostAddress;
 
+use super::outlier::Failures;
 use super::state::Count;
 
 /// A host of a cluster, shared by all workers and snapshots: one per cluster and address in the process.
@@ -19,6 +20,8 @@ pub(crate) struct Host {
     pub(crate) active: Count,
     /// Connections that it has from all workers.
     pub(crate) connections: Count,
+    /// What is known of its failures in traffic.
+    pub(super) failures: Failures,
     /// Whether a health check of it has ended.
     checked: AtomicBool,
     /// Why its last health check failed. Only the control side looks at this.
@@ -31,6 +34,8 @@ pub(crate) struct Host {
 pub(crate) enum Ailment {
     /// Its health checks fail, or none has succeeded yet.
     FailedCheck = 1,
+    /// It failed in traffic, and is left out for a while.
+    Ejected = 2,
 }
 
 impl Host {
@@ -41,6 +46,7 @@ impl Host {
             ailments: AtomicU8::new(0),
             active: Count::default(),
             connections: Count::default(),
+            failures: Failures::default(),
             checked: AtomicBool::new(false),
             failure: Mutex::default(),
         }

@@ -14,6 +14,7 @@ pub(crate) struct ClusterMetrics {
     pub(crate) connections: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) retries: Counter,
+    pub(crate) ejections: Counter,
     pub(crate) overflows: Overflows,
     /// `None` without health checks.
     pub(crate) checks: Option<CheckMetrics>,
@@ -68,6 +69,10 @@ impl ClusterMetrics {
             retries: plain(
                 "cluster_retries_total",
                 "Requests that were sent again by the policy of their route.",
+            )?,
+            ejections: plain(
+                "cluster_ejections_total",
+                "Hosts that were left out for a while after failures in traffic.",
             )?,
             overflows: Overflows {
                 connections: overflows("connections")?,

@@ -8,6 +8,7 @@ mod choice;
 mod connect;
 mod host;
 mod metrics;
+pub(crate) mod outlier;
 mod pool;
 mod random;
 mod slot;

@@ -16,6 +16,9 @@ pub(crate) struct ClusterState {
     pub(crate) connections: Count,
     pub(crate) pending: Count,
     pub(crate) retries: Count,
+    /// Hosts, and those that are left out after failures in traffic.
+    pub(crate) hosts: AtomicU32,
+    pub(crate) ejected: Count,
     /// For each worker, how many of its requests wait for a connection, and how it is told.
     waiting: Box<[WaitingOn]>,
     next: AtomicUsize,
@@ -130,6 +133,10 @@ impl Count {
     /// One less.
     pub(crate) fn leave(&self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set(&self, count: u32) {
+        self.0.store(count, Ordering::SeqCst);
     }
 
     pub(crate) fn get(&self) -> u32 {

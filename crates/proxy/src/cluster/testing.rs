@@ -72,6 +72,7 @@ fn config() -> Cluster {
         connect_timeout: Duration::from_secs(5),
         host_set: "up".to_owned(),
         health_check: None,
+        outlier_detection: None,
         panic_threshold: 50,
         circuit_breakers: CircuitBreakers {
             max_connections: None,

@@ -38,6 +38,8 @@ pub struct HostStatus {
     pub healthy: bool,
     /// Its health checks fail, or none has succeeded yet.
     pub failed_check: bool,
+    /// It failed in traffic, and is left out for a while.
+    pub ejected: bool,
     /// Why its last health check failed.
     pub failure: Option<String>,
     /// Requests and relayed connections that it has from all workers.
@@ -57,6 +59,7 @@ impl ClusterStatus {
                 weight: *weight,
                 healthy: host.is_healthy(),
                 failed_check: host.has(Ailment::FailedCheck),
+                ejected: host.has(Ailment::Ejected),
                 failure: host.failure(),
                 active: host.active.get(),
                 connections: host.connections.get(),
@@ -98,6 +101,7 @@ impl HostStatus {
             ("weight", i64::from(self.weight).into()),
             ("healthy", self.healthy.into()),
             ("failed_check", self.failed_check.into()),
+            ("ejected", self.ejected.into()),
             (
                 "failure",
                 self.failure.as_deref().map_or_else(Node::null, Node::from),

@@ -11,6 +11,7 @@ mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -19,7 +20,7 @@ use transom_config::HealthCheck;
 
 use self::probe::Probe;
 use self::verdict::Verdict;
-use crate::cluster::{Ailment, ClusterState, Host, PreparedCluster, Random};
+use crate::cluster::{Ailment, ClusterState, Host, PreparedCluster, Random, outlier};
 use crate::control::snapshot::Snapshot;
 use crate::metrics::MetricStore;
 
@@ -28,6 +29,8 @@ use crate::metrics::MetricStore;
 pub(crate) struct HealthChecks {
     /// By the address of the host, which its check holds on to.
     running: HashMap<usize, Running>,
+    /// Brings hosts back that were left out after failures in traffic.
+    returns: Option<AbortHandle>,
 }
 
 struct Running {
@@ -47,6 +50,7 @@ impl HealthChecks {
     /// Checks what a snapshot that became active says, and nothing else. The check of a host for which nothing changed goes
     /// on, and what was found out of a host holds until its next check.
     pub(crate) fn follow(&mut self, snapshot: &Snapshot, metrics: &Arc<MetricStore>) {
+        self.follow_outliers(snapshot);
         let mut before = std::mem::take(&mut self.running);
         for cluster in snapshot.clusters.values() {
             for host in &cluster.hosts {
@@ -84,8 +88,60 @@ impl HealthChecks {
     }
 }
 
+impl HealthChecks {
+    fn follow_outliers(&mut self, snapshot: &Snapshot) {
+        let mut watched = Vec::new();
+        for cluster in snapshot.clusters.values() {
+            if cluster.config.outlier_detection.is_some() {
+                watched.push(Arc::clone(cluster));
+            } else {
+                for host in &cluster.hosts {
+                    outlier::forget(host, &cluster.state);
+                }
+            }
+            let ejected = cluster
+                .hosts
+                .iter()
+                .filter(|host| host.has(Ailment::Ejected));
+            cluster.state.ejected.set(ejected.count() as u32);
+            cluster
+                .state
+                .hosts
+                .store(cluster.hosts.len() as u32, Ordering::Relaxed);
+        }
+        if let Some(before) = self.returns.take() {
+            before.abort();
+        }
+        if !watched.is_empty() {
+            self.returns = Some(tokio::spawn(bring_back(watched)).abort_handle());
+        }
+    }
+}
+
+/// How often it is looked whether the time of a host is over.
+const RETURNS: Duration = Duration::from_millis(100);
+
+async fn bring_back(clusters: Vec<Arc<PreparedCluster>>) {
+    loop {
+        tokio::time::sleep(RETURNS).await;
+        for cluster in &clusters {
+            let Some(config) = &cluster.config.outlier_detection else {
+                continue;
+            };
+            for host in &cluster.hosts {
+                outlier::bring_back(host, &cluster.state, config);
+            }
+            // Other work of the control thread goes between two clusters.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 impl Drop for HealthChecks {
     fn drop(&mut self) {
+        if let Some(returns) = self.returns.take() {
+            returns.abort();
+        }
         self.running.drain().for_each(|(_, running)| running.end());
     }
 }

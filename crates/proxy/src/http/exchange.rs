@@ -498,6 +498,9 @@ impl Exchange {
     /// An attempt ended without an answer: the request is sent again, if the route's policy says so, or the client is told.
     /// `connected`: the host was there.
     fn attempt_failed(&mut self, connected: bool, fault: &Fault) {
+        if let (true, Some(host)) = (connected, self.stream.host()) {
+            host.note_outcome(false, &self.worker);
+        }
         let next = match (fault, self.stream.host()) {
             // More load is no remedy for too much of it.
             (Fault::Overflow, _) | (_, None) => Next::Answer,
@@ -546,6 +549,8 @@ impl Exchange {
             out.unpop(piece);
         }
         self.request_out = Progress::Waiting;
+        // The next host has its own word on the body.
+        self.invite_at = None;
         self.retrying = true;
     }
 
@@ -713,6 +718,7 @@ impl Exchange {
         if response.tunnel.is_some() {
             return false;
         }
+        host.note_outcome(status < 500, &self.worker);
         let next = self.attempts.after_status(host, status);
         let before = std::mem::replace(&mut self.upstream, Host::None);
         if !self.send_again(&next) {

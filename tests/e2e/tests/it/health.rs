@@ -225,3 +225,50 @@ fn checks_speak_tls_as_the_cluster_does() {
     .start();
     wait_for(&plane, &[true, false]);
 }
+
+#[test]
+fn a_host_that_fails_in_traffic_is_left_out_for_a_while() {
+    let status = Arc::new(AtomicU16::new(500));
+    let current = Arc::clone(&status);
+    let failing = Upstream::answering(move |_| {
+        let status = current.load(Ordering::SeqCst);
+        format!("HTTP/1.1 {status} S\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    });
+    let good = Upstream::ok("good");
+    let cluster = format!(
+        "{{name: up, endpoints: [\"{}\", \"{}\"], outlier_detection: {{consecutive_failures: 3, base_ejection: 300ms}}}}",
+        failing.address(),
+        good.address()
+    );
+    let plane = setup(&cluster).workers(2).start();
+    // Failures of both workers count together.
+    for _ in 0..32 {
+        assert!([200, 500].contains(&plane.get("/").status()));
+    }
+    assert_eq!(failing.requests().len(), 3);
+    assert_eq!(healthy(&plane), [false, true]);
+    assert!(plane.proxy.clusters()[0].hosts[0].ejected);
+    assert_eq!(plane.metric("transom_cluster_ejections_total", &[]), 1);
+    plane
+        .apply(&setup(&cluster).workers(2).filter("{name: noop}").yaml())
+        .unwrap();
+    assert_eq!(healthy(&plane), [false, true]);
+    status.store(204, Ordering::SeqCst);
+    wait_for(&plane, &[true, true]);
+    eventually("an answer of the host", || {
+        (plane.get("/").status() == 204).then_some(())
+    });
+}
+
+#[test]
+fn a_host_that_is_not_there_is_left_out() {
+    let gone = Upstream::ok("gone").address();
+    let good = Upstream::ok("good");
+    let plane = setup(&format!(
+        "{{name: up, endpoints: [\"{gone}\", \"{}\"], outlier_detection: {{consecutive_failures: 2}}}}",
+        good.address()
+    ))
+    .start();
+    let failed = (0..16).filter(|_| plane.get("/").status() == 502).count();
+    assert_eq!(failed, 2);
+}
