@@ -96,6 +96,7 @@ class Configurations(unittest.TestCase):
             for case in CASES:
                 running = proxies.Running.__new__(proxies.Running)
                 running.address = "127.0.0.1:1"
+                running.peer = peer
                 template = (proxies.FOLDER / peer.config_for(case)).read_text()
                 filled = running.filled_in(template, Path("/f"), case, "127.0.0.1:2")
                 self.assertNotRegex(filled, r"@[A-Z_]+@", peer.name)

@@ -24,6 +24,10 @@ class Case:
     noops: int = 0
     # The proxies that take part; None is all.
     only: frozenset[str] | None = None
+    # The kind of key in the proxy's certificate (`tls.KEYS`); None is plain.
+    tls: str | None = None
+    # Each request has a connection of its own, and with TLS a whole handshake: wrk resumes no sessions.
+    close: bool = False
     # The case with the same load, in whose row of nginx the ratios are taken.
     reference: str | None = None
 
@@ -31,6 +35,9 @@ class Case:
         """What comes before a command to put it where it belongs: on its core, or on any (bench/run itself keeps to one)."""
         return ["taskset", "--cpu-list", str(core) if self.pinned else f"0-{os.cpu_count() - 1}"]
 
+
+# Those whose configuration has a place for TLS.
+TLS_PEERS = frozenset({"nginx", "transom"})
 
 CASES = [
     Case("http1-small", pinned=True, workers=1, connections=64, threads=1, quick=True),
@@ -51,4 +58,9 @@ CASES = [
     # Requests of HTTP all the same: so is the load, and the upstream is as quick as before.
     Case("tcp-small", pinned=True, workers=1, connections=64, threads=1, tcp=True),
     Case("tcp-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10, tcp=True),
+    # Signing with RSA costs the proxy more than verifying costs the client, so here the proxy is at its limit and not the
+    # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
+    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),
+    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, only=TLS_PEERS),
+    Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, path="/1m", body=1 << 20, tls="p256", only=TLS_PEERS),
 ]

@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).resolve().parent / "wrk-report.lua"
 TICKS = os.sysconf("SC_CLK_TCK")
 # Pools are filled and branches are learned by then.
 WARM_UP_SECONDS = 0.4
+# The first handshakes of all connections come at once, and none is over before it had its turn.
+TLS_WARM_UP_SECONDS = 1.5
 
 
 @dataclass
@@ -37,7 +39,8 @@ class LoadFailed(Exception):
 
 
 def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) -> Cell:
-    address = (proxy or upstream).address
+    scheme = "https" if proxy and case.tls else "http"
+    address = f"{scheme}://{(proxy or upstream).address}{case.path}"
     warm_up(case, address)
     proxy_pids = proxy.pids() if proxy else []
     upstream_pids = upstream.pids()
@@ -105,7 +108,7 @@ def warm_up(case: Case, address: str) -> None:
     # wrk takes whole seconds only; it ends in order on SIGINT.
     wrk = start_wrk(case, address, 10)
     with ended(wrk):
-        time.sleep(WARM_UP_SECONDS)
+        time.sleep(TLS_WARM_UP_SECONDS if case.tls else WARM_UP_SECONDS)
         wrk.send_signal(signal.SIGINT)
         output, _ = wrk.communicate()
     read_report(wrk.returncode, output)
@@ -114,8 +117,10 @@ def warm_up(case: Case, address: str) -> None:
 def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
     command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
     command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
+    if case.close:
+        command += ["--header", "Connection: close"]
     return subprocess.Popen(
-        [*command, f"http://{address}{case.path}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, address], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

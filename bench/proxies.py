@@ -1,11 +1,13 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters).
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters),
+`@SSL@` and `# @TLS@` (what cases over TLS need, see tls.py).
 """
 
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import tls
 from cases import Case
 
 FOLDER = Path(__file__).resolve().parent / "peers"
@@ -67,11 +70,14 @@ class Running:
         self.peer = peer
         self.case = case
         self.address = f"127.0.0.1:{free_port()}"
+        if case.tls:
+            tls.make_certificate(folder.parent, case.tls)
         name = peer.config_for(case)
         config = folder / name
         config.write_text(self.filled_in((FOLDER / name).read_text(), folder, case, upstream or self.address))
         if peer is UPSTREAM:
-            (folder / "64k").write_bytes(b"x" * (64 << 10))
+            for name, size in (("64k", 64 << 10), ("1m", 1 << 20)):
+                (folder / name).write_bytes(b"x" * size)
         words = {"program": program, "config": config, "folder": folder, "workers": case.workers}
         command = [*case.on_cores(core), *(word.format(**words) for word in peer.command)]
         self.log = folder / f"{peer.name}.log"
@@ -87,7 +93,11 @@ class Running:
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
         noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
         filled = template.replace("            # @NOOPS@\n", noops)
+        secure = case.tls and self.peer is not UPSTREAM
+        lines = tls.lines(self.peer.name, folder.parent, case.tls) if secure else ""
+        filled = re.sub(r" *# @TLS@\n", lambda _: lines, filled)
         for key, value in {
+            "SSL": " ssl" if secure else "",
             "LISTEN": self.address,
             "UPSTREAM": upstream,
             "LISTEN_PORT": self.address.rpartition(":")[2],
@@ -113,11 +123,12 @@ class Running:
             time.sleep(0.01)
 
     def check_answers(self) -> None:
-        status, body = ask(self.address, self.case.path, dict([HEADER]))
+        secure = bool(self.case.tls) and self.peer is not UPSTREAM
+        status, body = ask(self.address, self.case.path, dict([HEADER]), secure)
         if (status, len(body)) != (200, self.case.body):
             raise CannotStart(f"{self.peer.name} answered {status} with {len(body)} bytes, not 200 with {self.case.body}")
         if self.peer.filters and not self.case.tcp:
-            status, _ = ask(self.address, self.case.path, {})
+            status, _ = ask(self.address, self.case.path, {}, secure)
             if status != 403:
                 raise CannotStart(f"{self.peer.name} answered {status} without the header, so its filter is not in the chain")
 
@@ -141,8 +152,11 @@ class Running:
                 self.process.wait()
 
 
-def ask(address: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address, timeout=5)
+def ask(address: str, path: str, headers: dict[str, str], secure: bool = False) -> tuple[int, bytes]:
+    if secure:
+        connection = http.client.HTTPSConnection(address, timeout=5, context=tls.client())
+    else:
+        connection = http.client.HTTPConnection(address, timeout=5)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()

@@ -15,6 +15,7 @@ from measure import Cell
 GATE_REQUESTS = 1.00
 GATE_CPU, GOAL_CPU = 0.90, 0.85
 GATE_NOOP_NS = 80
+GATE_HANDSHAKES = 0.95
 # CPU per request of Transom is at most so many times a peer's.
 GATES_TO_PEERS = [
     ("http1-small", "haproxy", 0.90),
@@ -96,7 +97,8 @@ def gates(cells: Cells) -> tuple[list[str], bool]:
     all_met = True
     transom, nginx = cells.get(("http1-small", "transom")), cells.get(("http1-small", "nginx"))
     if not transom or not nginx:
-        return ["Transom and nginx were not both measured: nothing is said about the gates."], False
+        said, all_met = _tls_gates(cells)
+        return (said, all_met) if said else (["Transom and nginx were not both measured: nothing is said about the gates."], False)
 
     cpu = _ratio_of_medians(transom, nginx, "cpu_us_per_request")
     # Others' work only ever adds to CPU per request (caches): where a machine is not quiet, the least says most.
@@ -130,7 +132,23 @@ def gates(cells: Cells) -> tuple[list[str], bool]:
                 f"at most {most:.2f}: {_met(ratio[0] <= most)}"
             )
             all_met = all_met and ratio[0] <= most
-    return said, all_met
+    tls_said, tls_met = _tls_gates(cells)
+    return said + tls_said, all_met and tls_met
+
+
+def _tls_gates(cells: Cells) -> tuple[list[str], bool]:
+    """Handshakes per second, where both were measured."""
+    transom, nginx = cells.get(("tls-handshake", "transom")), cells.get(("tls-handshake", "nginx"))
+    if not transom or not nginx:
+        return [], True
+    handshakes = _ratio_of_medians(transom, nginx, "requests_per_s")
+    cpu = _ratio_of_medians(transom, nginx, "cpu_us_per_request")
+    is_met = handshakes[0] >= GATE_HANDSHAKES
+    said = (
+        f"TLS handshakes/s (RSA-2048): {handshakes[0]:.3f} × nginx (rounds {handshakes[1]:.2f}–{handshakes[2]:.2f}); "
+        f"at least {GATE_HANDSHAKES:.2f}: {_met(is_met)}; CPU per handshake {cpu[0]:.3f} × nginx"
+    )
+    return [said], is_met
 
 
 def noise(cells: Cells) -> str:

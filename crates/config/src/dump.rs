@@ -12,10 +12,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    HalfClose, HeaderEdits, HealthCheck, HostSet, Http, Listener, ListenerTls, NetworkFilter,
-    PathMatch, PathRewrite, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
-    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, Treatment, TrustedCa, Use,
-    ValueMatch, WeightedCluster,
+    ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http, Listener,
+    ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process, RedirectPath, Resources,
+    ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch,
+    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -148,6 +148,11 @@ fn http(http: &Http) -> Value {
             "escaped_slashes": treatment(http.paths.escaped_slashes),
             "dot_segments": treatment(http.paths.dot_segments),
             "merge_slashes": http.paths.merge_slashes,
+        },
+        "forward_client_certificate": match http.forward_client_certificate {
+            ForwardClientCertificate::Sanitise => "sanitise",
+            ForwardClientCertificate::Forward => "forward",
+            ForwardClientCertificate::Set => "set",
         },
         "response_order": match http.response_order {
             ResponseOrder::Reverse => "reverse",

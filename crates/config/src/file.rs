@@ -188,6 +188,10 @@ pub(crate) struct Http {
     /// How paths are brought into one form before filters and routes see them.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) paths: Paths,
+    /// What becomes of the request field `x-forwarded-client-cert`: `sanitise` takes it away, `forward` leaves what the client
+    /// sent, `set` has it tell of the certificate that the client has shown on this connection.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) forward_client_certificate: ForwardClientCertificate,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,
@@ -214,6 +218,17 @@ pub(crate) struct Http {
     /// How many bytes of a body are held for a side that does not read, before the other side is read no more.
     #[serde(default = "watermark", deserialize_with = "tried")]
     pub(crate) watermark: Watermark,
+}
+
+/// What becomes of the request field that tells of the client's certificate.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(crate) enum ForwardClientCertificate {
+    #[default]
+    Sanitise,
+    Forward,
+    Set,
 }
 
 /// What becomes of a request whose client ends its sending direction.

@@ -17,6 +17,8 @@ pub struct Http {
     pub route_table: Located<String>,
     /// How paths are brought into one form before filters and routes see them.
     pub paths: PathOptions,
+    /// What becomes of the request field that tells of the client's certificate.
+    pub forward_client_certificate: ForwardClientCertificate,
     /// In which order a response passes the stream filters.
     pub response_order: ResponseOrder,
     /// How the proxy's own replies look.
@@ -65,6 +67,18 @@ pub enum Treatment {
     Reject,
     /// It is resolved, also for the upstream.
     Normalise,
+}
+
+/// What becomes of the request field `x-forwarded-client-cert`, which tells the upstream of the client's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardClientCertificate {
+    /// It is taken away: nobody says who he is but by TLS.
+    #[default]
+    Sanitise,
+    /// It stays as the client sent it: the client is a proxy that is trusted.
+    Forward,
+    /// It is the certificate of this connection; taken away where there is none.
+    Set,
 }
 
 /// In which order a response passes the stream filters.

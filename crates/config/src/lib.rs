@@ -51,8 +51,8 @@ pub use address::{HostAddress, ListenAddress};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use http::{
-    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, PathOptions, ResponseOrder,
-    Treatment,
+    ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
+    PathOptions, ResponseOrder, Treatment,
 };
 pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
 pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};

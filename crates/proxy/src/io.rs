@@ -1,5 +1,6 @@
 //! Connected sockets and the buffers they are read into.
 
+mod ahead;
 mod counted;
 
 use std::cell::RefCell;
@@ -15,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use tokio_rustls::TlsStream;
 
+use self::ahead::ReadAhead;
 pub(crate) use self::counted::CountedIo;
 use crate::network::FilteredIo;
 use crate::stream::info::Metadata;
@@ -26,6 +28,8 @@ pub(crate) enum Io {
     Unix(UnixStream),
     Filtered(Box<FilteredIo>),
     Prefixed(Box<PrefixedIo>),
+    /// What TLS reads.
+    Ahead(Box<ReadAhead>),
     Counted(Box<CountedIo>),
     Tls(Box<TlsStream<Io>>),
 }
@@ -77,6 +81,11 @@ impl PrefixedIo {
 }
 
 impl Io {
+    /// The same stream for who reads it in small pieces.
+    pub(crate) fn read_ahead(io: Self) -> Self {
+        Self::Ahead(Box::new(ReadAhead::new(io)))
+    }
+
     /// Reads into `buffer`; 0 is the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
@@ -93,6 +102,7 @@ impl Io {
             Self::Prefixed(prefixed) => {
                 return prefixed.poll_read(cx, buffer.initialize_unfilled());
             }
+            Self::Ahead(ahead) => ready!(ahead.poll_read(cx, &mut buffer))?,
             Self::Counted(counted) => {
                 return counted.poll_read(cx, buffer.initialize_unfilled());
             }
@@ -112,6 +122,7 @@ impl Io {
             Self::Unix(unix) => unix.poll_read_ready(cx),
             Self::Filtered(filtered) => filtered.poll_readable(cx),
             Self::Prefixed(prefixed) => prefixed.poll_readable(cx),
+            Self::Ahead(ahead) => ahead.poll_readable(cx),
             Self::Counted(counted) => counted.io.poll_readable(cx),
             // Bytes on the socket may be none for the reader: a ticket, half a record.
             Self::Tls(tls) => {
@@ -131,6 +142,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, bytes),
             Self::Filtered(filtered) => filtered.poll_write(cx, bytes),
             Self::Prefixed(prefixed) => prefixed.io.poll_write(cx, bytes),
+            Self::Ahead(ahead) => ahead.io.poll_write(cx, bytes),
             Self::Counted(counted) => counted.poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
         }
@@ -145,6 +157,7 @@ impl Io {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, slices),
             Self::Prefixed(prefixed) => prefixed.io.poll_write_vectored(cx, slices),
+            Self::Ahead(ahead) => ahead.io.poll_write_vectored(cx, slices),
             Self::Counted(counted) => counted.poll_write_vectored(cx, slices),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Filtered(filtered) => filtered.poll_write_vectored(cx, slices),
@@ -157,6 +170,7 @@ impl Io {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_flush(cx),
+            Self::Ahead(ahead) => ahead.io.poll_flush(cx),
             Self::Counted(counted) => counted.io.poll_flush(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
@@ -169,6 +183,7 @@ impl Io {
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Self::Filtered(filtered) => filtered.poll_shutdown(cx),
             Self::Prefixed(prefixed) => prefixed.io.poll_shutdown(cx),
+            Self::Ahead(ahead) => ahead.io.poll_shutdown(cx),
             Self::Counted(counted) => counted.io.poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
         }
@@ -180,6 +195,7 @@ impl Io {
             Self::Tcp(tcp) => tcp.local_addr().ok(),
             Self::Unix(_) | Self::Filtered(_) => None,
             Self::Prefixed(prefixed) => prefixed.io.local_address(),
+            Self::Ahead(ahead) => ahead.io.local_address(),
             Self::Counted(counted) => counted.io.local_address(),
             Self::Tls(tls) => match &**tls {
                 TlsStream::Client(stream) => stream.get_ref().0.local_address(),
@@ -216,6 +232,7 @@ impl Io {
             Self::Unix(_) => {}
             Self::Filtered(filtered) => filtered.reset_when_dropped(),
             Self::Prefixed(prefixed) => prefixed.io.reset_when_dropped(),
+            Self::Ahead(ahead) => ahead.io.reset_when_dropped(),
             Self::Counted(counted) => counted.io.reset_when_dropped(),
             Self::Tls(tls) => match &**tls {
                 TlsStream::Client(stream) => stream.get_ref().0.reset_when_dropped(),
@@ -229,6 +246,7 @@ impl Io {
         match self {
             Self::Tcp(_) | Self::Unix(_) | Self::Filtered(_) => false,
             Self::Prefixed(prefixed) => prefixed.io.holds(),
+            Self::Ahead(ahead) => ahead.io.holds(),
             Self::Counted(counted) => counted.io.holds(),
             Self::Tls(tls) => tls_holds(tls),
         }

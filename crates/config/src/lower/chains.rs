@@ -8,8 +8,8 @@ use crate::decode::{Tried, decode};
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions, Located, NetworkFilter,
-    PathOptions, ResponseOrder, Treatment, Use,
+    ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
+    Located, NetworkFilter, PathOptions, ResponseOrder, Treatment, Use,
 };
 
 /// The network filters that are part of the proxy and so in no registry. Each ends the chain.
@@ -213,6 +213,11 @@ impl Lowering<'_> {
                 escaped_slashes: treatment(http.paths.escaped_slashes),
                 dot_segments: treatment(http.paths.dot_segments),
                 merge_slashes: http.paths.merge_slashes,
+            },
+            forward_client_certificate: match http.forward_client_certificate {
+                file::ForwardClientCertificate::Sanitise => ForwardClientCertificate::Sanitise,
+                file::ForwardClientCertificate::Forward => ForwardClientCertificate::Forward,
+                file::ForwardClientCertificate::Set => ForwardClientCertificate::Set,
             },
             response_order: match http.response_order {
                 file::ResponseOrder::Reverse => ResponseOrder::Reverse,

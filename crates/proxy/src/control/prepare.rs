@@ -291,6 +291,7 @@ impl Preparer {
             timeouts: http.timeouts,
             local_reply: http.local_reply,
             paths: http.paths,
+            forward_client_certificate: http.forward_client_certificate,
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))

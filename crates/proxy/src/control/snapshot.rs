@@ -9,7 +9,8 @@ use transom_api::{
     Registry, StreamFilterConfig,
 };
 use transom_config::{
-    HalfClose, Http, HttpTimeouts, Listener, LocalReplyOptions, PathOptions, Resources,
+    ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener, LocalReplyOptions,
+    PathOptions, Resources,
 };
 use transom_http1::Limits;
 
@@ -95,6 +96,7 @@ pub(crate) struct PreparedHttp {
     pub(crate) timeouts: HttpTimeouts,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
+    pub(crate) forward_client_certificate: ForwardClientCertificate,
     pub(crate) watermark: usize,
     pub(crate) metrics: HttpMetrics,
 }

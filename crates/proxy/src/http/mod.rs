@@ -26,7 +26,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use transom_api::{Counter, Gauge, Histogram};
-use transom_config::{HalfClose, HttpTimeouts, LocalReplyOptions, PathOptions};
+use transom_config::{
+    ForwardClientCertificate, HalfClose, HttpTimeouts, LocalReplyOptions, PathOptions,
+};
 use transom_http1::Limits;
 
 use crate::router::WorkerTable;
@@ -39,6 +41,7 @@ pub(crate) struct HttpListener {
     pub(crate) options: Rc<HttpOptions>,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
+    pub(crate) forward_client_certificate: ForwardClientCertificate,
     pub(crate) watermark: usize,
 }
 

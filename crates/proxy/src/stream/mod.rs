@@ -14,6 +14,7 @@
 
 mod actions;
 pub(crate) mod chain;
+mod client_certificate;
 mod context;
 mod forward;
 pub(crate) mod info;
@@ -217,6 +218,7 @@ impl Stream {
 
     /// The request's head is in [`Core::request`]: makes the filters and lets the head go through the chain.
     pub(crate) fn request_head(&mut self, end: bool) {
+        self.core.tell_client_certificate();
         let refused = self.core.normalise_path();
         let failed = self.make_filters().or(refused);
         let side = &mut self.core.request.side;

@@ -83,7 +83,7 @@ async fn handshake(
     tls: &ServerTls,
     io: Io,
 ) -> Result<server::TlsStream<Io>, Failed> {
-    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), io);
+    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), Io::read_ahead(io));
     let start = match (&mut hello).await {
         Ok(start) => start,
         Err(error) => return Err((error, hello.take_io())),

@@ -13,7 +13,9 @@ pub(crate) async fn connect(tls: &WorkerTls, io: Io) -> Result<Io, TlsConnectErr
     let Some((config, name)) = tls.handshake() else {
         return Err(TlsConnectError("not_ready", io::ErrorKind::Other.into()));
     };
-    let connected = TlsConnector::from(config).connect(name, io).await;
+    let connected = TlsConnector::from(config)
+        .connect(name, Io::read_ahead(io))
+        .await;
     match connected {
         Ok(stream) => Ok(Io::Tls(Box::new(TlsStream::Client(stream)))),
         Err(error) => Err(TlsConnectError(cause(&error), error)),

@@ -35,6 +35,7 @@ mod source;
 mod verify;
 
 pub(crate) use self::accept::{TlsInfo, accept};
+pub(crate) use self::certificate::PeerCertificate;
 pub(crate) use self::client::{ClientTls, WorkerTls};
 pub(crate) use self::connect::{TlsConnectError, connect};
 pub(crate) use self::gate::HandshakeGate;

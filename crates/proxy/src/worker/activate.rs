@@ -259,6 +259,7 @@ impl Worker {
             options: Rc::new(http.options()),
             local_reply: http.local_reply,
             paths: http.paths,
+            forward_client_certificate: http.forward_client_certificate,
             watermark: http.watermark,
         })
     }

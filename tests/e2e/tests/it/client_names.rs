@@ -117,6 +117,50 @@ fn a_stream_knows_the_digest_of_its_clients_certificate() {
 }
 
 #[test]
+fn the_upstream_is_told_of_the_client_by_nobody_but_the_proxy() {
+    let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::echo());
+    let pair = folder.pair("a", &ca.sign(&["a.test"]));
+    let client_ca = folder.write("clients.pem", ca.pem());
+    let setup = |option: &str| {
+        Setup::to(&up)
+            .listener_option(&format!(
+                "tls: {{certificates: [{{{pair}}}], client_ca: {client_ca}, client_certificate: optional}}"
+            ))
+            .option(option)
+    };
+    let plane = setup("timeouts: {}").start();
+    let mine = ca.sign(&["spiffe://a.test/me"]);
+    let ask = |mine: Option<&Pair>, more: &str| {
+        let secure = Secure::with(&ca, mine, &[], &[&version::TLS13]);
+        let mut client = secure.connect(plane.address("in"), "a.test").unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: Hash=1\r\nx-forwarded-client-cert: By=x\r\n{more}\r\n"
+        );
+        client.send(request).unwrap();
+        let answer = transom_e2e::Message::read_response(client.reader(), "GET");
+        let told = answer.unwrap().unwrap().text().to_owned();
+        let mut fields = told.lines().filter_map(|line| line.split_once(": "));
+        let found = fields.find(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-client-cert"));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
+    assert_eq!(ask(Some(&mine), ""), None);
+    plane
+        .apply(&setup("forward_client_certificate: set").yaml())
+        .unwrap();
+    // Nor can a client have the field taken away (RFC 9110 section 7.6.1).
+    for more in ["", "Connection: x-forwarded-client-cert\r\n"] {
+        let told = ask(Some(&mine), more).unwrap();
+        assert!(told.starts_with("Hash="), "{told}");
+        assert!(told.ends_with(";URI=spiffe://a.test/me"), "{told}");
+    }
+    assert_eq!(ask(None, ""), None);
+    plane
+        .apply(&setup("forward_client_certificate: forward").yaml())
+        .unwrap();
+    assert_eq!(ask(None, "").as_deref(), Some("By=x"));
+}
+
+#[test]
 fn a_host_is_known_by_a_name_that_is_asked_for_in_place_of_its_own() {
     let (ca, folder) = (Authority::new("ca"), Folder::new());
     let strangers = Authority::new("strangers");

@@ -12,7 +12,8 @@ use transom_api::{
     Stream as FilterContext, StreamFilter, StreamInstance, Wants, Worker as WorkerView, WorkerPart,
 };
 use transom_config::{
-    HalfClose, HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch, PathOptions, Treatment,
+    ForwardClientCertificate, HalfClose, HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch,
+    PathOptions, Treatment,
 };
 use transom_http1::Limits;
 
@@ -136,6 +137,7 @@ fn stream(parts: Vec<Part>) -> Stream {
             dot_segments: Treatment::Normalise,
             merge_slashes: false,
         },
+        forward_client_certificate: ForwardClientCertificate::Forward,
         watermark: WATERMARK,
     });
     let connection = Rc::new(ConnectionInfo {
