@@ -278,7 +278,11 @@ impl ResponseDecoder {
             content_length: facts.content_length,
             keep_alive: facts.persists(version) && framing != Framing::UntilClose && !tunnel,
             tunnel,
-            upgrade: facts.upgrade(version).filter(|_| switches),
+            upgrade: if switches {
+                facts.upgrade(version)
+            } else {
+                None
+            },
             end: framing.is_empty() && !tunnel && status >= 200,
         })
     }

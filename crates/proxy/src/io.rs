@@ -474,6 +474,7 @@ impl BufferPool {
             .unwrap_or_else(|| Vec::with_capacity(2 << 10))
     }
 
+    #[inline]
     pub(crate) fn give_write(&self, mut buffer: Vec<u8>) {
         let mut write = self.write.borrow_mut();
         if buffer.capacity() > 0

@@ -179,8 +179,10 @@ impl Upstream for Http1Client {
             Some(Tunnel::Upgrade) => head.get(b"upgrade", 0),
             _ => None,
         };
-        self.asked.clear();
-        self.asked.extend_from_slice(upgrade.unwrap_or_default());
+        if upgrade.is_some() || !self.asked.is_empty() {
+            self.asked.clear();
+            self.asked.extend_from_slice(upgrade.unwrap_or_default());
+        }
         let framing = match message.known_length() {
             // What follows the head is the tunnel's.
             _ if message.tunnel.is_some() => Framing::None,

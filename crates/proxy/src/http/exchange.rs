@@ -135,6 +135,7 @@ impl Exchange {
     }
 
     /// Gets the exchange on as far as it goes.
+    #[inline]
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -735,6 +736,7 @@ impl Exchange {
     }
 
     /// Sends the response's head, once it has left the chain.
+    #[inline]
     fn start_response(&mut self, client: &mut impl Downstream) -> Result<(), PeerError> {
         let core = self.stream.core();
         if self.response_out != Progress::Waiting || !core.response.side.released {
@@ -837,6 +839,7 @@ impl Exchange {
     }
 
     /// Whether there is room for more of the response.
+    #[inline]
     fn may_read_response(&self, client: &impl Downstream) -> bool {
         self.stream.wants_input(Direction::Response)
             && !(self.stream.is_open(Direction::Response)
