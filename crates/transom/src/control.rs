@@ -105,7 +105,13 @@ impl Control for Handle {
     }
 
     fn clusters(&self) -> Node {
-        Node::list(self.0.proxy.clusters().iter().map(ClusterStatus::node))
+        Node::list(
+            self.running
+                .proxy
+                .clusters()
+                .iter()
+                .map(ClusterStatus::node),
+        )
     }
 
     fn reload(&self) -> Ordered {
