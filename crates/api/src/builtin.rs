@@ -1,5 +1,6 @@
 //! The easy way to a built-in filter: a configuration type that makes filters, or just a function.
 
+mod listener;
 mod network;
 
 use std::cell::RefCell;
@@ -20,6 +21,8 @@ use crate::stream::{
 use crate::verdict::{HeadersVerdict, Phase};
 use crate::worker::{Worker, WorkerPart};
 
+pub use self::listener::ListenerBuiltin;
+pub(crate) use self::listener::ListenerBuiltinFactory;
 pub use self::network::NetworkBuiltin;
 pub(crate) use self::network::NetworkBuiltinFactory;
 

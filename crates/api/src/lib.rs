@@ -89,7 +89,7 @@ pub use shared::{SharedData, SharedError, SharedValue};
 pub use stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,
 };
-pub use value::{Attribute, FilterState, MetadataValue, attribute};
+pub use value::{Attribute, FilterState, Metadata, MetadataValue, attribute};
 pub use verdict::{
     DataVerdict, Direction, HeadersVerdict, ListenerVerdict, NetworkVerdict, Phase, TrailersVerdict,
 };

@@ -8,7 +8,7 @@
 //! response callbacks. What it leaves out is all that lies around the filter: other filters, routes, hosts. A panic of
 //! the filter is not caught, so that the test shows it.
 //!
-//! [`FakeConnection`] is the same for a network filter. [`FakeWorker`] takes a factory through its whole life (parse,
+//! [`FakeConnection`] is the same for a network filter, [`FakeSocket`] for a listener filter. [`FakeWorker`] takes a factory through its whole life (parse,
 //! prepare, build) and has the metrics, shared data and log lines that all of them write into.
 //!
 //! ```
@@ -70,6 +70,7 @@ mod later;
 mod places;
 mod process;
 mod record;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -80,5 +81,6 @@ pub use later::Callout;
 pub use places::placed;
 pub use process::{FakeProcess, LogLine};
 pub use record::FakeRecord;
+pub use socket::{FakeListenerUse, FakeSocket};
 pub use stream::{Action, FakeStream};
 pub use worker::{FakeNetworkUse, FakeUse, FakeWorker, SetupError};

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+/// Dynamic metadata: values by namespace and key.
+pub type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
+
 /// A value of dynamic metadata: what protobuf's `Struct` can hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum MetadataValue {

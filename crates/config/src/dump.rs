@@ -12,10 +12,11 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http, Listener,
-    ListenerTls, NetworkFilter, PathMatch, PathRewrite, Process, RedirectPath, Resources,
-    ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch,
-    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
+    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
+    RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch,
+    RouteTable, SanMatch, SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch,
+    WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -66,21 +67,54 @@ fn process(process: &Process) -> Value {
 }
 
 fn listener(listener: &Listener) -> Value {
-    let network_filters = listener.network_filters.iter().map(|filter| match filter {
-        NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
-        NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
-        NetworkFilter::UdpProxy(it) => network::udp_proxy(it),
-        NetworkFilter::Extension(it) => used(it),
-    });
     json!({
         "name": listener.name,
         "address": listener.address.to_string(),
         "tls": listener.tls.as_ref().map(listener_tls),
         "listener_filters": listener.listener_filters.iter().map(used).collect::<Value>(),
+        "listener_filters_timeout": duration(listener.listener_filters_timeout),
+        "on_listener_filters_timeout": match listener.on_listener_filters_timeout {
+            OnTimeout::Close => "close",
+            OnTimeout::Continue => "continue",
+        },
         "access_logs": listener.access_logs.iter().map(used).collect::<Value>(),
-        "network_filters": network_filters.collect::<Value>(),
+        "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
+        "network_filters": network_filters(&listener.network_filters),
         "max_connections": listener.max_connections,
     })
+}
+
+fn filter_chain(chain: &FilterChain) -> Value {
+    let texts = |networks: &[IpNetwork]| -> Value {
+        networks.iter().map(|it| json!(it.to_string())).collect()
+    };
+    let matches = &chain.matches;
+    json!({
+        "name": chain.name,
+        "match": {
+            "destination_port": matches.destination_port,
+            "destination_networks": texts(&matches.destination_networks),
+            "server_names": matches.server_names,
+            "transport_protocol": matches.transport_protocol.map(TransportProtocol::name),
+            "application_protocols": matches.application_protocols,
+            "direct_source_networks": texts(&matches.direct_source_networks),
+            "source_type": matches.source_type.map(SourceType::name),
+            "source_networks": texts(&matches.source_networks),
+            "source_ports": matches.source_ports,
+        },
+        "tls": chain.tls.as_ref().map(listener_tls),
+        "network_filters": network_filters(&chain.network_filters),
+    })
+}
+
+fn network_filters(filters: &[NetworkFilter]) -> Value {
+    let filters = filters.iter().map(|filter| match filter {
+        NetworkFilter::Http(it) => json!({"name": "http", "id": it.id, "config": http(it)}),
+        NetworkFilter::TcpProxy(it) => network::tcp_proxy(it),
+        NetworkFilter::UdpProxy(it) => network::udp_proxy(it),
+        NetworkFilter::Extension(it) => used(it),
+    });
+    filters.collect()
 }
 
 /// Paths of keys are no secrets; what is in the files is not here.

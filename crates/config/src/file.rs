@@ -2,6 +2,7 @@
 //!
 //! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
 
+pub(crate) mod chain;
 mod cluster;
 mod health;
 mod leaf;
@@ -80,20 +81,33 @@ pub(crate) struct Listener {
     pub(crate) name: Tried<Located<Name>>,
     /// Where it listens: address and port (port 0 lets the system choose), a Unix socket, or `udp:` with address and port.
     pub(crate) address: Tried<Located<ListenAddress>>,
-    /// TLS that is spoken with clients. Plain bytes when it is left out.
+    /// TLS of the default chain. Plain bytes when it is left out.
     #[serde(default)]
     pub(crate) tls: Option<Tried<Located<tls::ListenerTls>>>,
-    /// What looks at a connection before anything is read from it, in this order.
+    /// What looks at a connection before its chain is chosen, in this order. The bytes that it looks at are still there
+    /// for the chain.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<ListenerFilterUse>")]
     pub(crate) listener_filters: Items<Located<Use>>,
+    /// How long all listener filters together may wait for a client's bytes. Longer than zero.
+    #[serde(default = "listener_filters_timeout", deserialize_with = "tried")]
+    pub(crate) listener_filters_timeout: NonZeroTime,
+    /// What becomes of a connection whose listener filters waited for so long: `close` it, or `continue` with what they
+    /// know by then.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) on_listener_filters_timeout: chain::OnTimeout,
     /// What records each connection when it ends.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "Vec<AccessLogUse>")]
     pub(crate) access_logs: Items<Located<Use>>,
-    /// What handles the connection, in this order. The last one is `http`, `tcp_proxy` or another that ends the chain, and only the last.
+    /// Chains for certain connections. The most specific match wins, wherever it stands.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) filter_chains: Items<Located<chain::FilterChain>>,
+    /// The default chain: what handles connections that no other chain matches, in this order. The last one is `http`,
+    /// `tcp_proxy` or another that ends the chain, and only the last. May be left out beside `filter_chains`: then such connections are closed.
+    #[serde(default)]
     #[schemars(with = "Vec<NetworkFilterUse>")]
-    pub(crate) network_filters: Located<Items<Located<Use>>>,
+    pub(crate) network_filters: Option<Located<Items<Located<Use>>>>,
     /// How many connections may be open at once. No limit when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
@@ -339,6 +353,11 @@ fn drain_timeout() -> Time {
 /// enough that ten thousand stuck streams fit into memory.
 fn watermark() -> Watermark {
     Size(64 * KIB)
+}
+
+/// As long as a request's head may take.
+fn listener_filters_timeout() -> NonZeroTime {
+    NonZeroTime(std::time::Duration::from_secs(10))
 }
 
 /// What browsers use; each upstream says itself, by a 101, whether it does.

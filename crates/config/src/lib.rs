@@ -24,10 +24,12 @@
 )]
 
 mod address;
+mod chain_index;
 mod cluster;
 mod decode;
 mod dump;
 mod file;
+mod filter_chain;
 mod health;
 mod http;
 mod limits;
@@ -35,6 +37,7 @@ mod listener;
 mod load;
 mod located;
 mod lower;
+mod network;
 mod pattern;
 mod problems;
 mod report;
@@ -48,16 +51,19 @@ mod validate;
 mod yaml;
 
 pub use address::{HostAddress, ListenAddress};
+pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
+pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use http::{
     ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
     PathOptions, ResponseOrder, Treatment,
 };
 pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
-pub use listener::{Listener, NetworkFilter, TcpProxy, UdpProxy};
+pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
+pub use network::IpNetwork;
 pub use pattern::Pattern;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{

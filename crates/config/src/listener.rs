@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Http, ListenAddress, ListenerTls, Located, Targets, Use};
+use crate::{FilterChain, Http, ListenAddress, ListenerTls, Located, Targets, Use};
 
 /// An address on which connections are accepted, and what is done with them.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,16 +11,44 @@ pub struct Listener {
     pub name: String,
     /// Where it listens. No two listeners have the same address, unless it has port 0.
     pub address: Located<ListenAddress>,
-    /// TLS that is spoken with clients; `None` for plain bytes.
-    pub tls: Option<ListenerTls>,
     /// What looks at a connection before anything is read from it.
     pub listener_filters: Vec<Use>,
+    /// How long the listener filters may wait for a client's bytes; 10 s, more than zero.
+    pub listener_filters_timeout: Duration,
+    /// What becomes of a connection whose listener filters wait for longer.
+    pub on_listener_filters_timeout: OnTimeout,
     /// What records each connection when it ends.
     pub access_logs: Vec<Use>,
-    /// What handles the connection's bytes. The last one is the only one that ends the chain.
+    /// Chains for connections that they match.
+    pub filter_chains: Vec<FilterChain>,
+    /// TLS of the default chain; `None` for plain bytes.
+    pub tls: Option<ListenerTls>,
+    /// The default chain: for connections that no other matches. The last filter is the only one that ends the chain.
+    /// Empty when there is no default chain.
     pub network_filters: Vec<NetworkFilter>,
     /// How many connections may be open at once; `None` is no limit.
     pub max_connections: Option<u32>,
+}
+
+/// What becomes of a connection whose listener filters wait for too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// It is closed.
+    #[default]
+    Close,
+    /// It goes on with what the filters know by then.
+    Continue,
+}
+
+/// One chain of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'l> {
+    /// Its name; empty for the default chain.
+    pub name: &'l str,
+    /// TLS that is spoken with clients.
+    pub tls: Option<&'l ListenerTls>,
+    /// What handles the connection's bytes.
+    pub network_filters: &'l [NetworkFilter],
 }
 
 /// A network filter. Those that are part of the proxy, and end a chain, have a shape of their own.
@@ -92,9 +120,35 @@ impl NetworkFilter {
 }
 
 impl Listener {
-    /// The `http` filter that ends the chain, if one does.
+    /// The `http` filter that ends the default chain, if one does.
     #[must_use]
     pub fn http(&self) -> Option<&Http> {
+        match self.network_filters.last() {
+            Some(NetworkFilter::Http(http)) => Some(http),
+            _ => None,
+        }
+    }
+
+    /// All chains: those with a match in their order, then the default chain, if there is one.
+    pub fn chains(&self) -> impl Iterator<Item = Chain<'_>> {
+        let default = (!self.network_filters.is_empty()).then_some(Chain {
+            name: "",
+            tls: self.tls.as_ref(),
+            network_filters: &self.network_filters,
+        });
+        let matched = self.filter_chains.iter().map(|chain| Chain {
+            name: &chain.name,
+            tls: chain.tls.as_ref(),
+            network_filters: &chain.network_filters,
+        });
+        matched.chain(default)
+    }
+}
+
+impl<'l> Chain<'l> {
+    /// The `http` filter that ends the chain, if one does.
+    #[must_use]
+    pub fn http(&self) -> Option<&'l Http> {
         match self.network_filters.last() {
             Some(NetworkFilter::Http(http)) => Some(http),
             _ => None,

@@ -6,6 +6,7 @@ mod clusters;
 mod domain;
 mod extensions;
 mod health;
+mod listeners;
 mod matches;
 mod network;
 mod routes;
@@ -13,8 +14,7 @@ mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use transom_api::{Node, NodeKind, Span};
 
@@ -23,7 +23,7 @@ pub(crate) use chains::{PARTS_OF_PROXY, without_end};
 use crate::file;
 use crate::problems::Problems;
 use crate::report::Problem;
-use crate::{Admin, ListenAddress, Listener, Located, Process, Resources};
+use crate::{Admin, ListenAddress, Located, Process, Resources};
 
 /// Makes resources of a file. `root` is the tree that the file was decoded from; relative paths begin at `folder`. The
 /// result is only good when no problem was added.
@@ -102,51 +102,6 @@ impl Lowering<'_> {
         self.address("the admin interface".to_owned(), &address);
         Admin {
             address: address.value,
-        }
-    }
-
-    fn listeners(&mut self, listeners: file::Items<file::Listener>) {
-        let mut unique = Unique::default();
-        for (index, listener) in listeners.items.into_iter().enumerate() {
-            // A listener without a good name is read on for the mistakes that are in it.
-            let (name, is_new) = match listener.name.0 {
-                Some(Located { value: name, span }) => {
-                    let is_new = unique.check("listeners", &name.0, span, self.problems);
-                    (name.0, is_new)
-                }
-                None => (String::new(), false),
-            };
-            // What cannot be kept under its name is put under another, which no name can be: its extensions are still to
-            // be checked, and as there is a problem, nobody gets it.
-            let key = if is_new {
-                name.clone()
-            } else {
-                format!("/{index}")
-            };
-            let network_filters = self.network_filters(&name, listener.network_filters);
-            let listener_filters = self.plain_chain(listener.listener_filters);
-            let access_logs = self.plain_chain(listener.access_logs);
-            let tls = listener
-                .tls
-                .and_then(|tls| self.listener_tls(tls.0?, &network_filters));
-            let address = match listener.address.0 {
-                Some(address) => {
-                    self.address(format!("the listener `{name}`"), &address);
-                    address
-                }
-                None => Located::new(ListenAddress::Unix(PathBuf::new())),
-            };
-            let listener = Listener {
-                name,
-                address,
-                tls,
-                listener_filters,
-                access_logs,
-                network_filters,
-                max_connections: listener.max_connections.map(|limit| limit.0),
-            };
-            self.check_datagrams(&listener);
-            self.resources.listeners.insert(key, Arc::new(listener));
         }
     }
 

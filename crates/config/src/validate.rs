@@ -55,7 +55,8 @@ pub(crate) fn check(
         }
     }
     for listener in resources.listeners.values() {
-        for used in listener.tls.iter().flat_map(|tls| &tls.providers) {
+        let of_chains = listener.chains().filter_map(|chain| chain.tls);
+        for used in of_chains.flat_map(|tls| &tls.providers) {
             check.one::<CertificateProviders>(used);
         }
         for used in &listener.listener_filters {
@@ -64,7 +65,9 @@ pub(crate) fn check(
         for used in &listener.access_logs {
             check.one::<AccessLogs>(used);
         }
-        check.network_filters(&listener.network_filters);
+        for chain in listener.chains() {
+            check.network_filters(chain.network_filters);
+        }
     }
     check.unused();
 }

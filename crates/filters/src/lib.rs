@@ -38,6 +38,7 @@ mod header_name;
 pub mod header_to_metadata;
 pub mod health_check;
 pub mod ip_access;
+pub mod listener;
 pub mod mirror;
 pub mod network;
 pub mod noop;
@@ -69,6 +70,7 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<noop::Noop>("noop")?;
     registry.register_builtin::<payload_limit::PayloadLimit>("payload_limit")?;
     registry.register_builtin::<rate_limit::RateLimit>("rate_limit")?;
+    listener::register(registry)?;
     network::register(registry)?;
     selector::register(registry)
 }

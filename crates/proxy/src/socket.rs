@@ -4,7 +4,7 @@
 //! when no listener has their address any more.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -54,6 +54,19 @@ impl SocketSet {
             .ok_or_else(|| io::Error::other("there is no socket for this worker"))?
             .try_clone()
     }
+}
+
+/// Where a client wanted to go whose connection the kernel redirected to this socket (netfilter's `REDIRECT` and `DNAT`).
+/// `None` without a record of such a redirect.
+pub(crate) fn original_destination(socket: &tokio::net::TcpStream) -> Option<SocketAddr> {
+    let own = socket.local_addr().ok()?;
+    let socket = SockRef::from(socket);
+    // An IPv4 connection on an IPv6 socket is kept under IPv4.
+    let original = match own.ip().to_canonical() {
+        IpAddr::V4(_) => socket.original_dst_v4(),
+        IpAddr::V6(_) => socket.original_dst_v6(),
+    };
+    original.ok()?.as_socket()
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -272,7 +272,11 @@ impl Secure {
 
     /// Connects and does the handshake with the server of this name.
     pub fn connect(&self, address: SocketAddr, name: &str) -> io::Result<SecureClient> {
-        let mut stream = TcpStream::connect(address)?;
+        self.over(TcpStream::connect(address)?, name)
+    }
+
+    /// The handshake on a connection that is there.
+    pub fn over(&self, mut stream: TcpStream, name: &str) -> io::Result<SecureClient> {
         stream.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let mut connection =

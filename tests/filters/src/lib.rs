@@ -10,7 +10,8 @@
 //! - `routes`: other routes, other hosts, skipped phases, configuration per route;
 //! - `faults`: panics, failures, ends; `parts`: what lives on a worker;
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
-//! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection;
+//! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection; `peek`: on a
+//!   socket before it;
 //! - [`certificates`]: a certificate provider that is late, fails and panics.
 
 mod attributes;
@@ -24,6 +25,7 @@ mod network;
 mod notes;
 mod parts;
 mod pause;
+mod peek;
 mod routes;
 mod timers;
 mod trace;
@@ -46,6 +48,7 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     notes::register(registry, &lab)?;
     trace::register(registry, &lab)?;
     network::register(registry, &lab)?;
+    peek::register(registry)?;
     certificates::register(registry, &lab)?;
     Ok(lab)
 }

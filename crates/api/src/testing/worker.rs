@@ -159,6 +159,11 @@ impl FakeWorker {
         })
     }
 
+    /// What a part sees of this worker while it is built.
+    pub(super) fn view(&mut self) -> Worker<'_> {
+        Worker::new(&mut self.host)
+    }
+
     /// Parses and prepares an extension of any kind; gives its configuration and the clusters that it named. Waits on
     /// this thread for as long as the preparing does.
     pub fn prepare<K: ExtensionKind>(

@@ -37,10 +37,10 @@ impl Lowering<'_> {
         uses.filter_map(|used| self.one(used, &mut ids)).collect()
     }
 
-    /// The network filters of `listener`: any, then one that ends the chain.
+    /// The network filters of a chain: any, then one that ends it. `scope` is what tables of routes in it are named after.
     pub(super) fn network_filters(
         &mut self,
-        listener: &str,
+        scope: &str,
         uses: Located<file::Items<Located<file::Use>>>,
     ) -> Vec<NetworkFilter> {
         let Located { value: uses, span } = uses;
@@ -60,7 +60,7 @@ impl Lowering<'_> {
             places.push(used.span.or(whole));
             let filter = match ends {
                 None => Some(NetworkFilter::Extension(used)),
-                Some(Ends::Http) => self.http(listener, used, whole),
+                Some(Ends::Http) => self.http(scope, used, whole),
                 Some(Ends::TcpProxy) => self.tcp_proxy(used, whole),
                 Some(Ends::UdpProxy) => self.udp_proxy(used, whole),
             };
@@ -157,7 +157,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn http(&mut self, listener: &str, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
+    fn http(&mut self, scope: &str, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
         let http: file::Http = decode(&used.config, self.problems)?;
         let stream_filters = self.stream_filters(http.stream_filters);
         let access_logs = self.plain_chain(http.access_logs);
@@ -170,7 +170,7 @@ impl Lowering<'_> {
             }
             (None, Some(Tried(virtual_hosts))) => {
                 // No other table has such a name: names have no slash.
-                let name = format!("{listener}/{}", used.id);
+                let name = format!("{scope}/{}", used.id);
                 self.route_table(&name, virtual_hosts.unwrap_or_default());
                 Located::at(name, place)
             }

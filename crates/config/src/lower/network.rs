@@ -80,6 +80,7 @@ impl Lowering<'_> {
             let others = [
                 (listener.tls.is_some(), "tls"),
                 (!listener.listener_filters.is_empty(), "listener_filters"),
+                (!listener.filter_chains.is_empty(), "filter_chains"),
             ];
             if let Some((message, help)) = problem {
                 self.problems
@@ -89,8 +90,9 @@ impl Lowering<'_> {
                 let message = format!("`{key}` has no meaning for datagrams");
                 self.problems.push(Problem::new(message, place));
             }
-        } else if filters
-            .iter()
+        } else if listener
+            .chains()
+            .flat_map(|chain| chain.network_filters)
             .any(|filter| matches!(filter, NetworkFilter::UdpProxy(_)))
         {
             let message =

@@ -329,7 +329,7 @@ fn version(version: shape::Version) -> TlsVersion {
 }
 
 /// RFC 6066, section 3: a name of DNS, without a dot at its end, and no IP address.
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')

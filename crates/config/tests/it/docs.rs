@@ -122,6 +122,8 @@ fn value_of(key: &str, schema: &Value) -> String {
             "Extension" => ("extension", "shared-extensions"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
+            "FilterChain" => ("filter chain", "filter-chains"),
+            "ChainMatch" => ("match of a chain", "matches-of-chains"),
             "LocalReply" => ("local reply", "local-replies"),
             "Paths" => ("paths", "paths"),
             "Limits" => ("limits", "limits"),

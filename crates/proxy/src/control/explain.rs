@@ -214,16 +214,17 @@ pub fn explain(
     request: &Request<'_>,
 ) -> Result<Explanation, ExplainError> {
     let (listener, listeners) = listener::choose(resources, request)?;
-    let network_filters = listener
+    let chain = listener::chain(listener, request)?;
+    let network_filters = chain
         .network_filters
         .iter()
         .filter_map(|filter| match filter {
             NetworkFilter::Extension(used) if !used.disabled => Some(used.id.clone()),
             _ => None,
         });
-    let end = match listener.network_filters.last() {
+    let end = match chain.network_filters.last() {
         Some(NetworkFilter::Http(http)) => {
-            let scheme = match listener.tls {
+            let scheme = match chain.tls {
                 Some(_) => "https",
                 None => "http",
             };

@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 use transom_api::{
     AccessLogConfig, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
 };
-use transom_config::{Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use};
+use transom_config::{
+    Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
+};
 
 mod clusters;
 mod extensions;
@@ -20,7 +22,9 @@ mod tls;
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
 use super::ApplyError;
-use super::snapshot::{PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot};
+use super::snapshot::{
+    PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
+};
 use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
@@ -115,14 +119,6 @@ impl Preparer {
                 "write an address and a port, such as 127.0.0.1:8080",
             ));
         };
-        let tls = match &listener.tls {
-            Some(tls) => {
-                let known = known.and_then(|known| known.tls.as_ref());
-                let name = listener.name.as_str();
-                Some(self.prepare_server_tls(name, tls, known, declared).await?)
-            }
-            None => None,
-        };
         let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
         let mut listener_filters = Vec::new();
         for used in listener
@@ -145,9 +141,51 @@ impl Preparer {
         let access_logs = self
             .prepare_logs(&listener.access_logs, known_logs, declared)
             .await?;
+        let mut chains = Vec::new();
+        for chain in listener.chains() {
+            let known = known.and_then(|known| known.chain(chain.name));
+            let prepared = self.prepare_chain(&chain, listener, resources, before, known, declared);
+            chains.push(prepared.await?);
+        }
+        let index = ChainIndex::new(listener.filter_chains.iter().map(|chain| &chain.matches))
+            .map_err(|_| {
+                ApplyError::new(format!(
+                    "two filter chains of the listener `{}` match the same connections",
+                    listener.name
+                ))
+            })?;
+        Ok(Arc::new(PreparedListener {
+            limits: self.listener_limits(listener, known.map(|known| &known.limits))?,
+            config: Arc::clone(listener),
+            listener_filters,
+            access_logs,
+            index: Arc::new(index),
+            chains,
+            sockets,
+            rebound,
+        }))
+    }
+
+    async fn prepare_chain(
+        &self,
+        chain: &Chain<'_>,
+        listener: &Listener,
+        resources: &Resources,
+        before: Option<&Snapshot>,
+        known: Option<&PreparedChain>,
+        declared: &Declared<'_>,
+    ) -> Result<PreparedChain, ApplyError> {
+        let tls = match chain.tls {
+            Some(tls) => {
+                let known = known.and_then(|known| known.tls.as_ref());
+                let name = listener.name.as_str();
+                Some(self.prepare_server_tls(name, tls, known, declared).await?)
+            }
+            None => None,
+        };
         let mut network_filters = Vec::new();
         let mut terminal = None;
-        for filter in &listener.network_filters {
+        for filter in chain.network_filters {
             match filter {
                 NetworkFilter::Http(http) => {
                     terminal = Some(
@@ -187,17 +225,12 @@ impl Preparer {
                     listener.name
                 ))
             })?;
-        Ok(Arc::new(PreparedListener {
-            limits: self.listener_limits(listener, known.map(|known| &known.limits))?,
-            config: Arc::clone(listener),
+        Ok(PreparedChain {
+            name: chain.name.to_owned(),
             tls,
-            listener_filters,
-            access_logs,
             network_filters,
             terminal,
-            sockets,
-            rebound,
-        }))
+        })
     }
 
     /// The sockets of a listener: those that it has, those of the listener that had this address, or new ones.
@@ -233,7 +266,7 @@ impl Preparer {
         listener: &Listener,
         resources: &Resources,
         before: Option<&Snapshot>,
-        known: Option<&Arc<PreparedListener>>,
+        known: Option<&PreparedChain>,
         declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
         let known_terminal = known.map(|known| &known.terminal);
@@ -348,6 +381,16 @@ impl Preparer {
             refused: metrics.counter(
                 "connections_refused_total",
                 "Connections that were closed at once because the listener had its most.",
+                &labels,
+            )?,
+            unmatched: metrics.counter(
+                "connections_unmatched_total",
+                "Connections that were closed because no filter chain is for them.",
+                &labels,
+            )?,
+            timed_out: metrics.counter(
+                "listener_filter_timeouts_total",
+                "Connections whose listener filters waited for longer than listener_filters_timeout.",
                 &labels,
             )?,
             active: metrics.gauge("connections_active", "Connections that are open.", &labels)?,

@@ -63,23 +63,25 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         for used in &listener.access_logs {
             show(&used.config, &mut each);
         }
-        for used in &listener.network_filters {
-            show(&used.config, &mut each);
-        }
-        if let Some(tls) = &listener.tls {
-            show(&tls.tls, &mut each);
-            for used in &tls.providers {
+        for chain in &listener.chains {
+            for used in &chain.network_filters {
                 show(&used.config, &mut each);
             }
-        }
-        for used in listener.terminal.access_logs() {
-            show(&used.config, &mut each);
-        }
-        if let PreparedTerminal::Http(http) = &listener.terminal {
-            for used in &http.uses {
+            if let Some(tls) = &chain.tls {
+                show(&tls.tls, &mut each);
+                for used in &tls.providers {
+                    show(&used.config, &mut each);
+                }
+            }
+            for used in chain.terminal.access_logs() {
                 show(&used.config, &mut each);
             }
-            show(&http.table, &mut each);
+            if let PreparedTerminal::Http(http) = &chain.terminal {
+                for used in &http.uses {
+                    show(&used.config, &mut each);
+                }
+                show(&http.table, &mut each);
+            }
         }
     }
 }

@@ -9,8 +9,8 @@ use transom_api::{
     Registry, StreamFilterConfig,
 };
 use transom_config::{
-    ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener, LocalReplyOptions,
-    PathOptions, Resources,
+    ChainIndex, ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener,
+    LocalReplyOptions, PathOptions, Resources,
 };
 use transom_http1::Limits;
 
@@ -44,15 +44,25 @@ pub(crate) struct Snapshot {
 #[derive(Clone)]
 pub(crate) struct PreparedListener {
     pub(crate) config: Arc<Listener>,
-    pub(crate) tls: Option<PreparedServerTls>,
     pub(crate) listener_filters: Vec<PreparedUse<dyn ListenerFilterConfig>>,
     pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
-    pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
-    pub(crate) terminal: PreparedTerminal,
+    /// Finds the chain of a connection among the first of `chains`.
+    pub(crate) index: Arc<ChainIndex>,
+    /// Those with a match in their order, then the default chain, if there is one: it has no name.
+    pub(crate) chains: Vec<PreparedChain>,
     pub(crate) sockets: Arc<SocketSet>,
     /// Its sockets are not those that it had in the snapshot before.
     pub(crate) rebound: bool,
     pub(crate) limits: ListenerLimits,
+}
+
+/// A chain made ready.
+#[derive(Clone)]
+pub(crate) struct PreparedChain {
+    pub(crate) name: String,
+    pub(crate) tls: Option<PreparedServerTls>,
+    pub(crate) network_filters: Vec<PreparedUse<dyn NetworkFilterConfig>>,
+    pub(crate) terminal: PreparedTerminal,
 }
 
 /// A listener for datagrams made ready.
@@ -188,29 +198,43 @@ impl PreparedTerminal {
     }
 }
 
+impl PreparedListener {
+    pub(crate) fn chain(&self, name: &str) -> Option<&PreparedChain> {
+        self.chains.iter().find(|chain| chain.name == name)
+    }
+}
+
+impl PreparedChain {
+    fn http(&self) -> Option<&PreparedHttp> {
+        match &self.terminal {
+            PreparedTerminal::Http(http) => Some(http),
+            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
+        }
+    }
+
+    fn stream_filter(&self, filter: &str) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
+        let mut uses = self.http()?.uses.iter();
+        uses.find(|used| used.name == filter)
+    }
+}
+
 impl Snapshot {
-    /// A stream filter's use in a listener.
+    /// A stream filter's use in a listener. In a listener with several chains `filter` is `chain/filter`, or the first
+    /// chain's that has such a filter.
     pub(crate) fn stream_filter(
         &self,
         listener: &str,
         filter: &str,
     ) -> Option<&PreparedUse<dyn StreamFilterConfig>> {
-        match &self.listeners.get(listener)?.terminal {
-            PreparedTerminal::Http(http) => http.uses.iter().find(|used| used.name == filter),
-            PreparedTerminal::TcpProxy(_) | PreparedTerminal::Filters => None,
-        }
+        let (chain, filter) = self.filter_place(listener, filter)?;
+        chain.stream_filter(filter)
     }
 
     /// Whether a route of a listener says something of a stream filter.
     pub(crate) fn routes_name(&self, listener: &str, filter: &str) -> bool {
-        match self
-            .listeners
-            .get(listener)
-            .map(|listener| &listener.terminal)
-        {
-            Some(PreparedTerminal::Http(http)) => http.table.overrides(filter),
-            _ => false,
-        }
+        self.filter_place(listener, filter)
+            .and_then(|(chain, filter)| Some(chain.http()?.table.overrides(filter)))
+            .unwrap_or_default()
     }
 
     /// The same snapshot with another generation of a stream filter. What it was declared as stays, so that a reload of
@@ -223,9 +247,14 @@ impl Snapshot {
         generation: u64,
     ) -> Self {
         let mut next = self.clone();
-        if let Some(listener) = next.listeners.get_mut(listener) {
+        let place = self.filter_place(listener, filter);
+        if let (Some((chain, filter)), Some(listener)) = (place, next.listeners.get_mut(listener)) {
             let mut changed = PreparedListener::clone(listener);
-            if let PreparedTerminal::Http(http) = &mut changed.terminal {
+            let mut chains = changed.chains.iter_mut();
+            if let Some(PreparedTerminal::Http(http)) = chains
+                .find(|it| it.name == chain.name)
+                .map(|chain| &mut chain.terminal)
+            {
                 for used in http.uses.iter_mut().filter(|used| used.name == filter) {
                     used.config = Arc::clone(config);
                     used.generation = generation;
@@ -234,5 +263,28 @@ impl Snapshot {
             *listener = Arc::new(changed);
         }
         next
+    }
+
+    /// The chain that a filter's place is in, and the name of the filter there.
+    fn filter_place<'f>(
+        &self,
+        listener: &str,
+        filter: &'f str,
+    ) -> Option<(&PreparedChain, &'f str)> {
+        let listener = self.listeners.get(listener)?;
+        let (chain, name) = split_place(filter);
+        let mut chains = listener.chains.iter();
+        let chain = chains.find(|it| {
+            chain.is_none_or(|chain| it.name == chain) && it.stream_filter(name).is_some()
+        });
+        chain.map(|chain| (chain, name))
+    }
+}
+
+/// `chain/filter` in its parts. Names of filters have no slash.
+pub(crate) fn split_place(filter: &str) -> (Option<&str>, &str) {
+    match filter.rsplit_once('/') {
+        Some((chain, filter)) => (Some(chain), filter),
+        None => (None, filter),
     }
 }

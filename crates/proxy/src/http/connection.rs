@@ -16,7 +16,7 @@ use super::peer::{Peer, PeerError};
 use super::server::Http1Server;
 use crate::error::Fault;
 use crate::io::Io;
-use crate::listener::{ConnectionSlot, WorkerListener};
+use crate::listener::{ConnectionSlot, WorkerChain};
 use crate::stream::Stream;
 use crate::stream::info::ConnectionInfo;
 use crate::worker::Worker;
@@ -29,8 +29,8 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Serves a connection until it closes.
 pub(crate) struct HttpConnection {
     worker: Rc<Worker>,
-    listener: Rc<WorkerListener>,
-    /// The listener's filters and routes as the request under way found them. Between requests the connection has no
+    chain: Rc<WorkerChain>,
+    /// The chain's filters and routes as the request under way found them. Between requests the connection has no
     /// hold on them, so that what a reload replaces can go.
     http: Option<Rc<HttpListener>>,
     info: Rc<ConnectionInfo>,
@@ -60,7 +60,7 @@ impl HttpConnection {
     pub(crate) fn new(
         io: Io,
         worker: Rc<Worker>,
-        listener: Rc<WorkerListener>,
+        chain: Rc<WorkerChain>,
         http: &HttpListener,
         info: Rc<ConnectionInfo>,
         slot: ConnectionSlot,
@@ -77,7 +77,7 @@ impl HttpConnection {
                 stream: None,
             },
             worker,
-            listener,
+            chain,
             http: None,
             info,
             slot,
@@ -96,8 +96,8 @@ impl HttpConnection {
             return Poll::Ready(Some(linger(&self.worker)));
         }
         let idle = self.server.is_idle();
-        // Each new stream takes the listener's current filters and routes.
-        let Some(http) = self.listener.http() else {
+        // Each new stream takes the chain's current filters and routes.
+        let Some(http) = self.chain.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
         };
         let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &http));
@@ -166,11 +166,7 @@ impl HttpConnection {
         let stream = exchange.finish(outcome);
         self.worker.end_stream(&options, &stream);
         // A stream that is kept holds on to what it served.
-        if self
-            .http
-            .take()
-            .is_some_and(|http| self.listener.has(&http))
-        {
+        if self.http.take().is_some_and(|http| self.chain.has(&http)) {
             self.worker.give_stream(stream);
         }
         if outcome != Outcome::Complete {

@@ -3,13 +3,14 @@
 //! Bytes that a filter wants to see are read once and shown to every filter; the connection reads them again, but for
 //! those that a filter declared consumed.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 use transom_api::host::RecordHost;
 use transom_api::listener::SocketHost;
 use transom_api::metrics::MetricId;
@@ -17,13 +18,18 @@ use transom_api::{
     FailurePolicy, FilterError, Level, ListenerFilter, ListenerFilterConfig, ListenerFilterWorker,
     ListenerVerdict, SharedData, Socket, SocketInfo,
 };
+use transom_config::OnTimeout;
 
+use super::{Chains, ListenerLimits};
+use crate::io::Io;
+use crate::socket::original_destination;
 use crate::worker::{Part, Worker};
 
-/// How long a client may take to send what the filters want to see.
-pub(crate) const PEEK_LIMIT: Duration = Duration::from_secs(10);
-/// More than this is never read ahead, whatever a filter wants.
-const LARGEST_PEEK: usize = 64 << 10;
+/// More than this is never read ahead of one filter, whatever it wants: the longest header of PROXY protocol (16 bytes and
+/// 65,535 that they announce).
+const LARGEST_PEEK: usize = 16 + 65_535;
+/// What a read has room for at least: a usual hello of TLS with its post-quantum key share comes in one.
+const READ: usize = 2 << 10;
 
 /// One use of a listener filter.
 pub(crate) struct ListenerPlace {
@@ -35,101 +41,146 @@ pub(crate) struct ListenerPlace {
 
 /// A socket that passed the filters.
 pub(super) struct Passed {
-    pub(super) stream: TcpStream,
+    pub(super) io: Io,
     /// What was read and is still to be read by the connection.
     pub(super) prefix: Vec<u8>,
     pub(super) info: SocketInfo,
 }
 
-/// Lets a socket pass the filters. `None`: it is closed.
+/// Lets a socket pass the filters of a listener. `prefix`: what was read of it already. `None`: it is closed.
 pub(super) async fn pass(
     worker: &Worker,
-    places: &[Rc<ListenerPlace>],
-    mut stream: TcpStream,
+    chains: &Chains,
+    limits: &ListenerLimits,
+    io: Io,
+    prefix: Vec<u8>,
     info: SocketInfo,
 ) -> Option<Passed> {
-    let mut context = SocketContext {
-        worker,
-        name: Rc::from(""),
-        info,
+    let mut passage = Passage {
+        context: SocketContext {
+            worker,
+            name: Rc::from(""),
+            io,
+            info,
+        },
+        bytes: prefix,
+        end: false,
+        // One time for all filters and all reads: bytes that come one by one buy no more of it.
+        deadline: Instant::now() + chains.timeout,
+        on_timeout: chains.on_timeout,
+        timed_out: false,
     };
-    let mut bytes = Vec::new();
-    let mut end = false;
-    for place in places {
-        context.name = Rc::clone(&place.name);
-        let made =
-            call(&mut context, |socket| place.part.part().socket(socket)).and_then(|made| made);
+    for place in &chains.listener_filters {
+        let kept = passage.one(place).await;
+        if passage.timed_out {
+            // Told once, whatever becomes of it.
+            passage.timed_out = false;
+            worker.shard.add(limits.timed_out.0, 1);
+        }
+        kept?;
+    }
+    Some(Passed {
+        io: passage.context.io,
+        prefix: passage.bytes,
+        info: passage.context.info,
+    })
+}
+
+struct Passage<'w> {
+    context: SocketContext<'w>,
+    /// What was read and not consumed.
+    bytes: Vec<u8>,
+    /// No more will come, or nobody waits for more.
+    end: bool,
+    deadline: Instant,
+    on_timeout: OnTimeout,
+    timed_out: bool,
+}
+
+impl Passage<'_> {
+    /// One filter. `None`: the socket is closed.
+    async fn one(&mut self, place: &ListenerPlace) -> Option<()> {
+        self.context.name = Rc::clone(&place.name);
+        let worker = self.context.worker;
+        let made = call(&mut self.context, |socket| place.part.part().socket(socket))
+            .and_then(|made| made);
         let mut filter = match made {
             Ok(filter) => filter,
-            Err(error) => {
-                refused(worker, place, &error)?;
-                continue;
-            }
+            Err(error) => return refused(worker, place, &error),
         };
-        let mut verdict = step(worker, place, &mut context, |socket| {
-            filter.on_accept(socket)
-        })?;
+        match self.step(place, |socket| filter.on_accept(socket))? {
+            ListenerVerdict::Close => return None,
+            ListenerVerdict::Continue => return Some(()),
+            ListenerVerdict::StopIteration => {}
+        }
         let wanted = place.config.peek().min(LARGEST_PEEK);
-        if verdict == ListenerVerdict::Continue && wanted == 0 {
-            continue;
+        if wanted == 0 {
+            return Some(());
         }
         loop {
-            if verdict == ListenerVerdict::Close {
-                return None;
-            }
-            if !bytes.is_empty() || end {
-                verdict = peek(worker, place, &mut context, &mut *filter, &bytes, end)?;
-                match verdict {
+            if !self.bytes.is_empty() || self.end {
+                match self.peek(place, &mut *filter)? {
                     ListenerVerdict::Close => return None,
-                    ListenerVerdict::Continue => break,
+                    ListenerVerdict::Continue => return Some(()),
                     // It has seen all that it can get.
-                    ListenerVerdict::StopIteration if end || bytes.len() >= wanted => break,
+                    ListenerVerdict::StopIteration if self.end || self.bytes.len() >= wanted => {
+                        return Some(());
+                    }
                     ListenerVerdict::StopIteration => {}
                 }
-            } else if wanted == 0 {
-                break;
             }
-            let room = wanted.saturating_sub(bytes.len()).max(1) as u64;
-            let mut limited = (&mut stream).take(room);
-            end = limited
-                .read_buf(&mut bytes)
-                .await
-                .map_or(true, |count| count == 0);
+            self.read(wanted.saturating_sub(self.bytes.len())).await?;
         }
     }
-    let consumed = context.info.consumed.min(bytes.len());
-    bytes.drain(..consumed);
-    Some(Passed {
-        stream,
-        prefix: bytes,
-        info: context.info,
-    })
-}
 
-fn peek(
-    worker: &Worker,
-    place: &ListenerPlace,
-    context: &mut SocketContext<'_>,
-    filter: &mut dyn ListenerFilter,
-    bytes: &[u8],
-    end: bool,
-) -> Option<ListenerVerdict> {
-    let shown = bytes.get(context.info.consumed..).unwrap_or_default();
-    step(worker, place, context, |socket| {
-        filter.on_peek(socket, shown, end)
-    })
-}
+    /// Reads once, `most` bytes at the most. `None`: it took too long, and the socket is closed for it.
+    async fn read(&mut self, most: usize) -> Option<()> {
+        let most = most.max(1);
+        self.bytes.reserve(READ.min(most));
+        let mut limited = (&mut self.context.io).take(most as u64);
+        let read = limited.read_buf(&mut self.bytes);
+        match tokio::time::timeout_at(self.deadline, read).await {
+            Ok(read) => self.end = read.map_or(true, |count| count == 0),
+            Err(_) => {
+                self.timed_out = true;
+                match self.on_timeout {
+                    OnTimeout::Close => return None,
+                    // The filters make of it what they can.
+                    OnTimeout::Continue => self.end = true,
+                }
+            }
+        }
+        Some(())
+    }
 
-/// Calls a filter; `None` when it failed and its policy closes the socket.
-fn step(
-    worker: &Worker,
-    place: &ListenerPlace,
-    context: &mut SocketContext<'_>,
-    callback: impl FnOnce(&mut Socket<'_>) -> ListenerVerdict,
-) -> Option<ListenerVerdict> {
-    match call(context, callback) {
-        Ok(verdict) => Some(verdict),
-        Err(error) => refused(worker, place, &error).map(|()| ListenerVerdict::Continue),
+    fn peek(
+        &mut self,
+        place: &ListenerPlace,
+        filter: &mut dyn ListenerFilter,
+    ) -> Option<ListenerVerdict> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let end = self.end;
+        self.context.info.consumed = 0;
+        let verdict = self.step(place, |socket| filter.on_peek(socket, &bytes, end));
+        self.bytes = bytes;
+        // Gone for good: neither later filters nor the connection see them.
+        let consumed = self.context.info.consumed.min(self.bytes.len());
+        self.bytes.drain(..consumed);
+        verdict
+    }
+
+    /// Calls a filter; `None` when it failed and its policy closes the socket.
+    fn step(
+        &mut self,
+        place: &ListenerPlace,
+        callback: impl FnOnce(&mut Socket<'_>) -> ListenerVerdict,
+    ) -> Option<ListenerVerdict> {
+        match call(&mut self.context, callback) {
+            Ok(verdict) => Some(verdict),
+            Err(error) => {
+                refused(self.context.worker, place, &error).map(|()| ListenerVerdict::Continue)
+            }
+        }
     }
 }
 
@@ -153,12 +204,20 @@ fn refused(worker: &Worker, place: &ListenerPlace, error: &FilterError) -> Optio
 struct SocketContext<'w> {
     worker: &'w Worker,
     name: Rc<str>,
+    io: Io,
     info: SocketInfo,
 }
 
 impl SocketHost for SocketContext<'_> {
     fn info(&mut self) -> &mut SocketInfo {
         &mut self.info
+    }
+
+    fn original_destination(&self) -> Option<SocketAddr> {
+        match &self.io {
+            Io::Tcp(socket) => original_destination(socket),
+            _ => None,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A listener on one worker: accepts, and keeps count of its connections.
 
+mod chains;
 mod filters;
 mod log;
 mod notes;
@@ -15,12 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use transom_api::{Counter, Gauge, SocketInfo};
 
+pub(crate) use self::chains::{Chains, WorkerChain};
 pub(crate) use self::filters::ListenerPlace;
 use self::log::ConnectionLog;
 pub(crate) use self::log::ListenerLogs;
 pub(crate) use self::notes::ConnectionNotes;
 
-use crate::http::HttpListener;
 use crate::http::connection::HttpConnection;
 use crate::io::{CountedIo, Io, PrefixedIo};
 use crate::network::tcp_proxy::{self, Joining};
@@ -33,7 +34,7 @@ use crate::worker::Worker;
 /// every activation that changes it.
 pub(crate) struct WorkerListener {
     name: Rc<str>,
-    network: RefCell<Rc<Network>>,
+    chains: RefCell<Rc<Chains>>,
     limits: ListenerLimits,
     connections: RefCell<Slots>,
     stop: Notify,
@@ -48,6 +49,10 @@ pub(crate) struct ListenerLimits {
     pub(crate) most: Option<u32>,
     pub(crate) accepted: Counter,
     pub(crate) refused: Counter,
+    /// Connections for which no chain is.
+    pub(crate) unmatched: Counter,
+    /// Connections whose listener filters waited for too long.
+    pub(crate) timed_out: Counter,
     pub(crate) active: Gauge,
 }
 
@@ -59,6 +64,8 @@ struct Slots {
 
 #[derive(Default)]
 struct SlotState {
+    /// The chain that the connection took, once it did.
+    chain: RefCell<Option<Rc<WorkerChain>>>,
     waker: RefCell<Option<Waker>>,
     draining: Cell<bool>,
     news: Cell<bool>,
@@ -77,10 +84,10 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl WorkerListener {
-    pub(crate) fn new(name: &str, network: Rc<Network>, limits: ListenerLimits) -> Self {
+    pub(crate) fn new(name: &str, chains: Rc<Chains>, limits: ListenerLimits) -> Self {
         Self {
             name: Rc::from(name),
-            network: RefCell::new(network),
+            chains: RefCell::new(chains),
             limits,
             connections: RefCell::default(),
             stop: Notify::new(),
@@ -88,26 +95,21 @@ impl WorkerListener {
         }
     }
 
-    /// What connections get from now on. Gives back what they got before.
-    pub(crate) fn replace(&self, network: Rc<Network>) -> Rc<Network> {
-        self.network.replace(network)
-    }
-
-    pub(crate) fn network(&self) -> Rc<Network> {
-        Rc::clone(&self.network.borrow())
-    }
-
-    /// The current `http` filter, if that is what ends the chain.
-    pub(crate) fn http(&self) -> Option<Rc<HttpListener>> {
-        match &self.network.borrow().terminal {
-            Terminal::Http(http) => Some(Rc::clone(http)),
-            Terminal::TcpProxy(_) | Terminal::Filters => None,
+    /// What connections get from now on. Connections of a chain that is gone end after what they are doing.
+    pub(crate) fn replace(&self, chains: &Rc<Chains>) {
+        let before = self.chains.replace(Rc::clone(chains));
+        for gone in before.all() {
+            if !chains.all().any(|chain| Rc::ptr_eq(chain, gone)) {
+                self.drain_those(|slot| {
+                    let chain = slot.chain.borrow();
+                    chain.as_ref().is_some_and(|chain| Rc::ptr_eq(chain, gone))
+                });
+            }
         }
     }
 
-    /// Whether `http` is the current one.
-    pub(crate) fn has(&self, http: &Rc<HttpListener>) -> bool {
-        matches!(&self.network.borrow().terminal, Terminal::Http(current) if Rc::ptr_eq(current, http))
+    pub(crate) fn chains(&self) -> Rc<Chains> {
+        Rc::clone(&self.chains.borrow())
     }
 
     /// Accepts until the listener drains. What the kernel had queued by then is still served.
@@ -134,12 +136,17 @@ impl WorkerListener {
             return;
         }
         self.stop.notify_one();
+        self.drain_those(|_| true);
+    }
+
+    fn drain_those(&self, which: impl Fn(&SlotState) -> bool) {
         let slots: Vec<Rc<SlotState>> = self
             .connections
             .borrow()
             .slots
             .iter()
             .flatten()
+            .filter(|slot| which(slot))
             .map(Rc::clone)
             .collect();
         for slot in slots {
@@ -164,31 +171,43 @@ impl WorkerListener {
         // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
         // whose client has gone already.
         let _ = stream.set_nodelay(true);
+        let source = stream.peer_addr().ok();
         let info = SocketInfo {
-            source: stream.peer_addr().ok(),
+            source,
+            direct_source: source,
             destination: stream.local_addr().ok(),
-            server_name: None,
-            detected: None,
-            consumed: 0,
+            ..SocketInfo::default()
         };
-        let network = self.network();
-        if !network.access_logs.is_empty() {
+        let chains = self.chains();
+        if !chains.access_logs.is_empty() {
             let info = Rc::new(self.info(slot.id, &info, None));
-            slot.log = Some(ConnectionLog::new(worker, &network.access_logs, info));
+            slot.log = Some(ConnectionLog::new(worker, &chains.access_logs, info));
         }
-        if network.listener_filters.is_empty() && network.tls.is_none() {
-            return self.begin(worker, &network, Io::Tcp(stream), &info, None, slot);
+        if chains.listener_filters.is_empty()
+            && let Some(chain) = chains.only()
+        {
+            let network = chain.network();
+            if network.tls.is_none() {
+                return self.begin(worker, chain, &network, Io::Tcp(stream), &info, None, slot);
+            }
         }
         let listener = Rc::clone(self);
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            let passing = filters::pass(&worker, &network.listener_filters, stream, info);
-            // A client that sends nothing for too long is closed, as is one that a filter refuses.
-            let Ok(Some(passed)) = tokio::time::timeout(filters::PEEK_LIMIT, passing).await else {
+            let (limits, prefix) = (&listener.limits, Vec::new());
+            let passing = filters::pass(&worker, &chains, limits, Io::Tcp(stream), prefix, info);
+            let Some(passed) = passing.await else {
                 slot.fail("a listener filter refused it, or it sent nothing in time");
                 return;
             };
-            let mut io = Io::Tcp(passed.stream);
+            let Some(chain) = chains.find(&passed.info) else {
+                worker.shard.add(listener.limits.unmatched.0, 1);
+                slot.fail("no filter chain is for it");
+                return;
+            };
+            *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
+            let network = chain.network();
+            let mut io = passed.io;
             if !passed.prefix.is_empty() {
                 io = Io::Prefixed(Box::new(PrefixedIo::new(io, passed.prefix)));
             }
@@ -202,20 +221,26 @@ impl WorkerListener {
                 io = secured;
                 known = Some(Box::new(info));
             }
-            listener.begin(&worker, &network, io, &passed.info, known, slot);
+            listener.begin(&worker, chain, &network, io, &passed.info, known, slot);
         });
     }
 
     /// Begins the connection of a socket that passed the listener filters and TLS.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a connection is made of, each once"
+    )]
     fn begin(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
+        chain: &Rc<WorkerChain>,
         network: &Network,
         mut io: Io,
         socket: &SocketInfo,
         tls: Option<Box<TlsInfo>>,
         mut slot: ConnectionSlot,
     ) {
+        *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
         let info = Rc::new(self.info(slot.id, socket, tls));
         if let Some(log) = &mut slot.log {
             log.serve(&info);
@@ -229,7 +254,7 @@ impl WorkerListener {
         match &network.terminal {
             Terminal::Http(http) => {
                 let connection =
-                    HttpConnection::new(io, Rc::clone(worker), Rc::clone(self), http, info, slot);
+                    HttpConnection::new(io, Rc::clone(worker), Rc::clone(chain), http, info, slot);
                 tokio::task::spawn_local(connection);
             }
             Terminal::TcpProxy(proxy) => {
@@ -261,6 +286,7 @@ impl WorkerListener {
                 None => socket.server_name.clone(),
             },
             tls,
+            metadata: socket.metadata.clone(),
             state: RefCell::default(),
             notes: ConnectionNotes::default(),
         }

@@ -23,15 +23,12 @@ pub(crate) use self::datagram::Batch;
 use self::tcp_proxy::TcpProxyListener;
 use crate::cluster::AllowedClusters;
 use crate::http::HttpListener;
-use crate::listener::{ListenerLogs, ListenerPlace};
 use crate::stream::chain::AccessLogPlace;
 use crate::tls::prepare::PreparedServerTls;
 use crate::worker::Part;
 
-/// The network filters of a listener, as one worker holds them.
+/// The network filters of a chain, as one worker holds them.
 pub(crate) struct Network {
-    pub(crate) listener_filters: Vec<Rc<ListenerPlace>>,
-    pub(crate) access_logs: ListenerLogs,
     pub(crate) tls: Option<PreparedServerTls>,
     pub(crate) filters: Rc<[Rc<NetworkPlace>]>,
     pub(crate) terminal: Terminal,

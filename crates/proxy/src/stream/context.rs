@@ -372,11 +372,12 @@ impl InfoHost for Context<'_> {
     }
 
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
-        self.core.info.metadata.get(namespace)?.get(key)
+        self.metadata_namespace(namespace)?.get(key)
     }
 
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
-        self.core.info.metadata.get(namespace)
+        let own = self.core.info.metadata.get(namespace);
+        own.or_else(|| self.core.connection.metadata.get(namespace))
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {

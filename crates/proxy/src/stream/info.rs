@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
+pub(crate) use transom_api::Metadata;
 use transom_api::access_log::{Facts, TlsFacts};
-use transom_api::{Attribute, FilterState, MetadataValue, attribute};
+use transom_api::{Attribute, FilterState, attribute};
 
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
@@ -28,12 +28,11 @@ pub(crate) struct ConnectionInfo {
     /// The name that the client asked for, as TLS or a listener filter saw it.
     pub(crate) server_name: Option<String>,
     pub(crate) tls: Option<Box<TlsInfo>>,
+    /// What listener filters found out: seen through the metadata of streams, where that has no such namespace.
+    pub(crate) metadata: Metadata,
     pub(crate) state: RefCell<FilterState>,
     pub(crate) notes: ConnectionNotes,
 }
-
-/// Dynamic metadata: values by namespace and key.
-pub(crate) type Metadata = BTreeMap<String, BTreeMap<String, MetadataValue>>;
 
 /// What is known of one stream.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl StreamInfo {
             upstream_local: None,
             upstream_failure: None,
             attempts: 0,
-            metadata: BTreeMap::new(),
+            metadata: Metadata::new(),
             filter_state: FilterState::default(),
         }
     }

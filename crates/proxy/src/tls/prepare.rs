@@ -225,7 +225,11 @@ impl Look {
 pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> CertificateNews {
     let mut looks = JoinSet::new();
     for (name, listener) in &snapshot.listeners {
-        if let Some(prepared) = &listener.tls {
+        let tls = listener
+            .chains
+            .iter()
+            .filter_map(|chain| chain.tls.as_ref());
+        for prepared in tls {
             let (name, tls) = (name.clone(), Arc::clone(&prepared.tls));
             looks.spawn(async move { ("listener", name, look_at_server(tls).await) });
         }

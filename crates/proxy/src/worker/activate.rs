@@ -15,10 +15,11 @@ use super::{Part, Worker, until_last};
 use crate::cluster::{AllowedClusters, WorkerCluster};
 use crate::control::generations::{Change, PlaceStatus};
 use crate::control::snapshot::{
-    PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
+    PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
+    split_place,
 };
 use crate::http::HttpListener;
-use crate::listener::{ListenerPlace, WorkerListener};
+use crate::listener::{Chains, ListenerLogs, ListenerPlace, WorkerChain, WorkerListener};
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
 use crate::router::Routes;
@@ -32,7 +33,10 @@ pub(crate) struct Built {
 }
 
 struct BuiltListener {
-    network: Rc<Network>,
+    listener_filters: Vec<Rc<ListenerPlace>>,
+    access_logs: ListenerLogs,
+    /// In the order of the prepared listener's chains.
+    networks: Vec<Rc<Network>>,
     /// The worker's own socket, for a listener that is new here.
     socket: Option<tokio::net::TcpListener>,
 }
@@ -43,15 +47,34 @@ impl Worker {
         let mut listeners = HashMap::new();
         for (name, listener) in &snapshot.listeners {
             let known = self.listeners.borrow().get(name).map(Rc::clone);
-            let before = known.as_ref().map(|known| known.network());
-            let network = self.build_network(listener, before.as_deref()).await?;
+            let before = known.as_ref().map(|known| known.chains());
+            let listener_filters = self.build_listener_filters(listener, before.as_deref())?;
+            let known_logs = before
+                .as_ref()
+                .map_or(&[][..], |before| &before.access_logs);
+            let access_logs = self.build_access_logs(&listener.access_logs, known_logs)?;
+            let mut networks = Vec::with_capacity(listener.chains.len());
+            for chain in &listener.chains {
+                let before = before
+                    .as_ref()
+                    .and_then(|before| before.named(&chain.name))
+                    .map(|chain| chain.network());
+                networks.push(self.build_network(chain, before.as_deref()).await?);
+                tokio::task::yield_now().await;
+            }
             let same_socket = known.is_some() && !listener.rebound;
             let socket = if same_socket {
                 None
             } else {
                 Some(self.open_socket(listener)?)
             };
-            listeners.insert(name.clone(), BuiltListener { network, socket });
+            let built = BuiltListener {
+                listener_filters,
+                access_logs: access_logs.into(),
+                networks,
+                socket,
+            };
+            listeners.insert(name.clone(), built);
             tokio::task::yield_now().await;
         }
         self.pending.borrow_mut().insert(
@@ -80,27 +103,31 @@ impl Worker {
         for name in gone {
             if let Some(listener) = listeners.remove(&name) {
                 listener.drain();
-                retire(&listener.network(), None);
+                retire(&listener.chains(), None);
             }
         }
-        for (name, BuiltListener { network, socket }) in built.listeners {
+        for (name, mut built_listener) in built.listeners {
             let Some(prepared) = built.snapshot.listeners.get(&name) else {
                 continue;
             };
             let known = listeners.get(&name);
-            if let Some(known) = known {
-                retire(&known.network(), Some(&network));
+            let before = known.map(|known| known.chains());
+            if let Some(before) = &before {
+                retire(before, Some((prepared, &built_listener)));
             }
-            match (socket, known) {
-                (None, Some(listener)) => drop(listener.replace(network)),
+            match (built_listener.socket.take(), known) {
+                (None, Some(listener)) => {
+                    listener.replace(&built_listener.chains(prepared, before.as_deref()));
+                }
                 (None, None) => {}
                 (Some(socket), known) => {
                     // A listener that moved to another address serves its old connections to their end.
                     if let Some(known) = known {
                         known.drain();
                     }
+                    let chains = built_listener.chains(prepared, None);
                     let listener =
-                        Rc::new(WorkerListener::new(&name, network, prepared.limits.clone()));
+                        Rc::new(WorkerListener::new(&name, chains, prepared.limits.clone()));
                     tokio::task::spawn_local(Rc::clone(&listener).accept(Rc::clone(self), socket));
                     listeners.insert(name, listener);
                 }
@@ -153,11 +180,11 @@ impl Worker {
         tokio::net::TcpListener::from_std(socket).map_err(failed)
     }
 
-    async fn build_network(
+    fn build_listener_filters(
         self: &Rc<Self>,
         listener: &PreparedListener,
-        before: Option<&Network>,
-    ) -> Result<Rc<Network>, String> {
+        before: Option<&Chains>,
+    ) -> Result<Vec<Rc<ListenerPlace>>, String> {
         let mut listener_filters = Vec::with_capacity(listener.listener_filters.len());
         for prepared in &listener.listener_filters {
             let known = before.and_then(|before| {
@@ -180,10 +207,16 @@ impl Worker {
                 part,
             }));
         }
-        let known_logs = before.map_or(&[][..], |before| &before.access_logs);
-        let access_logs = self.build_access_logs(&listener.access_logs, known_logs)?;
-        let mut filters = Vec::with_capacity(listener.network_filters.len());
-        for prepared in &listener.network_filters {
+        Ok(listener_filters)
+    }
+
+    async fn build_network(
+        self: &Rc<Self>,
+        chain: &PreparedChain,
+        before: Option<&Network>,
+    ) -> Result<Rc<Network>, String> {
+        let mut filters = Vec::with_capacity(chain.network_filters.len());
+        for prepared in &chain.network_filters {
             let known = before.and_then(|before| {
                 before.filters.iter().find(|place| {
                     Arc::ptr_eq(&place.config, &prepared.config)
@@ -208,7 +241,7 @@ impl Worker {
             }));
             tokio::task::yield_now().await;
         }
-        let terminal = match &listener.terminal {
+        let terminal = match &chain.terminal {
             PreparedTerminal::Http(http) => {
                 let before = match before.map(|before| &before.terminal) {
                     Some(Terminal::Http(before)) => Some(&**before),
@@ -226,9 +259,7 @@ impl Worker {
             PreparedTerminal::Filters => Terminal::Filters,
         };
         Ok(Rc::new(Network {
-            listener_filters,
-            access_logs: access_logs.into(),
-            tls: listener.tls.clone(),
+            tls: chain.tls.clone(),
             filters: filters.into(),
             terminal,
         }))
@@ -357,14 +388,18 @@ impl Worker {
         change: Change,
     ) -> Result<PlaceStatus, String> {
         let listener = self.listeners.borrow().get(&change.listener).map(Rc::clone);
+        let (chain, filter) = split_place(&change.filter);
         let place = listener
-            .and_then(|listener| listener.http())
-            .and_then(|http| {
-                http.chain
-                    .places
-                    .iter()
-                    .find(|place| *place.name == *change.filter)
-                    .map(Rc::clone)
+            .and_then(|listener| {
+                let chains = listener.chains();
+                let mut chains = chains
+                    .all()
+                    .filter(|it| chain.is_none_or(|chain| *it.name == *chain));
+                chains.find_map(|chain| {
+                    let http = chain.http()?;
+                    let mut places = http.chain.places.iter();
+                    places.find(|place| *place.name == *filter).map(Rc::clone)
+                })
             })
             .ok_or_else(|| {
                 format!(
@@ -378,15 +413,56 @@ impl Worker {
     }
 }
 
-/// Ends what the network `old` has and `new` has not: each part when the last stream or connection has let go of it, with
-/// the time that it asks for, and between turns.
-fn retire(old: &Network, new: Option<&Network>) {
-    let kept = new.map_or(&[][..], |new| &new.listener_filters);
+impl BuiltListener {
+    /// The chains of a listener. Those of `before` stay the same objects, so that their connections find what is new.
+    fn chains(self, prepared: &PreparedListener, before: Option<&Chains>) -> Rc<Chains> {
+        let mut chains = Vec::with_capacity(self.networks.len());
+        for (prepared, network) in prepared.chains.iter().zip(self.networks) {
+            let known = before.and_then(|before| before.named(&prepared.name));
+            match known {
+                Some(known) => {
+                    known.replace(network);
+                    chains.push(Rc::clone(known));
+                }
+                None => chains.push(Rc::new(WorkerChain::new(&prepared.name, network))),
+            }
+        }
+        let has_default = chains.len() > prepared.config.filter_chains.len();
+        Rc::new(Chains {
+            listener_filters: self.listener_filters,
+            access_logs: self.access_logs,
+            timeout: prepared.config.listener_filters_timeout,
+            on_timeout: prepared.config.on_listener_filters_timeout,
+            index: Arc::clone(&prepared.index),
+            default: if has_default { chains.pop() } else { None },
+            chains,
+        })
+    }
+
+    fn network(&self, prepared: &PreparedListener, name: &str) -> Option<&Network> {
+        let mut chains = prepared.chains.iter().zip(&self.networks);
+        let found = chains.find(|(chain, _)| chain.name == name);
+        found.map(|(_, network)| &**network)
+    }
+}
+
+/// Ends what the listener `old` has and the one built after it has not.
+fn retire(old: &Chains, new: Option<(&PreparedListener, &BuiltListener)>) {
+    let kept = new.map_or(&[][..], |(_, new)| &new.listener_filters);
     retire_others(&old.listener_filters, kept, async |place| {
         place.part.drain().await;
     });
-    let kept = new.map_or(&[][..], |new| &new.access_logs);
+    let kept = new.map_or(&[][..], |(_, new)| &new.access_logs);
     retire_others(&old.access_logs, kept, async |log| log.part.drain().await);
+    for chain in old.all() {
+        let new = new.and_then(|(prepared, new)| new.network(prepared, &chain.name));
+        retire_network(&chain.network(), new);
+    }
+}
+
+/// Ends what the network `old` has and `new` has not: each part when the last stream or connection has let go of it, with
+/// the time that it asks for, and between turns.
+fn retire_network(old: &Network, new: Option<&Network>) {
     let kept = new.map_or(&[][..], |new| &new.filters);
     retire_others(&old.filters, kept, async |place| place.part.drain().await);
     let kept = new.map_or(&[][..], |new| new.terminal.access_logs());

@@ -5,6 +5,7 @@ mod bodies;
 mod bounds;
 mod callouts;
 mod certificates;
+mod chains;
 mod client_names;
 mod clusters;
 mod expect;

@@ -1,10 +1,12 @@
 //! Which listener a client reaches.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use transom_api::node::known;
-use transom_config::{ListenAddress, Listener, Resources};
+use transom_config::{
+    Chain, ChainIndex, ConnectionFacts, ListenAddress, Listener, Resources, TransportProtocol,
+};
 
 use super::{Candidate, Destination, ExplainError, Request};
 
@@ -85,6 +87,55 @@ fn find<'r>(
             ),
         }),
     }
+}
+
+/// The chain of a listener that the request takes. A listener whose TLS looks at names is asked with the request's own,
+/// and as long as no chain that speaks TLS takes it, as HTTP without TLS.
+pub(super) fn chain<'r>(
+    listener: &'r Listener,
+    request: &Request<'_>,
+) -> Result<Chain<'r>, ExplainError> {
+    let nothing = || ExplainError {
+        message: format!(
+            "no filter chain of the listener `{}` takes this request",
+            listener.name
+        ),
+        help: "write `network_filters` in the listener: they are for all that no chain matches"
+            .to_owned(),
+    };
+    let default = listener.chains().find(|chain| chain.name.is_empty());
+    if listener.filter_chains.is_empty() {
+        return default.ok_or_else(nothing);
+    }
+    let matches = listener.filter_chains.iter().map(|chain| &chain.matches);
+    let index = ChainIndex::new(matches).map_err(|_| nothing())?;
+    let host = request.authority.rsplit_once(':');
+    let host = host.map_or(request.authority, |(host, _)| host);
+    let server_name = host.to_ascii_lowercase();
+    let protocols = ["http/1.1".to_owned()];
+    let find = |transport_protocol| {
+        let facts = ConnectionFacts {
+            destination: request.destination.map(|destination| {
+                let ip = destination.host.parse();
+                SocketAddr::new(
+                    ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+                    destination.port,
+                )
+            }),
+            server_name: (transport_protocol == TransportProtocol::Tls)
+                .then_some(server_name.as_str()),
+            transport_protocol,
+            application_protocols: &protocols,
+            direct_source: None,
+            source: None,
+        };
+        listener.chains().nth(index.find(&facts)?)
+    };
+    find(TransportProtocol::Tls)
+        .filter(|chain| chain.tls.is_some())
+        .or_else(|| find(TransportProtocol::Raw))
+        .or(default)
+        .ok_or_else(nothing)
 }
 
 fn name_one(names: &[&str]) -> String {

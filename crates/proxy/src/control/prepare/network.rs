@@ -9,7 +9,7 @@ use super::extensions::Declared;
 use super::{Preparer, cannot_listen};
 use crate::control::ApplyError;
 use crate::control::snapshot::{
-    PreparedListener, PreparedTcpProxy, PreparedTerminal, PreparedUdpListener, Snapshot,
+    PreparedChain, PreparedTcpProxy, PreparedTerminal, PreparedUdpListener, Snapshot,
 };
 use crate::network::targets::{Shares, Targets};
 use crate::network::tcp_proxy::{TcpProxyMetrics, TcpProxyOptions};
@@ -20,7 +20,7 @@ impl Preparer {
         &self,
         proxy: &TcpProxy,
         listener: &Listener,
-        known: Option<&Arc<PreparedListener>>,
+        known: Option<&PreparedChain>,
         declared: &Declared<'_>,
     ) -> Result<PreparedTerminal, ApplyError> {
         let known = known.map(|known| &known.terminal);

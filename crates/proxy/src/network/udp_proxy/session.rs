@@ -72,6 +72,7 @@ impl Session {
                     scheme: "udp",
                     server_name: None,
                     tls: None,
+                    metadata: transom_api::Metadata::new(),
                     state: RefCell::default(),
                     notes: ConnectionNotes::default(),
                 }),

@@ -149,6 +149,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         scheme: "http",
         server_name: None,
         tls: None,
+        metadata: transom_api::Metadata::new(),
         state: RefCell::default(),
     });
     let mut stream = Stream::new(worker, Rc::clone(&connection), Rc::clone(&listener));
