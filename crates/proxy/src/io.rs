@@ -165,6 +165,7 @@ impl Io {
     }
 
     /// Sends what a filter or TLS still holds on; sockets hold nothing.
+    #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
@@ -502,6 +503,12 @@ impl WriteBuffer {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether nothing waits, and no memory is held for it.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.bytes.capacity() == 0
     }
 
     /// Where a codec appends.
