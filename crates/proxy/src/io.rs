@@ -165,6 +165,7 @@ impl Io {
     }
 
     /// Sends what a filter or TLS still holds on; sockets hold nothing.
+    #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
@@ -513,6 +514,12 @@ impl WriteBuffer {
 
     pub(crate) fn forget_sent(&mut self) {
         self.sent = false;
+    }
+
+    /// Whether nothing waits, and no memory is held for it.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.bytes.capacity() == 0
     }
 
     /// Where a codec appends.

@@ -175,6 +175,14 @@ impl Wire {
 
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        // Half of all looks find nothing to do.
+        if self.write.is_at_rest() && !self.shut_due {
+            return self.io.poll_flush(cx).map_err(PeerError::from);
+        }
+        self.write_out(cx)
+    }
+
+    fn write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         ready!(
             self.write
                 .poll_flush(cx, &mut self.io, &self.worker.buffers)

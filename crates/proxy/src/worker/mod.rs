@@ -148,6 +148,18 @@ impl Worker {
         mixed ^ mixed >> 31
     }
 
+    /// The first listener that `is` the one.
+    pub(crate) fn find_listener(
+        &self,
+        is: impl Fn(&WorkerListener) -> bool,
+    ) -> Option<Rc<WorkerListener>> {
+        let listeners = self.listeners.borrow();
+        listeners
+            .values()
+            .find(|listener| is(listener))
+            .map(Rc::clone)
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
