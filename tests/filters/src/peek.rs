@@ -1,6 +1,7 @@
 //! `peek`: a listener filter that does what it should better not do.
 
 use transom_api::builtin::ListenerBuiltin;
+use transom_api::listener::HandOver;
 use transom_api::{
     DuplicateExtension, ListenerFilter, ListenerVerdict, Node, ParseError, Registry, Schema, Socket,
 };
@@ -10,7 +11,7 @@ pub(crate) fn register(registry: &mut Registry) -> Result<(), DuplicateExtension
 }
 
 /// `do`: `panic` panics at the first byte; `panic_at_accept` before it; `close` closes at the first byte; `eat` reads the
-/// first byte away; `wait` wants more, for ever.
+/// first byte away; `wait` wants more, for ever; `to ADDRESS` hands over to the listener there.
 #[derive(Clone)]
 struct Peek(String);
 
@@ -38,8 +39,13 @@ impl ListenerBuiltin for Peek {
 }
 
 impl ListenerFilter for Peek {
-    fn on_accept(&mut self, _socket: &mut Socket<'_>) -> ListenerVerdict {
+    fn on_accept(&mut self, socket: &mut Socket<'_>) -> ListenerVerdict {
         assert_ne!(self.0, "panic_at_accept", "as it was told");
+        if let Some(to) = self.0.strip_prefix("to ").and_then(|to| to.parse().ok()) {
+            let info = socket.info();
+            info.destination = Some(to);
+            info.hand_over = HandOver::ToDestination;
+        }
         ListenerVerdict::StopIteration
     }
 

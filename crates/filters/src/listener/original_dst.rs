@@ -2,15 +2,13 @@
 //!
 //! | key | default | what |
 //! |---|---|---|
-//! | `type` | `redirect` | `redirect`: netfilter's `REDIRECT` and `DNAT` keep where the client wanted to go; `tproxy`: it is the connection's own address |
 //! | `hand_over` | `true` | whether the listener that has this address serves the connection |
 //! | `fallback_to_local` | `false` | whether a listener on the loopback with this port does, when there is no better one |
 //!
 //! The address becomes the connection's destination, in attributes and in the matches of filter chains. The listener that
 //! serves it is the one that has the very address, else the one on all addresses with the port (`0.0.0.0:80`, `[::]:80`),
-//! else, with `fallback_to_local`, the one on `127.0.0.1` or `[::1]`, else this one. Such listeners need no socket of their own: `bind: false`.
-//!
-//! For `tproxy` the listener must be `transparent: true`. Both need rules of iptables or nftables, and Linux.
+//! else, with `fallback_to_local`, the one on `127.0.0.1` or `[::1]`, else this one. The kernel knows the address of what netfilter's
+//! `REDIRECT` and `DNAT` brought here.
 //!
 //! | metric | what |
 //! |---|---|
@@ -27,15 +25,8 @@ use transom_api::{
 /// The configuration, and the filter of a socket.
 #[derive(Clone, Debug)]
 pub struct OriginalDst {
-    kind: Redirection,
     hand_over: HandOver,
     metrics: Option<OriginalDstMetrics>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Redirection {
-    Redirect,
-    Tproxy,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +40,6 @@ impl ListenerBuiltin for OriginalDst {
 
     fn schema() -> Schema {
         Schema::object()
-            .optional(
-                "type",
-                Schema::new(Shape::OneOf(vec!["redirect", "tproxy"]))
-                    .describe("How the kernel brings connections here.")
-                    .or("redirect"),
-            )
             .optional(
                 "hand_over",
                 Schema::new(Shape::Bool)
@@ -72,18 +57,6 @@ impl ListenerBuiltin for OriginalDst {
 
     fn parse(node: &Node) -> Result<Self, ParseError> {
         let mut fields = node.as_fields()?;
-        let kind = match fields.optional("type") {
-            Some(kind) => match kind.as_str()? {
-                "redirect" => Redirection::Redirect,
-                "tproxy" => Redirection::Tproxy,
-                other => {
-                    return Err(kind
-                        .error(format!("unknown type {other:?}"))
-                        .with_help("write `redirect` or `tproxy`"));
-                }
-            },
-            None => Redirection::Redirect,
-        };
         let hand_over = fields
             .optional("hand_over")
             .map_or(Ok(true), Node::as_bool)?;
@@ -96,7 +69,6 @@ impl ListenerBuiltin for OriginalDst {
         }
         fields.finish()?;
         Ok(Self {
-            kind,
             hand_over: match (hand_over, to_local) {
                 (false, _) => HandOver::Stay,
                 (true, false) => HandOver::ToDestination,
@@ -132,13 +104,9 @@ impl ListenerBuiltin for OriginalDst {
 impl ListenerFilter for OriginalDst {
     fn on_accept(&mut self, socket: &mut Socket<'_>) -> ListenerVerdict {
         let own = socket.info().destination;
-        let original = match self.kind {
-            // The kernel knows an original destination of any connection that netfilter tracks.
-            Redirection::Redirect => socket
-                .original_destination()
-                .filter(|original| Some(*original) != own),
-            Redirection::Tproxy => own,
-        };
+        // The kernel knows an original destination of any connection that netfilter tracks.
+        let original = socket.original_destination();
+        let original = original.filter(|original| Some(*original) != own);
         if let Some(metrics) = &self.metrics {
             let counter = match original {
                 Some(_) => metrics.found,
@@ -199,24 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn with_tproxy_the_own_address_is_the_original() {
-        let mut worker = FakeWorker::new();
-        let config = Node::map([
-            ("type", "tproxy".into()),
-            ("fallback_to_local", true.into()),
-        ]);
-        let used = worker.listener_builtin::<OriginalDst>(&config).unwrap();
-        let mut socket = used.socket();
-        socket.accept();
-        assert_eq!(socket.info().destination, Some(address("192.0.2.2:2000")));
-        assert_eq!(socket.info().hand_over, HandOver::ToDestinationOrLoopback);
-    }
-
-    #[test]
     fn mistakes_are_refused() {
         let mut worker = FakeWorker::new();
         for config in [
-            Node::map([("type", "bridge".into())]),
             Node::map([("use", true.into())]),
             Node::map([
                 ("hand_over", false.into()),

@@ -208,7 +208,12 @@ impl Upstream for Http1Client {
         self.keep_alive = true;
         self.wire.forget_data();
         self.wire.change_task();
+        self.wire.write.forget_sent();
         Ok(())
+    }
+
+    fn has_sent(&self) -> bool {
+        self.wire.write.has_sent()
     }
 
     #[inline]

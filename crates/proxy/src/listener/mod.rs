@@ -6,6 +6,7 @@ mod log;
 mod notes;
 
 use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use transom_api::listener::HandOver;
 use transom_api::{Counter, Gauge, SocketInfo};
 
 pub(crate) use self::chains::{Chains, WorkerChain};
@@ -34,6 +36,8 @@ use crate::worker::Worker;
 /// every activation that changes it.
 pub(crate) struct WorkerListener {
     name: Rc<str>,
+    /// Where it listens.
+    address: SocketAddr,
     chains: RefCell<Rc<Chains>>,
     limits: ListenerLimits,
     connections: RefCell<Slots>,
@@ -89,9 +93,15 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl WorkerListener {
-    pub(crate) fn new(name: &str, chains: Rc<Chains>, limits: ListenerLimits) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        address: SocketAddr,
+        chains: Rc<Chains>,
+        limits: ListenerLimits,
+    ) -> Self {
         Self {
             name: Rc::from(name),
+            address,
             chains: RefCell::new(chains),
             limits,
             connections: RefCell::default(),
@@ -165,19 +175,26 @@ impl WorkerListener {
         }
     }
 
-    fn serve(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream) {
+    /// Counts a connection, and gives it its place. `None`: the listener has its most.
+    fn admit(self: &Rc<Self>, worker: &Rc<Worker>, socket: &SocketInfo) -> Option<ConnectionSlot> {
         let open = self.limits.open.fetch_add(1, Ordering::Relaxed);
         if self.limits.most.is_some_and(|most| open >= most) {
             self.limits.open.fetch_sub(1, Ordering::Relaxed);
             worker.shard.add(self.limits.refused.0, 1);
-            return;
+            return None;
         }
         worker.shard.add(self.limits.accepted.0, 1);
         worker.shard.add(self.limits.active.0, 1);
         let mut slot = self.register(worker);
-        // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
-        // whose client has gone already.
-        let _ = stream.set_nodelay(true);
+        let chains = self.chains();
+        if !chains.access_logs.is_empty() {
+            let info = Rc::new(self.info(slot.id, socket, None));
+            slot.log = Some(ConnectionLog::new(worker, &chains.access_logs, info));
+        }
+        Some(slot)
+    }
+
+    fn serve(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream) {
         let source = stream.peer_addr().ok();
         let info = SocketInfo {
             source,
@@ -185,11 +202,13 @@ impl WorkerListener {
             destination: stream.local_addr().ok(),
             ..SocketInfo::default()
         };
+        let Some(slot) = self.admit(worker, &info) else {
+            return;
+        };
+        // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
+        // whose client has gone already.
+        let _ = stream.set_nodelay(true);
         let chains = self.chains();
-        if !chains.access_logs.is_empty() {
-            let info = Rc::new(self.info(slot.id, &info, None));
-            slot.log = Some(ConnectionLog::new(worker, &chains.access_logs, info));
-        }
         if chains.listener_filters.is_empty()
             && let Some(chain) = chains.only()
         {
@@ -198,38 +217,65 @@ impl WorkerListener {
                 return self.begin(worker, chain, &network, Io::Tcp(stream), &info, None, slot);
             }
         }
-        let listener = Rc::clone(self);
-        let worker = Rc::clone(worker);
-        tokio::task::spawn_local(async move {
-            let (limits, prefix) = (&listener.limits, Vec::new());
-            let passing = filters::pass(&worker, &chains, limits, Io::Tcp(stream), prefix, info);
+        let (listener, worker) = (Rc::clone(self), Rc::clone(worker));
+        tokio::task::spawn_local(listener.carry(worker, Io::Tcp(stream), info, slot));
+    }
+
+    /// Takes a socket through the listener filters, to its chain, and through TLS.
+    async fn carry(
+        self: Rc<Self>,
+        worker: Rc<Worker>,
+        mut io: Io,
+        mut info: SocketInfo,
+        mut slot: ConnectionSlot,
+    ) {
+        let mut listener = self;
+        let mut prefix = Vec::new();
+        let mut handed_over = false;
+        let (passed, chains) = loop {
+            let chains = listener.chains();
+            let passing = filters::pass(&worker, &chains, &listener.limits, io, prefix, info);
             let Some(passed) = passing.await else {
                 slot.fail("a listener filter refused it, or it sent nothing in time");
                 return;
             };
-            let Some(chain) = chains.find(&passed.info) else {
-                worker.shard.add(listener.limits.unmatched.0, 1);
-                slot.fail("no filter chain is for it");
+            // Once: two listeners that hand on to each other would do so for ever.
+            let next = worker.listener_for(&passed.info);
+            let next = next.filter(|next| !handed_over && !Rc::ptr_eq(next, &listener));
+            let Some(next) = next else {
+                break (passed, chains);
+            };
+            handed_over = true;
+            slot.fail("another listener took it over");
+            let Some(admitted) = next.admit(&worker, &passed.info) else {
                 return;
             };
-            *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
-            let network = chain.network();
-            let mut io = passed.io;
-            if !passed.prefix.is_empty() {
-                io = Io::Prefixed(Box::new(PrefixedIo::new(io, passed.prefix)));
-            }
-            let mut known = None;
-            if let Some(prepared) = &network.tls {
-                let accepting = tls::accept(&worker, &prepared.tls, &prepared.metrics, io);
-                let Some((secured, info)) = accepting.await else {
-                    slot.fail("the TLS handshake failed");
-                    return;
-                };
-                io = secured;
-                known = Some(Box::new(info));
-            }
-            listener.begin(&worker, chain, &network, io, &passed.info, known, slot);
-        });
+            slot = admitted;
+            listener = next;
+            (io, prefix, info) = (passed.io, passed.prefix, passed.info);
+        };
+        let Some(chain) = chains.find(&passed.info) else {
+            worker.shard.add(listener.limits.unmatched.0, 1);
+            slot.fail("no filter chain is for it");
+            return;
+        };
+        *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
+        let network = chain.network();
+        let mut io = passed.io;
+        if !passed.prefix.is_empty() {
+            io = Io::Prefixed(Box::new(PrefixedIo::new(io, passed.prefix)));
+        }
+        let mut known = None;
+        if let Some(prepared) = &network.tls {
+            let accepting = tls::accept(&worker, &prepared.tls, &prepared.metrics, io);
+            let Some((secured, info)) = accepting.await else {
+                slot.fail("the TLS handshake failed");
+                return;
+            };
+            io = secured;
+            known = Some(Box::new(info));
+        }
+        listener.begin(&worker, chain, &network, io, &passed.info, known, slot);
     }
 
     /// Begins the connection of a socket that passed the listener filters and TLS.
@@ -318,6 +364,31 @@ impl WorkerListener {
             id: worker.connection_id(),
             log: None,
         }
+    }
+}
+
+impl Worker {
+    /// The listener that a socket is to be handed over to.
+    fn listener_for(&self, socket: &SocketInfo) -> Option<Rc<WorkerListener>> {
+        let to_loopback = match socket.hand_over {
+            HandOver::Stay => return None,
+            HandOver::ToDestination => false,
+            HandOver::ToDestinationOrLoopback => true,
+        };
+        let destination = socket.destination?;
+        let on = |ip: IpAddr| {
+            self.find_listener(|listener| {
+                listener.address == SocketAddr::new(ip, destination.port())
+            })
+        };
+        let (any, loopback): (IpAddr, IpAddr) = if destination.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into())
+        } else {
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into())
+        };
+        on(destination.ip())
+            .or_else(|| on(any))
+            .or_else(|| on(loopback).filter(|_| to_loopback))
     }
 }
 

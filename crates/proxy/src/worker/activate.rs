@@ -126,8 +126,12 @@ impl Worker {
                         known.drain();
                     }
                     let chains = built_listener.chains(prepared, None);
-                    let listener =
-                        Rc::new(WorkerListener::new(&name, chains, prepared.limits.clone()));
+                    let listener = Rc::new(WorkerListener::new(
+                        &name,
+                        prepared.sockets.address(),
+                        chains,
+                        prepared.limits.clone(),
+                    ));
                     tokio::task::spawn_local(Rc::clone(&listener).accept(Rc::clone(self), socket));
                     listeners.insert(name, listener);
                 }

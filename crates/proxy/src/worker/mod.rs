@@ -27,7 +27,7 @@ pub(crate) use self::activate::retire_generation;
 pub(crate) use self::part::{Part, until_last};
 pub(crate) use self::run::{WorkerHandle, WorkerSettings, spawn};
 
-use crate::cluster::{ClusterId, WorkerCluster};
+use crate::cluster::{ClusterId, Waiters, WorkerCluster};
 use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
@@ -52,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) timers: TimersGoneOff,
     /// The connection of streams that serve none.
     pub(crate) nobody: Rc<ConnectionInfo>,
+    /// Requests that wait for a connection.
+    pub(crate) waiters: Waiters,
     /// Where TLS handshakes wait for their turn.
     pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
@@ -99,6 +101,7 @@ impl Worker {
             mailboxes: mailbox::Mailboxes::default(),
             timers: TimersGoneOff::default(),
             nobody: Rc::new(ConnectionInfo::of_nobody()),
+            waiters: Waiters::default(),
             handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,
@@ -149,6 +152,18 @@ impl Worker {
         let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
+    }
+
+    /// The first listener that `is` the one.
+    pub(crate) fn find_listener(
+        &self,
+        is: impl Fn(&WorkerListener) -> bool,
+    ) -> Option<Rc<WorkerListener>> {
+        let listeners = self.listeners.borrow();
+        listeners
+            .values()
+            .find(|listener| is(listener))
+            .map(Rc::clone)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -340,3 +340,27 @@ fn ip_access_of_a_listener_closes_before_a_byte() {
     plane.apply(&yaml("allow")).unwrap();
     assert_eq!(plane.get("/").text(), "http");
 }
+
+/// Bytes that the first listener's filters looked at are there for the second one's.
+#[test]
+fn a_connection_is_handed_over_to_the_listener_of_its_destination() {
+    let yaml = |to: &str| {
+        let http = |body: &str| HTTP.replace("body: http", &format!("body: {body}"));
+        format!(
+            "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    listener_filters: [{{name: peek, config: {{do: \"to {to}\"}}}}]\n    {}\n  - name: there\n    address: 127.0.0.1:0\n    listener_filters: [{{name: http_inspector}}]\n    filter_chains:\n      - {{match: {{application_protocols: [http/1.1]}}, {}}}\n",
+            http("here"),
+            http("there"),
+        )
+    };
+    let plane = Plane::start(1, &yaml("127.0.0.1:1"));
+    assert_eq!(plane.get("/").text(), "here");
+    let there = plane.address("there").to_string();
+    plane.apply(&yaml(&there)).unwrap();
+    let mut client = plane.client();
+    assert_eq!(client.get("/").text(), "there");
+    let active = |name| plane.metric("transom_connections_active", &[("listener", name)]);
+    assert_eq!(active("there"), 1);
+    eventually("the first listener to let go", || {
+        (active("in") == 0).then_some(())
+    });
+}
