@@ -26,6 +26,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// And how much is read meanwhile at the most.
 const LINGER_BYTES: usize = 1 << 20;
 
+/// How long a connection that was accepted just when its listener drains may take to send its first request: that is most
+/// likely on its way, and its sender could not know.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Serves a connection until it closes.
 pub(crate) struct HttpConnection {
     worker: Rc<Worker>,
@@ -37,6 +41,8 @@ pub(crate) struct HttpConnection {
     slot: ConnectionSlot,
     server: Http1Server,
     state: State,
+    /// No request has come yet.
+    fresh: bool,
     timer: Timer,
 }
 
@@ -82,6 +88,7 @@ impl HttpConnection {
             info,
             slot,
             server,
+            fresh: true,
             timer: Timer::default(),
         }
     }
@@ -92,7 +99,8 @@ impl HttpConnection {
         };
         // The slot's waker is what a drain wakes.
         self.slot.watch(cx.waker());
-        if self.slot.is_draining() && self.server.is_idle() {
+        let is_kept = self.fresh && self.worker.now().saturating_duration_since(*since) < FRESH;
+        if self.slot.is_draining() && self.server.is_idle() && !is_kept {
             return Poll::Ready(Some(linger(&self.worker)));
         }
         let idle = self.server.is_idle();
@@ -133,6 +141,7 @@ impl HttpConnection {
         http: Rc<HttpListener>,
         head: &RequestHead,
     ) -> State {
+        self.fresh = false;
         let now = Instant::now();
         stream.begin(&self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
@@ -188,6 +197,9 @@ impl HttpConnection {
         match &self.state {
             State::Idle { since, .. } => {
                 let limit = if self.server.is_idle() {
+                    if self.fresh && self.slot.is_draining() {
+                        return since.checked_add(FRESH);
+                    }
                     self.server.idle_limit()
                 } else {
                     self.server.header_limit()

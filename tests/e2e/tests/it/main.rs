@@ -20,6 +20,7 @@ mod pauses;
 mod reload;
 mod route_filters;
 mod routes;
+mod sockets;
 mod tcp_proxy;
 mod terminals;
 mod tls;
