@@ -26,7 +26,7 @@ pub(crate) struct Routes {
 }
 
 /// Each endpoint: method, path, and what it is for.
-const ENDPOINTS: [(&str, &str, &str); 8] = [
+const ENDPOINTS: [(&str, &str, &str); 9] = [
     ("GET", "/", "this page"),
     (
         "GET",
@@ -38,6 +38,11 @@ const ENDPOINTS: [(&str, &str, &str); 8] = [
         "GET",
         "/config_dump",
         "the active configuration as JSON, secrets hidden",
+    ),
+    (
+        "GET",
+        "/clusters",
+        "clusters and their hosts as JSON: health, load",
     ),
     (
         "POST",
@@ -85,6 +90,7 @@ impl Routes {
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
             .route("/config_dump", get(config_dump))
+            .route("/clusters", get(clusters))
             .route("/reload", post(reload))
             .route("/reopen_logs", post(reopen_logs))
             .route("/logging", get(logging::show).post(logging::set))
@@ -150,6 +156,13 @@ async fn metrics(State(desk): Shown) -> Response {
 async fn config_dump(State(desk): Shown) -> Response {
     desk.render("application/json", |control| {
         dump::render(control.config_dump())
+    })
+    .await
+}
+
+async fn clusters(State(desk): Shown) -> Response {
+    desk.render("application/json", |control| {
+        dump::render(control.clusters())
     })
     .await
 }

@@ -6,6 +6,7 @@ use crate::access_log::AccessLogConfig;
 use crate::certificate_provider::CertificateProvider;
 use crate::listener::ListenerFilterConfig;
 use crate::network::NetworkFilterConfig;
+use crate::selector::SelectorConfig;
 use crate::stream::StreamFilterConfig;
 
 /// What an extension can be. Names are those of the configuration.
@@ -100,6 +101,8 @@ kinds! {
     ListenerFilters = ListenerFilter => dyn ListenerFilterConfig;
     /// The kind `access_log`.
     AccessLogs = AccessLog => dyn AccessLogConfig;
+    /// The kind `selector`.
+    Selectors = Selector => dyn SelectorConfig;
     /// The kind `certificate_provider`.
     CertificateProviders = CertificateProvider => dyn CertificateProvider;
 }

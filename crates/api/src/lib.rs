@@ -45,6 +45,7 @@ pub mod node;
 pub mod registry;
 pub mod reply;
 pub mod schema;
+pub mod selector;
 pub mod shared;
 pub mod stream;
 pub mod suggest;
@@ -69,7 +70,7 @@ pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, Hea
 pub use host::{Level, Released};
 pub use kind::{
     AccessLogs, CertificateProviders, ExtensionKind, Kind, ListenerFilters, NetworkFilters,
-    StreamFilters,
+    Selectors, StreamFilters,
 };
 pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,
@@ -83,6 +84,7 @@ pub use node::{Fields, Key, Node, NodeKind, ParseError, Span};
 pub use registry::{DuplicateExtension, Registry, UnknownExtension};
 pub use reply::LocalReply;
 pub use schema::{Schema, Shape};
+pub use selector::{Selector, SelectorConfig, SelectorHost, SelectorTable, SelectorView};
 pub use shared::{SharedData, SharedError, SharedValue};
 pub use stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,

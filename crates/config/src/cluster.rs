@@ -2,19 +2,27 @@
 
 use std::time::Duration;
 
-use crate::{ClusterTls, HostAddress, Located};
+use crate::{CircuitBreakers, ClusterTls, HealthCheck, HostAddress, OutlierDetection, Use};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// Which extension chooses a host: `round_robin` unless another is named.
-    pub load_balancing: Located<String>,
+    /// Which selector chooses a host: `round_robin` unless another is named, and then it has no place.
+    pub load_balancing: Use,
     /// How long a connection may take to be made; 5 s, more than zero.
     pub connect_timeout: Duration,
     /// Its hosts.
     pub host_set: String,
+    /// Which hosts are left out after failures in traffic; `None`: none.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Health is passed over while fewer than so many percent of the hosts are healthy, 0 to 100; 50, zero is never.
+    pub panic_threshold: u32,
+    /// How the health of its hosts is found out; `None`: they count as healthy.
+    pub health_check: Option<HealthCheck>,
+    /// What it may have at once.
+    pub circuit_breakers: CircuitBreakers,
     /// How connections are kept.
     pub pool: Pool,
     /// TLS that its hosts are spoken to with; `None` for plain bytes.
@@ -30,6 +38,10 @@ pub struct Pool {
     pub max_idle: u32,
     /// After how many requests one is closed; `None` is never.
     pub max_requests_per_connection: Option<u64>,
+    /// How many connections a host has from all workers at most, used ones among them; `None` is no bound.
+    pub max_connections_per_host: Option<u32>,
+    /// How old one may be before it is not used for another request; `None` is any age.
+    pub max_age: Option<Duration>,
 }
 
 /// The hosts of a cluster.

@@ -12,10 +12,11 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
-    FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HostSet, Http, IpNetwork,
-    Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process, RedirectPath,
-    Resources, ResponseOrder, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch,
-    SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
+    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
+    RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch,
+    RouteTable, SanMatch, SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch,
+    WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -325,6 +326,7 @@ fn action(action: &RouteAction) -> Value {
                     },
                     "host": forward.host,
                 },
+                "retry": forward.retry.as_ref().map(retry),
                 "terminate_connect": forward.terminate_connect,
             })
         }
@@ -347,6 +349,17 @@ fn action(action: &RouteAction) -> Value {
             json!({"direct_response": {"status": direct.status, "body": direct.body}})
         }
     }
+}
+
+fn retry(retry: &RetryPolicy) -> Value {
+    let (first, last) = retry.backoff;
+    json!({
+        "on": retry.on.iter().map(|on| on.name()).collect::<Vec<_>>(),
+        "attempts": retry.attempts,
+        "per_try_timeout": retry.per_try_timeout.map(duration),
+        "backoff": format!("{}..{}", duration(first), duration(last)),
+        "body_limit": retry.body_limit,
+    })
 }
 
 fn weighted(weighted: &WeightedCluster) -> Value {
@@ -402,15 +415,56 @@ fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {
 fn cluster(cluster: &Cluster) -> Value {
     json!({
         "name": cluster.name,
-        "load_balancing": cluster.load_balancing.value,
+        "load_balancing": {
+            "name": cluster.load_balancing.extension.as_str(),
+            "config": redacted(&cluster.load_balancing.config),
+        },
         "connect_timeout": duration(cluster.connect_timeout),
         "host_set": cluster.host_set,
+        "health_check": cluster.health_check.as_ref().map(health_check),
+        "outlier_detection": cluster.outlier_detection.as_ref().map(|outliers| json!({
+            "consecutive_failures": outliers.consecutive_failures,
+            "base_ejection": duration(outliers.base_ejection),
+            "max_ejection": duration(outliers.max_ejection),
+            "max_ejected": outliers.max_ejected,
+        })),
+        "panic_threshold": cluster.panic_threshold,
+        "circuit_breakers": {
+            "max_connections": cluster.circuit_breakers.max_connections,
+            "max_pending": cluster.circuit_breakers.max_pending,
+            "max_requests": cluster.circuit_breakers.max_requests,
+            "max_retries": cluster.circuit_breakers.max_retries,
+            "retry_budget": {
+                "percent": cluster.circuit_breakers.retry_budget.percent,
+                "min": cluster.circuit_breakers.retry_budget.min,
+            },
+        },
         "pool": {
             "idle_timeout": duration(cluster.pool.idle_timeout),
             "max_idle": cluster.pool.max_idle,
             "max_requests_per_connection": cluster.pool.max_requests_per_connection,
+            "max_connections_per_host": cluster.pool.max_connections_per_host,
+            "max_age": cluster.pool.max_age.map(duration),
         },
         "tls": cluster.tls.as_ref().map(cluster_tls),
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    json!({
+        "http": check.http.as_ref().map(|http| json!({
+            "path": http.path,
+            "host": http.host,
+            "method": http.method,
+            "statuses": http.statuses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })),
+        "interval": duration(check.interval),
+        "jitter": duration(check.jitter),
+        "timeout": duration(check.timeout),
+        "unhealthy_threshold": check.unhealthy_threshold,
+        "healthy_threshold": check.healthy_threshold,
+        "initially": if check.initially_healthy { "healthy" } else { "unhealthy" },
+        "port": check.port,
     })
 }
 

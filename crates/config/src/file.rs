@@ -3,25 +3,27 @@
 //! The comments on the keys are the descriptions of `transom schema` and of the tables in `docs/configuration.md`.
 
 pub(crate) mod chain;
+mod cluster;
+mod health;
 mod leaf;
+mod limits;
 mod network;
 mod route;
 pub(crate) mod tls;
 
-use std::fmt;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use crate::decode::{Tried, Verbatim, refuse};
-use crate::{HostAddress, ListenAddress, Located};
+use crate::decode::{Tried, Verbatim};
+use crate::{ListenAddress, Located};
 
+pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
+pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
 };
+pub(crate) use limits::{CircuitBreakers, Retry};
 pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
 pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
@@ -343,120 +345,6 @@ pub(crate) struct Timeouts {
     pub(crate) tunnel_idle: Time,
 }
 
-/// A set of hosts that answer alike, and how to reach them.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Cluster {
-    /// Its name.
-    pub(crate) name: Located<Name>,
-    /// How a host is chosen: `round_robin`.
-    #[serde(default, deserialize_with = "tried")]
-    #[schemars(extend("default" = "round_robin"))]
-    pub(crate) load_balancing: Option<Located<String>>,
-    /// How long a connection may take to be made. Longer than zero.
-    #[serde(default = "connect_timeout", deserialize_with = "tried")]
-    pub(crate) connect_timeout: NonZeroTime,
-    /// The hosts, written in place. Either this or `host_set`.
-    #[serde(default)]
-    pub(crate) endpoints: Option<Tried<Items<Located<Endpoint>>>>,
-    /// The name of a host set. Either this or `endpoints`.
-    #[serde(default)]
-    pub(crate) host_set: Option<Tried<Located<String>>>,
-    /// How connections are kept for the next request.
-    #[serde(default, deserialize_with = "tried")]
-    pub(crate) pool: Pool,
-    /// TLS that the hosts are spoken to with. Plain bytes when it is left out.
-    #[serde(default)]
-    pub(crate) tls: Option<Tried<Located<tls::ClusterTls>>>,
-}
-
-/// How connections are kept for the next request.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Pool {
-    /// How long an unused connection is kept. `0s` is not at all.
-    #[serde(deserialize_with = "tried")]
-    pub(crate) idle_timeout: Time,
-    /// How many unused connections each worker keeps to each host.
-    #[serde(deserialize_with = "tried")]
-    pub(crate) max_idle: Ranged<0, { u32::MAX }>,
-    /// After how many requests a connection is closed. Never when it is left out.
-    #[serde(deserialize_with = "tried")]
-    pub(crate) max_requests_per_connection: Option<Ranged<1, { u32::MAX }>>,
-}
-
-/// The hosts of clusters.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HostSet {
-    /// Its name.
-    pub(crate) name: Located<Name>,
-    /// The hosts. No address twice.
-    pub(crate) endpoints: Items<Located<Endpoint>>,
-}
-
-/// A host: its address alone, or with a weight.
-#[derive(Debug)]
-pub(crate) struct Endpoint {
-    pub(crate) address: HostAddress,
-    pub(crate) weight: u32,
-}
-
-/// A host and its share of the traffic.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct WeightedHost {
-    /// Where it is: IP address and port, or a Unix socket. Names are not looked up yet.
-    address: HostAddress,
-    /// Its share of the traffic beside the other hosts' weights.
-    #[serde(default = "weight")]
-    weight: Ranged<1, 128>,
-}
-
-impl<'de> Deserialize<'de> for Endpoint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Endpoint;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address, or a map with `address` and `weight`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Endpoint, E> {
-                Ok(Endpoint {
-                    address: text.parse().map_err(refuse)?,
-                    weight: weight().0,
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Endpoint, A::Error> {
-                let host = WeightedHost::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Endpoint {
-                    address: host.address,
-                    weight: host.weight.0,
-                })
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Endpoint {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Endpoint".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let address = generator.subschema_for::<HostAddress>();
-        let weighted = WeightedHost::json_schema(generator);
-        json_schema!({
-            "description": "A host: its address alone, or with a weight.",
-            "anyOf": [address, weighted],
-        })
-    }
-}
-
 fn drain_timeout() -> Time {
     Time::seconds(30)
 }
@@ -478,14 +366,6 @@ fn upgrades() -> Items<Located<String>> {
         items: vec![Located::new("websocket".to_owned())],
         whole: true,
     }
-}
-
-fn connect_timeout() -> NonZeroTime {
-    NonZeroTime(std::time::Duration::from_secs(5))
-}
-
-fn weight() -> Ranged<1, 128> {
-    Ranged(1)
 }
 
 impl Default for LocalReply {
@@ -528,16 +408,6 @@ impl Default for Timeouts {
             stream: Time::seconds(60),
             // Longer than what clients and servers of WebSocket let pass between pings, as a rule 20 to 60 s.
             tunnel_idle: Time::seconds(300),
-        }
-    }
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self {
-            idle_timeout: Time::seconds(60),
-            max_idle: Ranged(128),
-            max_requests_per_connection: None,
         }
     }
 }

@@ -30,7 +30,9 @@ mod decode;
 mod dump;
 mod file;
 mod filter_chain;
+mod health;
 mod http;
+mod limits;
 mod listener;
 mod load;
 mod located;
@@ -52,10 +54,12 @@ pub use address::{HostAddress, ListenAddress};
 pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
+pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use http::{
     ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
     PathOptions, ResponseOrder, Treatment,
 };
+pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
 pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;

@@ -5,6 +5,7 @@ mod chains;
 mod clusters;
 mod domain;
 mod extensions;
+mod health;
 mod listeners;
 mod matches;
 mod network;
@@ -163,12 +164,8 @@ impl Unique {
 
 /// A name that must be one of `names`, which are sorted.
 fn refer(what: &str, name: &Located<String>, names: &[&str], problems: &mut Problems) {
-    let plural = match what {
-        "load balancing" => "ways",
-        _ => &format!("{what}s"),
-    };
     if names.binary_search(&name.as_str()).is_err() {
-        let help = problems.known(&name.value, plural, names);
+        let help = problems.known(&name.value, &format!("{what}s"), names);
         let message = format!("unknown {what} `{name}`");
         problems.push(Problem::new(message, name.span).with_help(help));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use transom_api::Node;
 
-use crate::{Located, Pattern};
+use crate::{Located, Pattern, RetryPolicy};
 
 /// Routes by domain.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,8 @@ pub struct Forward {
     pub path: Option<PathRewrite>,
     /// What is put in place of the authority.
     pub host: Option<String>,
+    /// When a request is sent again; `None`: only when it reached nobody.
+    pub retry: Option<RetryPolicy>,
     /// CONNECT is answered here, and the host gets the bytes of the tunnel only.
     pub terminate_connect: bool,
 }
@@ -150,6 +152,7 @@ impl RouteAction {
             clusters: vec![WeightedCluster { cluster, weight: 1 }],
             path: None,
             host: None,
+            retry: None,
             terminate_connect: false,
         })
     }

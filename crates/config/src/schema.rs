@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
 
@@ -38,6 +38,7 @@ pub fn schema(registry: &Registry) -> Value {
     splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
     splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
     splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
+    splice_selectors(definitions, &configs::<Selectors>(registry));
     let providers = configs::<CertificateProviders>(registry);
     splice::<file::CertificateProviderUse>(definitions, &providers, false);
     let mut any = configs::<StreamFilters>(registry);
@@ -82,12 +83,39 @@ fn splice<Use: JsonSchema>(
     extensions: &[(String, Value)],
     has_phase: bool,
 ) {
-    let Some(definition) = definitions
+    if let Some(definition) = definitions
         .get_mut(&*Use::schema_name())
         .and_then(Value::as_object_mut)
-    else {
+    {
+        splice_into(definition, extensions, has_phase);
+    }
+}
+
+/// A cluster's selector is its name alone, or a use.
+fn splice_selectors(definitions: &mut Map<String, Value>, selectors: &[(String, Value)]) {
+    let Some(definition) = definitions.get_mut(&*file::LoadBalancing::schema_name()) else {
         return;
     };
+    let names: Vec<&str> = selectors.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(name) = definition
+        .pointer_mut("/anyOf/0")
+        .and_then(Value::as_object_mut)
+    {
+        name.insert("enum".to_owned(), json!(names));
+    }
+    if let Some(used) = definition
+        .pointer_mut("/anyOf/1")
+        .and_then(Value::as_object_mut)
+    {
+        splice_into(used, selectors, false);
+    }
+}
+
+fn splice_into(
+    definition: &mut Map<String, Value>,
+    extensions: &[(String, Value)],
+    has_phase: bool,
+) {
     if let Some(properties) = definition
         .get_mut("properties")
         .and_then(Value::as_object_mut)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::node::known;
 use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Registry, Span};
@@ -48,6 +48,12 @@ pub(crate) fn check(
         declared: BTreeSet::new(),
         problems,
     };
+    for cluster in resources.clusters.values() {
+        // The default is there wherever the proxy is.
+        if cluster.load_balancing.span.is_some() {
+            check.one::<Selectors>(&cluster.load_balancing);
+        }
+    }
     for listener in resources.listeners.values() {
         let of_chains = listener.chains().filter_map(|chain| chain.tls);
         for used in of_chains.flat_map(|tls| &tls.providers) {

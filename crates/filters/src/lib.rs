@@ -1,4 +1,4 @@
-//! The built-in stream filters, and below [`network`] the built-in network filters.
+//! The built-in stream filters, and below [`network`] and [`selector`] the built-in network filters and selectors.
 //!
 //! Each is one file here and one line in [`register`]; each sees nothing but `transom-api`, so what is built in can do
 //! no more than what a plugin can.
@@ -17,6 +17,8 @@
 //! - [`noop`]: looks at headers and does nothing;
 //! - [`payload_limit`]: refuses requests whose body is too large;
 //! - [`rate_limit`]: lets so many requests pass in a time.
+//!
+//! The selectors, which choose a host of a cluster, are in [`selector`].
 
 #![deny(
     clippy::unwrap_used,
@@ -44,13 +46,14 @@ pub mod payload_limit;
 mod random;
 pub mod rate_limit;
 mod required_headers;
+pub mod selector;
 mod source_ip;
 mod tunnel;
 mod vary;
 
 use transom_api::{DuplicateExtension, Registry};
 
-/// Puts all built-in filters into a registry, under the names of the configuration.
+/// Puts all built-in extensions into a registry, under the names of the configuration.
 pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<basic_auth::BasicAuth>("basic_auth")?;
     registry.register_builtin::<buffer::Buffer>("buffer")?;
@@ -68,7 +71,8 @@ pub fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
     registry.register_builtin::<payload_limit::PayloadLimit>("payload_limit")?;
     registry.register_builtin::<rate_limit::RateLimit>("rate_limit")?;
     listener::register(registry)?;
-    network::register(registry)
+    network::register(registry)?;
+    selector::register(registry)
 }
 
 /// The blocks of Rust in the book's chapter on writing filters, as tests.

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     NoCluster,
     /// The cluster has no healthy host.
     NoHealthyHost,
+    /// The cluster has as many requests, or connections and requests that wait for one, as it may have.
+    Overflow,
     /// The host could not be connected.
     ConnectFailed,
     /// The host could not be connected in time.
@@ -37,6 +39,8 @@ pub(crate) enum Fault {
     ResponseTooLarge,
     /// The request's time was over.
     Timeout,
+    /// The time of the last attempt was over.
+    TryTimeout,
     /// An extension failed and its policy is `closed`.
     FilterFailed { name: String, status: u16 },
     /// The route's changes made a request that cannot be sent.
@@ -64,6 +68,10 @@ impl Fault {
                 options.upstream_unavailable,
                 Cow::Borrowed("no_healthy_upstream"),
             ),
+            Self::Overflow => (
+                503,
+                Cow::Borrowed("upstream_reset_before_response_started{overflow}"),
+            ),
             Self::ConnectFailed => (
                 options.upstream_unavailable,
                 Cow::Borrowed("upstream_reset_before_response_started{connection_failure}"),
@@ -88,6 +96,7 @@ impl Fault {
             ),
             Self::ResponseTooLarge => (502, Cow::Borrowed("response_payload_too_large")),
             Self::Timeout => (504, Cow::Borrowed("response_timeout")),
+            Self::TryTimeout => (504, Cow::Borrowed("upstream_per_try_timeout")),
             Self::FilterFailed { name, status } => {
                 (*status, Cow::Owned(format!("filter_failed{{{name}}}")))
             }
@@ -111,7 +120,8 @@ impl Fault {
             }
             Self::UpstreamReset => Flags::UPSTREAM_CONNECTION_TERMINATION,
             Self::UpstreamProtocol => Flags::UPSTREAM_PROTOCOL_ERROR,
-            Self::Timeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::Timeout | Self::TryTimeout => Flags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::Overflow => Flags::UPSTREAM_OVERFLOW,
             Self::ConnectNotServed
             | Self::RequestTooLarge
             | Self::ResponseTooLarge

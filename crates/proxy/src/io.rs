@@ -493,6 +493,8 @@ impl BufferPool {
 pub(crate) struct WriteBuffer {
     bytes: Vec<u8>,
     written: usize,
+    /// The peer took something since this was last forgotten.
+    sent: bool,
 }
 
 impl WriteBuffer {
@@ -503,6 +505,15 @@ impl WriteBuffer {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether the peer took anything since [`WriteBuffer::forget_sent`].
+    pub(crate) fn has_sent(&self) -> bool {
+        self.sent
+    }
+
+    pub(crate) fn forget_sent(&mut self) {
+        self.sent = false;
     }
 
     /// Whether nothing waits, and no memory is held for it.
@@ -537,6 +548,7 @@ impl WriteBuffer {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += count;
+            self.sent = true;
         }
         if self.bytes.capacity() > 0 {
             self.written = 0;
@@ -579,7 +591,10 @@ impl WriteBuffer {
                 ];
                 match io.poll_write_vectored(cx, &slices) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(count)) => skip += count,
+                    Poll::Ready(Ok(count)) => {
+                        skip += count;
+                        self.sent = true;
+                    }
                     Poll::Ready(Err(error)) => return Err(error),
                     Poll::Pending => break,
                 }

@@ -10,7 +10,7 @@
 //! - `network`: filters on the bytes of a connection, and `tcp_proxy`;
 //! - `http`: a connection's requests; `stream`: one request and its response as a machine without I/O;
 //! - `tls`: what clients and hosts are spoken to with, below all of that;
-//! - `router`, `cluster`: where a request goes; `metrics`, `shared`: numbers and data of the process;
+//! - `router`, `cluster`: where a request goes; `health`: which hosts are well; `metrics`, `shared`: numbers and data of the process;
 //! - `error`: what can go wrong with a stream and what the client is told.
 //!
 //! The crate knows no runtime and no source of configuration: extensions come by the registry of `transom-api`,
@@ -26,6 +26,7 @@
 mod cluster;
 pub mod control;
 mod error;
+mod health;
 mod http;
 mod io;
 mod listener;

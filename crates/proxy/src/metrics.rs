@@ -13,8 +13,8 @@ use transom_api::metrics::{Definition, MetricError, MetricId, MetricKind, Metric
 
 /// Cells of a shard are made in blocks of this many, when the first of them is counted.
 const BLOCK: usize = 256;
-/// At most `BLOCK * BLOCKS` cells: 65,536, of which a histogram takes 16.
-const BLOCKS: usize = 256;
+/// At most `BLOCK * BLOCKS` cells: 1,048,576, of which a histogram takes 16. A cluster takes seven.
+const BLOCKS: usize = 4096;
 /// Upper bounds of a histogram's buckets in microseconds. Powers of two from 0.5 ms would be too coarse around the
 /// usual timeouts, so they follow the 1-2.5-5 habit of the field.
 const BUCKETS_US: [u64; 14] = [
@@ -40,6 +40,7 @@ pub(crate) struct MetricStore {
 struct Defined {
     metrics: Vec<Metric>,
     known: HashMap<(String, Vec<(String, String)>), usize>,
+    kinds: HashMap<String, MetricKind>,
     cells: usize,
 }
 
@@ -76,6 +77,13 @@ impl MetricStore {
     /// The shard of the control side.
     pub(crate) fn control_shard(&self) -> Arc<Shard> {
         self.shard(usize::MAX)
+    }
+
+    /// Adds to a counter or gauge from the control side, whose tasks may run on several threads in tests.
+    pub(crate) fn add_by_control(&self, metric: MetricId, amount: i64) {
+        if let Some(cell) = self.shards.last().and_then(|shard| shard.cell(metric.0)) {
+            cell.fetch_add(amount, Ordering::Relaxed);
+        }
     }
 
     /// The value of a counter or gauge over all shards.
@@ -173,15 +181,10 @@ impl MetricsHost for MetricStore {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut defined = self.defined.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = defined
-            .metrics
-            .iter()
-            .find(|metric| metric.name == name && metric.kind != definition.kind)
+        if let Some(kind) = defined.kinds.get(&name)
+            && *kind != definition.kind
         {
-            return Err(refused(&format!(
-                "it is defined already, as a {:?}",
-                other.kind
-            )));
+            return Err(refused(&format!("it is defined already, as a {kind:?}")));
         }
         let key = (name, labels);
         if let Some(metric) = defined
@@ -201,7 +204,7 @@ impl MetricsHost for MetricStore {
             first = (first / BLOCK + 1) * BLOCK;
         }
         if first + cells > BLOCK * BLOCKS {
-            return Err(refused("there are too many metrics (65,536 numbers)"));
+            return Err(refused("there are too many metrics (1,048,576 numbers)"));
         }
         defined.cells = first + cells;
         let cell = u32::try_from(first).map_err(|_| refused("there are too many metrics"))?;
@@ -213,6 +216,7 @@ impl MetricsHost for MetricStore {
             kind: definition.kind,
             cell,
         });
+        defined.kinds.insert(key.0.clone(), definition.kind);
         defined.known.insert(key, at);
         Ok(MetricId(cell))
     }

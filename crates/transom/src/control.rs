@@ -8,6 +8,7 @@ use transom_api::{Level, Node, Registry};
 use transom_config::{Configuration, Problem, Report, check_file};
 use transom_logs::Logs;
 use transom_proxy::Proxy;
+use transom_proxy::control::status::ClusterStatus;
 
 use crate::log::Levels;
 
@@ -101,6 +102,16 @@ impl Control for Handle {
         let active = &self.running.active;
         let active = active.lock().unwrap_or_else(PoisonError::into_inner);
         crate::node_json::node(active.dump())
+    }
+
+    fn clusters(&self) -> Node {
+        Node::list(
+            self.running
+                .proxy
+                .clusters()
+                .iter()
+                .map(ClusterStatus::node),
+        )
     }
 
     fn reload(&self) -> Ordered {

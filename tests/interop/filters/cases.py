@@ -25,6 +25,7 @@ class Case:
     answer: tuple = ()
     upstream: tuple = ()
     envoy_route: dict = field(default_factory=dict)
+    transom_route: dict = field(default_factory=dict)
     envoy_manager: dict = field(default_factory=dict)
     clusters: tuple = ()
     # How many copies of each request come to the other clusters.
@@ -465,9 +466,44 @@ def mirror():
     )
 
 
+def retry():
+    """What is sent again, how often and with which body: what reached the upstream tells."""
+    def policy(name, retry_on, on, requests, attempts):
+        def expect(seen):
+            got = [len(one["upstream"]) for one in seen]
+            assert got == attempts, f"{got} attempts are not {attempts}"
+
+        envoy = {"retry_on": retry_on, "num_retries": 2, "retry_back_off": {"base_interval": "0.001s"}}
+        if "retriable-status-codes" in retry_on:
+            envoy["retriable_status_codes"] = [429]
+        return Case(
+            f"retry {name}",
+            envoy=[],
+            envoy_route={"route": {"retry_policy": envoy}},
+            transom=[],
+            transom_route={"retry": {"on": on, "attempts": 2, "backoff": "1ms..10ms"}},
+            requests=requests,
+            expect=expect,
+        )
+
+    answers = [{"headers": reply(status=status)} for status in (200, 429, 500, 502, 503, 504)]
+    bodies = [
+        {"method": "POST", "body": b"x" * 1000, "headers": reply(status=503)},
+        {"method": "PUT", "chunks": [b"abc", b"def"], "headers": reply(status=503)},
+        {"method": "POST", "body": b"", "headers": reply(status=503)},
+    ]
+    return [
+        policy("5xx", "5xx", ["5xx"], answers, [1, 1, 3, 3, 3, 3]),
+        policy("gateway_error", "gateway-error", ["gateway_error"], answers, [1, 1, 1, 3, 3, 3]),
+        policy("statuses", "retriable-status-codes", [429], answers, [1, 3, 1, 1, 1, 1]),
+        policy("with bodies", "5xx", ["5xx"], bodies, [3, 3, 3]),
+    ]
+
+
 CASES: list[Case] = []
 for make in (
-    payload_limit, buffer, ip_access, cors, basic_auth, rate_limit, health_check, header_to_metadata, compressor, mirror
+    payload_limit, buffer, ip_access, cors, basic_auth, rate_limit, health_check, header_to_metadata, compressor, mirror,
+    retry,
 ):
     made = make()
     CASES.extend(made if isinstance(made, list) else [made])

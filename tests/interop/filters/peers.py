@@ -208,11 +208,11 @@ def envoy_bootstrap(clusters: dict[str, int], filters: list, route: dict, manage
 
 
 class Transom(Proxy):
-    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list):
+    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict):
         file = folder / "transom.yaml"
         http = {
             "stream_filters": [{"name": name, "config": config} for name, config in filters],
-            "virtual_hosts": [{"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "cluster": "backend"}]}],
+            "virtual_hosts": [{"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "cluster": "backend", **route}]}],
         }
         configuration = {
             "workers": WORKERS,

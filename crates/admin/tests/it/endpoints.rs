@@ -78,6 +78,16 @@ async fn promtool_accepts_the_metrics() {
 }
 
 #[tokio::test]
+async fn clusters_are_json() {
+    let admin = Pretended::default().serve();
+    let answer = request(&admin.address, "GET", "/clusters").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.field("content-type"), Some("application/json"));
+    let clusters: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(clusters, serde_json::json!([{"name": "backend"}]));
+}
+
+#[tokio::test]
 async fn config_dump_is_json_without_secrets() {
     let admin = Pretended {
         config: Node::map([(
@@ -184,7 +194,7 @@ async fn the_index_and_the_answer_to_an_unknown_path_list_the_paths() {
     let index = request(&admin.address, "GET", "/").await;
     let unknown = request(&admin.address, "GET", "/metric").await;
     assert_eq!((index.status, unknown.status), (200, 404));
-    for path in ["/ready", "/metrics", "/config_dump", "/reload"] {
+    for path in ["/ready", "/metrics", "/config_dump", "/clusters", "/reload"] {
         assert!(index.body.contains(path), "{path} in {}", index.body);
         assert!(unknown.body.contains(path), "{path} in {}", unknown.body);
     }
@@ -232,6 +242,7 @@ async fn no_answer_may_be_kept_or_taken_for_a_page() {
         ("GET", "/ready", 200),
         ("GET", "/metrics", 200),
         ("GET", "/config_dump", 200),
+        ("GET", "/clusters", 200),
         ("POST", "/reload", 400),
         ("GET", "/reload", 405),
         ("GET", "/nothing", 404),

@@ -114,6 +114,10 @@ impl Control for Pretended {
         self.config.clone()
     }
 
+    fn clusters(&self) -> Node {
+        Node::list([Node::map([("name", "backend".into())])])
+    }
+
     fn reload(&self) -> Ordered {
         (self.reload.lock().unwrap())()
     }

@@ -8,10 +8,12 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
-use transom_api::units::format_duration;
+use transom_api::node::known;
+use transom_api::units::{format_duration, parse_duration};
+use transom_api::{Node, ParseError};
 
 use crate::decode::{Tried, Verbatim, refuse};
-use crate::{HostAddress, ListenAddress, Located};
+use crate::{HostAddress, ListenAddress, Located, Statuses};
 
 /// For a key that may be left out: reads on after a mistake in it. What is put in its place is never used, as the
 /// configuration is refused.
@@ -38,6 +40,18 @@ pub(crate) struct Size<const MIN: u64, const MAX: u64>(pub(crate) u64);
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranged<const MIN: u32, const MAX: u32>(pub(crate) u32);
+
+/// Statuses of responses: one, or a range `200..299`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StatusRange(pub(crate) Statuses);
+
+/// Two durations, `25ms..250ms`: the second is not shorter than the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backoff(pub(crate) Duration, pub(crate) Duration);
+
+/// What a request is sent again after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetryOn(pub(crate) crate::RetryOn);
 
 /// The name of a resource: not empty, without control characters and slashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,6 +119,54 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Ranged<MIN, MAX> 
                 "expected a number from {MIN} to {MAX}, found {value}"
             )))),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusRange {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        statuses(&node).map(Self).map_err(refuse)
+    }
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        let ends = node.as_str().ok().and_then(|text| {
+            let (first, last) = text.split_once("..")?;
+            Some((parse_duration(first).ok()?, parse_duration(last).ok()?))
+        });
+        match ends {
+            Some((first, last)) if first <= last => Ok(Self(first, last)),
+            _ => {
+                let error =
+                    node.error("expected two durations, the second not shorter than the first");
+                Err(refuse(
+                    error.with_help("write them with two dots between: 25ms..250ms"),
+                ))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RetryOn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WORDS: [&str; 4] = ["5xx", "connect_failure", "gateway_error", "reset"];
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        let word = match node.as_str() {
+            Ok("5xx") => crate::RetryOn::ServerError,
+            Ok("connect_failure") => crate::RetryOn::ConnectFailure,
+            Ok("gateway_error") => crate::RetryOn::GatewayError,
+            Ok("reset") => crate::RetryOn::Reset,
+            Ok(text) if !text.starts_with(|first: char| first.is_ascii_digit()) => {
+                let error = node.error(format!(
+                    "nothing is called {text:?} after which a request could be sent again"
+                ));
+                return Err(refuse(error.with_help(known(text, "words", &WORDS))));
+            }
+            _ => crate::RetryOn::Status(statuses(&node).map_err(refuse)?),
+        };
+        Ok(Self(word))
     }
 }
 
@@ -213,7 +275,36 @@ pub(crate) fn format_size(bytes: u64) -> String {
     bytes.to_string()
 }
 
+fn statuses(node: &Node) -> Result<Statuses, ParseError> {
+    let ends = match node.as_str() {
+        Ok(text) => match text.split_once("..") {
+            Some((first, last)) => (first.parse().ok(), last.parse().ok()),
+            None => (text.parse().ok(), text.parse().ok()),
+        },
+        Err(_) => {
+            let status = node.as_integer().ok();
+            (status, status)
+        }
+    };
+    match ends {
+        (Some(first), Some(last)) if 100 <= first && first <= last && last <= 599 => {
+            Ok(Statuses { first, last })
+        }
+        _ => {
+            let error = node.error("expected a status from 100 to 599, or a range of statuses");
+            Err(error.with_help("write 503, or \"500..599\" for all from the first to the last"))
+        }
+    }
+}
+
 // Schemas say defaults by writing them out.
+
+impl Serialize for Backoff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (first, last) = (format_duration(self.0), format_duration(self.1));
+        serializer.serialize_str(&format!("{first}..{last}"))
+    }
+}
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -275,6 +366,14 @@ schemas! {
     });
     [const MIN: u32, const MAX: u32] Ranged<MIN, MAX>: "number" => json_schema!({
         "type": "integer", "minimum": MIN, "maximum": MAX,
+    });
+    [] StatusRange: "statuses" => json_schema!({
+        "type": ["integer", "string"], "minimum": 100, "maximum": 599, "pattern": r"^[1-5][0-9]{2}(\.\.[1-5][0-9]{2})?$",
+    });
+    [] Backoff: "durations" => json_schema!({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)? *(ms|s|m|h)\.\.[0-9]+(\.[0-9]+)? *(ms|s|m|h)$"});
+    [] RetryOn: "retry on" => json_schema!({
+        "type": ["integer", "string"], "minimum": 100, "maximum": 599,
+        "pattern": r"^(5xx|connect_failure|gateway_error|reset|[1-5][0-9]{2}(\.\.[1-5][0-9]{2})?)$",
     });
     [] Name: "name" => json_schema!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[^/]+$"});
     [] ListenAddress: "listen address" => json_schema!({"type": "string", "pattern": r"^(unix:.+|.+:[0-9]+)$"});

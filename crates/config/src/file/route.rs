@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::leaf::{Entries, Items, Name, Ranged, Time, tried};
+use super::limits::Retry;
 use crate::Located;
 use crate::decode::{Tried, Verbatim};
 
@@ -80,6 +81,9 @@ pub(crate) struct Route {
     /// is left out; `0s` is for ever.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) timeout: Option<Time>,
+    /// When a request is sent again. Only when it reached nobody when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) retry: Option<Located<Retry>>,
     /// Configuration of stream filters for this route, by the name of their use. Goes before that of the virtual host.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) filters: Entries<Located<RouteFilter>>,

@@ -8,7 +8,7 @@ use crate::file;
 use crate::report::Problem;
 use crate::{
     DirectResponse, Forward, HeaderEdits, Located, PathRewrite, Pattern, Redirect, RedirectPath,
-    RouteAction, WeightedCluster,
+    RetryPolicy, RouteAction, WeightedCluster,
 };
 
 /// What a route says of its requests.
@@ -24,6 +24,7 @@ pub(super) struct Written {
     pub(super) redirect: Option<Located<file::Redirect>>,
     pub(super) direct_response: Option<Located<file::DirectResponse>>,
     pub(super) rewrite: Option<Located<file::Rewrite>>,
+    pub(super) retry: Option<Located<file::Retry>>,
 }
 
 impl Lowering<'_> {
@@ -73,6 +74,13 @@ impl Lowering<'_> {
             let message = "`rewrite` is for requests that are sent on";
             self.problems.push(Problem::new(message, rewrite.span));
         }
+        if let (Some(retry), true) = (
+            &written.retry,
+            written.redirect.is_some() || written.direct_response.is_some(),
+        ) {
+            let message = "`retry` is for requests that are sent on";
+            self.problems.push(Problem::new(message, retry.span));
+        }
         if let Some(redirect) = written.redirect {
             let prefix = redirect.prefix.as_ref().and_then(needs_prefix);
             if let Some(problem) = prefix {
@@ -107,9 +115,30 @@ impl Lowering<'_> {
             clusters,
             path,
             host,
+            retry: written.retry.and_then(|retry| self.retry(retry.value)),
             // The route says so, if it takes CONNECT.
             terminate_connect: false,
         }))
+    }
+
+    fn retry(&mut self, retry: file::Retry) -> Option<RetryPolicy> {
+        let Located { value: on, span } = retry.on;
+        if on.items.is_empty() {
+            if on.whole {
+                self.problems.push(
+                    Problem::new("a request is sent again after something", span)
+                        .with_help("write what: [connect_failure, reset, 503]"),
+                );
+            }
+            return None;
+        }
+        Some(RetryPolicy {
+            on: on.items.into_iter().map(|on| on.0).collect(),
+            attempts: retry.attempts.0,
+            per_try_timeout: retry.per_try_timeout.map(|timeout| timeout.0),
+            backoff: (retry.backoff.0, retry.backoff.1),
+            body_limit: retry.body_limit.0,
+        })
     }
 
     pub(super) fn weighted(

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use transom_api::{FailurePolicy, Node};
+
 use super::{Lowering, Unique, refer};
 use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
-use crate::{Cluster, Host, HostSet, Located, Pool};
+use crate::{
+    CircuitBreakers, Cluster, ExtensionName, Host, HostSet, Located, Pool, RetryBudget, Use,
+};
 
-/// How hosts can be chosen. The first is the default.
-const LOAD_BALANCING: &[&str] = &["round_robin"];
+/// How hosts are chosen where nothing is said of it.
+const LOAD_BALANCING: &str = "round_robin";
 
 impl Lowering<'_> {
     pub(super) fn host_sets(&mut self, sets: file::Items<file::HostSet>) {
@@ -34,13 +38,7 @@ impl Lowering<'_> {
             if !unique.check("clusters", &name, span, self.problems) {
                 continue;
             }
-            let load_balancing = match cluster.load_balancing {
-                Some(policy) => {
-                    refer("load balancing", &policy, LOAD_BALANCING, self.problems);
-                    policy
-                }
-                None => Located::new(LOAD_BALANCING.concat()),
-            };
+            let load_balancing = load_balancing(cluster.load_balancing);
             let host_set = match (cluster.endpoints, cluster.host_set) {
                 (Some(Tried(endpoints)), None) => {
                     if self.host_sets.binary_search(&name.as_str()).is_ok() {
@@ -82,11 +80,19 @@ impl Lowering<'_> {
                 }
                 None => None,
             };
+            let health_check = cluster.health_check.map(|check| self.health_check(check));
+            let outlier_detection = cluster
+                .outlier_detection
+                .map(|outliers| self.outlier_detection(&outliers));
             let cluster = Cluster {
                 name: name.clone(),
                 load_balancing,
                 connect_timeout: cluster.connect_timeout.0,
                 host_set,
+                health_check,
+                outlier_detection,
+                panic_threshold: cluster.panic_threshold.0,
+                circuit_breakers: circuit_breakers(&cluster.circuit_breakers),
                 pool: Pool {
                     idle_timeout: cluster.pool.idle_timeout.0,
                     max_idle: cluster.pool.max_idle.0,
@@ -94,6 +100,11 @@ impl Lowering<'_> {
                         .pool
                         .max_requests_per_connection
                         .map(|limit| limit.0.into()),
+                    max_connections_per_host: cluster
+                        .pool
+                        .max_connections_per_host
+                        .map(|limit| limit.0),
+                    max_age: cluster.pool.max_age.map(|age| age.0),
                 },
                 tls,
             };
@@ -121,5 +132,41 @@ impl Lowering<'_> {
             hosts,
         };
         self.resources.host_sets.insert(name, Arc::new(set));
+    }
+}
+
+fn load_balancing(written: Option<Located<file::LoadBalancing>>) -> Use {
+    let (name, config) = match written {
+        // Written as text it is the name.
+        Some(Located { value, span }) => (
+            Located {
+                span: value.name.span.or(span),
+                value: value.name.value,
+            },
+            value.config,
+        ),
+        None => (Located::new(LOAD_BALANCING.to_owned()), None),
+    };
+    Use {
+        id: name.value.clone(),
+        extension: ExtensionName::Builtin(name.value),
+        config: config.map_or_else(Node::null, |config| config.0),
+        phase: None,
+        on_failure: FailurePolicy::Closed,
+        disabled: false,
+        span: name.span,
+    }
+}
+
+fn circuit_breakers(written: &file::CircuitBreakers) -> CircuitBreakers {
+    CircuitBreakers {
+        max_connections: written.max_connections.map(|limit| limit.0),
+        max_pending: written.max_pending.0,
+        max_requests: written.max_requests.map(|limit| limit.0),
+        max_retries: written.max_retries.map(|limit| limit.0),
+        retry_budget: RetryBudget {
+            percent: written.retry_budget.percent.0,
+            min: written.retry_budget.min.0,
+        },
     }
 }

@@ -127,6 +127,7 @@ impl Lowering<'_> {
             redirect: route.redirect,
             direct_response: route.direct_response,
             rewrite: route.rewrite,
+            retry: route.retry,
         })?;
         let matcher = matcher?;
         let action = self.connect(

@@ -32,7 +32,7 @@ fn the_tables_of_keys_are_those_of_the_schema() {
             "Configuration" => &schema,
             name => &schema["definitions"][name],
         };
-        // A host is an address or such a map.
+        // A host is an address or such a map, a selector a name or such a map.
         let definition = definition.pointer("/anyOf/1").unwrap_or(definition);
         made.push_str(before);
         made.push_str(&format!(
@@ -146,8 +146,15 @@ fn value_of(key: &str, schema: &Value) -> String {
             "OnDemand" => ("on demand", "certificates-on-demand"),
             "SanMatch" => ("alternative name", "alternative-names"),
             "CertificateFiles" => ("certificate", "certificates"),
+            "CircuitBreakers" => ("circuit breakers", "circuit-breakers"),
+            "Retry" => ("retries", "retries"),
+            "RetryBudget" => ("retry budget", "retry-budgets"),
             "Cluster" => ("cluster", "clusters"),
+            "LoadBalancing" => ("selector", "selectors"),
             "Pool" => ("pool", "pools"),
+            "HealthCheck" => ("health check", "health-checks"),
+            "OutlierDetection" => ("outlier detection", "outlier-detection"),
+            "HttpCheck" => ("request", "requests-of-health-checks"),
             "HostSet" => ("host set", "host-sets"),
             "Endpoint" => ("host", "hosts"),
             name => panic!("{name} has no section"),
@@ -165,11 +172,20 @@ fn value_of(key: &str, schema: &Value) -> String {
         return words.collect::<Vec<_>>().join(", ");
     }
     let pattern = schema["pattern"].as_str().unwrap_or_default();
+    if pattern.contains(r"\.\.[0-9]") && pattern.contains("(ms|s|m|h)") {
+        return "two durations".to_owned();
+    }
     if pattern.contains("(ms|s|m|h)") {
         return "duration".to_owned();
     }
     if pattern.contains("unix:") {
         return "address".to_owned();
+    }
+    if pattern.contains("5xx") {
+        return "word, status or range".to_owned();
+    }
+    if pattern.contains("[1-5]") {
+        return "status or range".to_owned();
     }
     let range = |of: &dyn Fn(u64) -> String| {
         let (min, max) = (schema["minimum"].as_u64(), schema["maximum"].as_u64());

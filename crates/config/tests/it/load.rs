@@ -111,7 +111,7 @@ fn a_small_file_has_the_defaults() {
     assert_eq!(host.routes[0].timeout, None);
 
     let cluster = &configuration.resources.clusters["backend"];
-    assert_eq!(cluster.load_balancing.value, "round_robin");
+    assert_eq!(cluster.load_balancing.extension.as_str(), "round_robin");
     assert_eq!(cluster.connect_timeout, Duration::from_secs(5));
     assert_eq!(cluster.host_set, "backend");
     assert_eq!(
@@ -119,7 +119,9 @@ fn a_small_file_has_the_defaults() {
         Pool {
             idle_timeout: Duration::from_secs(60),
             max_idle: 128,
-            max_requests_per_connection: None
+            max_requests_per_connection: None,
+            max_connections_per_host: None,
+            max_age: None,
         }
     );
     let hosts = &configuration.resources.host_sets["backend"].hosts;

@@ -4,15 +4,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::{
     ExtensionKind, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
     Registry, RouteConfig, Schema,
 };
 
-/// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), one extension of each other kind,
-/// and `final`, a network filter that ends its chain.
+/// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), the selectors by their names, one
+/// extension of each other kind, and `final`, a network filter that ends its chain.
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     registry
@@ -33,10 +33,36 @@ pub(crate) fn registry() -> Registry {
     registry
         .register::<AccessLogs>("ship", Arc::new(Authorize(PhantomData)))
         .unwrap();
+    for name in ["least_request", "random", "round_robin"] {
+        registry
+            .register::<Selectors>(name, Arc::new(Choose))
+            .unwrap();
+    }
     registry
         .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
         .unwrap();
     registry
+}
+
+/// Takes `choices`.
+struct Choose;
+
+impl Factory<Selectors> for Choose {
+    fn schema(&self) -> Schema {
+        Schema::object().optional(
+            "choices",
+            Schema::new(transom_api::Shape::Integer(2, 16)).or(2),
+        )
+    }
+
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<Selectors>>, ParseError> {
+        let mut fields = config.as_fields()?;
+        if let Some(choices) = fields.optional("choices") {
+            choices.as_integer_in(2..=16)?;
+        }
+        fields.finish()?;
+        Ok(Arc::new(Clusters(Vec::new())))
+    }
 }
 
 struct HeaderMatch;

@@ -10,11 +10,22 @@ use tokio::net::{TcpStream, UnixStream};
 use transom_config::HostAddress;
 
 use super::WorkerHost;
+use super::slot::{Lease, Room, Slot, room};
 use crate::io::Io;
 use crate::tls::{self, TlsConnectError};
+use crate::worker::Worker;
 
-/// A connection that is being made.
-pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Connected, ConnectError>>>>;
+/// A connection that is being made, or waited for.
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Obtained, ConnectError>>>>;
+
+/// A connection that is there.
+#[derive(Debug)]
+pub(crate) enum Obtained {
+    /// One that was used before and became idle while this request waited.
+    Idle(Lease),
+    /// A new one, and its place.
+    Fresh(Connected, Slot),
+}
 
 /// A connection that was made.
 #[derive(Debug)]
@@ -27,6 +38,9 @@ pub(crate) struct Connected {
 /// Why a host could not be connected.
 #[derive(Debug, Error)]
 pub(crate) enum ConnectError {
+    /// There are as many connections as may be, and as many requests that wait for one.
+    #[error("its cluster has as many connections as it may have")]
+    Overflow,
     /// Not within the cluster's `connect_timeout`.
     #[error("it did not answer in time")]
     Timeout,
@@ -38,27 +52,67 @@ pub(crate) enum ConnectError {
     Tls(#[from] TlsConnectError),
 }
 
-/// Connects a host, TLS and all, within its cluster's `connect_timeout`.
-pub(crate) fn connect(host: &Rc<WorkerHost>) -> Connecting {
-    let host = Rc::clone(host);
-    let limit = host.cluster.connect_timeout;
-    Box::pin(async move {
-        let generation = host.generation();
-        let connected = tokio::time::timeout(limit, async {
-            let io = connect_socket(&host.host.address)
-                .await
-                .map_err(ConnectError::Io)?;
-            match &host.tls {
-                Some(tls) => Ok(tls::connect(tls, io).await?),
-                None => Ok(io),
+/// Connects a host. With as many connections as bounds allow it waits until there is room or, if the caller can use such,
+/// (`use_idle`) an idle one.
+pub(crate) fn connection(host: &Rc<WorkerHost>, worker: &Rc<Worker>, use_idle: bool) -> Connecting {
+    let (host, worker) = (Rc::clone(host), Rc::clone(worker));
+    Box::pin(async move { obtain(&host, &worker, use_idle).await })
+}
+
+/// Connects a host anew: for what cannot use a connection that others used before.
+pub(crate) async fn connect(
+    host: &Rc<WorkerHost>,
+    worker: &Rc<Worker>,
+) -> Result<(Connected, Slot), ConnectError> {
+    match obtain(host, worker, false).await? {
+        Obtained::Fresh(connected, slot) => Ok((connected, slot)),
+        // Not asked for, and so never given.
+        Obtained::Idle(_) => Err(ConnectError::Overflow),
+    }
+}
+
+async fn obtain(
+    host: &Rc<WorkerHost>,
+    worker: &Rc<Worker>,
+    idle: bool,
+) -> Result<Obtained, ConnectError> {
+    let slot = match Slot::open(host, worker.now()) {
+        Some(slot) => slot,
+        None => match room(host, worker, idle).await {
+            Some(Room::Slot(slot)) => slot,
+            Some(Room::Idle(lease)) => return Ok(Obtained::Idle(lease)),
+            None => {
+                worker.shard.add(host.metrics.overflows.connections.0, 1);
+                return Err(ConnectError::Overflow);
             }
-        });
-        match connected.await {
-            Ok(Ok(io)) => Ok(Connected { io, generation }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ConnectError::Timeout),
+        },
+    };
+    worker.shard.add(host.metrics.connections.0, 1);
+    let connected = make(host).await;
+    if connected.is_err() {
+        worker.shard.add(host.metrics.connect_failures.0, 1);
+        host.note_outcome(false, worker);
+    }
+    Ok(Obtained::Fresh(connected?, slot))
+}
+
+/// Connects, TLS and all, within the cluster's `connect_timeout`.
+async fn make(host: &WorkerHost) -> Result<Connected, ConnectError> {
+    let generation = host.generation();
+    let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
+        let io = connect_socket(&host.host.address)
+            .await
+            .map_err(ConnectError::Io)?;
+        match &host.tls {
+            Some(tls) => Ok(tls::connect(tls, io).await?),
+            None => Ok(io),
         }
-    })
+    });
+    match connected.await {
+        Ok(Ok(io)) => Ok(Connected { io, generation }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ConnectError::Timeout),
+    }
 }
 
 async fn connect_socket(address: &HostAddress) -> io::Result<Io> {

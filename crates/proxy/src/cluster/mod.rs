@@ -4,23 +4,41 @@
 //! the process. A [`PreparedCluster`] is what the control side makes of a cluster and its host set, with the
 //! balancer's table; a [`WorkerCluster`] is a worker's view of it, with the worker's own pools.
 
+mod choice;
 mod connect;
+mod host;
+mod metrics;
+pub(crate) mod outlier;
 mod pool;
+mod random;
+mod slot;
+mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use transom_config::{Cluster, HostAddress};
+use transom_api::{SelectorConfig, SelectorTable};
+use transom_config::Cluster;
 
-use crate::http::host_peer::HostPeer;
+use crate::control::snapshot::PreparedUse;
+
 use crate::http::peer::Upstream;
 use crate::tls::{ClientTls, WorkerTls};
+use crate::worker::Worker;
 
-pub(crate) use self::connect::{ConnectError, Connected, Connecting, connect};
+use self::choice::Choice;
+pub(crate) use self::connect::{
+    ConnectError, Connected, Connecting, Obtained, connect, connection,
+};
+pub(crate) use self::host::{Ailment, Host};
+pub(crate) use self::metrics::ClusterMetrics;
 pub(crate) use self::pool::Pool;
+pub(crate) use self::random::Random;
+pub(crate) use self::slot::{Active, Lease, RetryPermit, Slot, Waiters};
+pub(crate) use self::state::ClusterState;
 
 /// A cluster's number in the process. A name keeps its number for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,22 +57,18 @@ impl AllowedClusters {
     }
 }
 
-/// A host of a cluster, shared by all workers and snapshots.
-#[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) address: HostAddress,
-    /// The address as text, for logs and attributes.
-    pub(crate) text: String,
-    pub(crate) healthy: AtomicBool,
-}
-
 /// What the control side makes of a cluster and its host set.
 pub(crate) struct PreparedCluster {
     pub(crate) id: ClusterId,
     pub(crate) config: Arc<Cluster>,
     pub(crate) hosts: Vec<Arc<Host>>,
-    /// Indexes of hosts in the order in which they are taken: each as often as its weight says, spread evenly.
-    pub(crate) turns: Vec<u16>,
+    /// By the same index, each host's share.
+    pub(crate) weights: Vec<u32>,
+    pub(crate) selector: PreparedUse<dyn SelectorConfig>,
+    /// The selector's order of these hosts.
+    pub(crate) table: Arc<dyn SelectorTable>,
+    pub(crate) state: Arc<ClusterState>,
+    pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
@@ -63,7 +77,7 @@ pub(crate) struct WorkerCluster {
     pub(crate) name: Rc<str>,
     pub(crate) prepared: Arc<PreparedCluster>,
     hosts: Vec<Rc<WorkerHost>>,
-    next: Cell<usize>,
+    choice: Choice,
 }
 
 /// A worker's view of a host: its own pool of connections.
@@ -71,11 +85,19 @@ pub(crate) struct WorkerCluster {
 pub(crate) struct WorkerHost {
     pub(crate) host: Arc<Host>,
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) state: Arc<ClusterState>,
+    pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<WorkerTls>,
     pool: Pool,
 }
 
 impl PreparedCluster {
+    /// Whether so few hosts are healthy that health is passed over: the rest would break down under the load of all.
+    pub(crate) fn panics(&self) -> bool {
+        let healthy = self.hosts.iter().filter(|host| host.is_healthy()).count();
+        healthy * 100 < self.config.panic_threshold as usize * self.hosts.len()
+    }
+
     /// Whether this is its TLS.
     pub(crate) fn has_tls(&self, tls: Option<&Arc<ClientTls>>) -> bool {
         match (&self.tls, tls) {
@@ -111,25 +133,12 @@ impl WorkerCluster {
         Self {
             name: Rc::from(prepared.config.name.as_str()),
             hosts: hosts.collect(),
-            next: Cell::new(before.map_or(index, |before| before.next.get())),
+            choice: Choice::new(
+                &prepared.table,
+                before.map_or(index, |before| before.choice.position()),
+            ),
             prepared,
         }
-    }
-
-    /// The next host, by round robin over those that are healthy.
-    pub(crate) fn pick(&self) -> Option<Rc<WorkerHost>> {
-        let turns = &self.prepared.turns;
-        for _ in 0..turns.len() {
-            let turn = self.next.get();
-            self.next.set(turn.wrapping_add(1));
-            let host = turns
-                .get(turn % turns.len())
-                .and_then(|index| self.hosts.get(usize::from(*index)))?;
-            if host.host.healthy.load(Ordering::Relaxed) {
-                return Some(Rc::clone(host));
-            }
-        }
-        None
     }
 
     pub(crate) fn hosts(&self) -> &[Rc<WorkerHost>] {
@@ -142,6 +151,8 @@ impl WorkerHost {
         let cluster = Arc::clone(&prepared.config);
         let sni = cluster.tls.as_ref().and_then(|tls| tls.sni.as_ref());
         Self {
+            state: Arc::clone(&prepared.state),
+            metrics: prepared.metrics,
             pool: Pool::new(&cluster.pool),
             tls: prepared.tls.as_ref().map(|tls| {
                 WorkerTls::new(
@@ -156,15 +167,32 @@ impl WorkerHost {
     }
 
     /// An idle connection that is still good and was made with the TLS of now.
-    pub(crate) fn take_idle(&self, now: Instant) -> Option<HostPeer> {
+    pub(crate) fn take_idle(&self, now: Instant) -> Option<Lease> {
         self.pool.take(now, self.generation())
     }
 
-    /// Keeps a connection for later.
-    pub(crate) fn give_idle(&self, client: HostPeer, now: Instant) {
-        if client.generation() == self.generation() {
-            self.pool.give(client, now);
+    /// Keeps a connection for later, unless it is old, or somebody waits for its place.
+    pub(crate) fn give_idle(&self, lease: Lease, worker: &Worker) {
+        let now = worker.now();
+        let pool = &self.cluster.pool;
+        let is_good = lease.generation() == self.generation()
+            && pool
+                .max_requests_per_connection
+                .is_none_or(|most| lease.requests() < most)
+            && pool.max_age.is_none_or(|most| lease.age(now) < most);
+        if !is_good {
+            return;
         }
+        self.pool.give(lease, now);
+        if self.state.has_waiting() && !worker.waiters.wake(&self.state) {
+            // Who waits is on another worker, which cannot use it.
+            self.pool.close_oldest();
+        }
+    }
+
+    /// Closes the idle connection that was used longest ago. False when there is none.
+    pub(crate) fn close_oldest(&self) -> bool {
+        self.pool.close_oldest()
     }
 
     /// Closes connections that are of no use any more. See [`Pool::sweep`].
@@ -190,128 +218,108 @@ impl WorkerHost {
     }
 }
 
-impl Host {
-    pub(crate) fn new(address: HostAddress) -> Self {
-        Self {
-            text: address.to_string(),
-            address,
-            healthy: AtomicBool::new(true),
-        }
-    }
-}
-
-/// The order of turns for hosts of these weights: smooth weighted round robin, so that a heavy host's turns do not
-/// come in a row.
-pub(crate) fn turns(weights: &[u32]) -> Vec<u16> {
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights
-        .iter()
-        .map(|weight| i64::from(weight / divisor))
-        .collect();
-    let total: i64 = weights.iter().sum();
-    let mut current = vec![0_i64; weights.len()];
-    (0..total)
-        .filter_map(|_| {
-            for (value, weight) in current.iter_mut().zip(&weights) {
-                *value += weight;
-            }
-            // The first of the largest, so that equal weights go in configuration order.
-            let (chosen, value) = current
-                .iter_mut()
-                .enumerate()
-                .rev()
-                .max_by_key(|(_, value)| **value)?;
-            *value -= total;
-            u16::try_from(chosen).ok()
-        })
-        .collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::testing::{cluster, prepared};
     use super::*;
-
-    #[test]
-    fn turns_follow_the_weights_and_are_spread() {
-        assert_eq!(turns(&[1, 1, 1]), [0, 1, 2]);
-        assert_eq!(turns(&[10, 10]), [0, 1]);
-        assert_eq!(turns(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(turns(&[]), [] as [u16; 0]);
-    }
-
-    fn cluster(hosts: usize) -> WorkerCluster {
-        let config = Arc::new(Cluster {
-            name: "c".to_owned(),
-            load_balancing: "round_robin".to_owned().into(),
-            connect_timeout: std::time::Duration::from_secs(5),
-            host_set: "c".to_owned(),
-            pool: transom_config::Pool {
-                idle_timeout: std::time::Duration::from_secs(60),
-                max_idle: 8,
-                max_requests_per_connection: None,
-            },
-            tls: None,
-        });
-        let hosts: Vec<Arc<Host>> = (0..hosts)
-            .map(|port| {
-                Arc::new(Host::new(
-                    format!("127.0.0.1:{}", port + 1).parse().unwrap(),
-                ))
-            })
-            .collect();
-        let prepared = PreparedCluster {
-            id: ClusterId(0),
-            config,
-            turns: turns(&vec![1; hosts.len()]),
-            hosts,
-            tls: None,
-        };
-        WorkerCluster::new(Arc::new(prepared), 0, None)
-    }
 
     fn picks(cluster: &WorkerCluster, count: usize) -> Vec<String> {
         (0..count)
             .map(|_| {
                 cluster
-                    .pick()
+                    .pick(&[])
                     .map_or_else(|| "-".to_owned(), |host| host.host.text.clone())
             })
             .collect()
     }
 
+    fn ail(cluster: &WorkerCluster, host: usize) {
+        let prepared = &cluster.prepared;
+        assert!(prepared.hosts[host].set(Ailment::FailedCheck, true));
+        prepared.state.health_changed();
+    }
+
     #[test]
-    fn round_robin_passes_over_unhealthy_hosts() {
+    fn unhealthy_hosts_are_passed_over() {
         let cluster = cluster(3);
         assert_eq!(
             picks(&cluster, 4),
             ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:1"]
         );
-        cluster.prepared.hosts[1]
-            .healthy
-            .store(false, Ordering::Relaxed);
+        ail(&cluster, 1);
         assert_eq!(
             picks(&cluster, 3),
             ["127.0.0.1:3", "127.0.0.1:1", "127.0.0.1:3"]
         );
-        for host in &cluster.prepared.hosts {
-            host.healthy.store(false, Ordering::Relaxed);
-        }
+    }
+
+    #[test]
+    fn when_most_hosts_are_unhealthy_health_is_passed_over() {
+        let cluster = cluster(4);
+        ail(&cluster, 0);
+        ail(&cluster, 1);
+        // Half of them is just enough.
+        assert_eq!(picks(&cluster, 2), ["127.0.0.1:3", "127.0.0.1:4"]);
+        ail(&cluster, 2);
+        assert_eq!(picks(&cluster, 2), ["127.0.0.1:1", "127.0.0.1:2"]);
+        assert!(cluster.prepared.hosts[0].set(Ailment::FailedCheck, false));
+        cluster.prepared.state.health_changed();
+        assert_eq!(picks(&cluster, 2), ["127.0.0.1:4", "127.0.0.1:1"]);
+    }
+
+    #[test]
+    fn without_a_panic_threshold_no_unhealthy_host_is_taken() {
+        let mut prepared = prepared(2);
+        Arc::make_mut(&mut prepared.config).panic_threshold = 0;
+        let cluster = WorkerCluster::new(Arc::new(prepared), 0, None);
+        ail(&cluster, 0);
+        assert_eq!(picks(&cluster, 2), ["127.0.0.1:2", "127.0.0.1:2"]);
+        ail(&cluster, 1);
         assert_eq!(picks(&cluster, 1), ["-"]);
+    }
+
+    #[test]
+    fn a_host_that_was_tried_is_taken_again_only_when_there_is_no_other() {
+        let cluster = cluster(2);
+        let first = cluster.pick(&[]).unwrap();
+        for _ in 0..4 {
+            let other = cluster.pick(std::slice::from_ref(&first)).unwrap();
+            assert_eq!(other.host.text, "127.0.0.1:2");
+        }
+        let both = cluster.hosts().to_vec();
+        assert!(cluster.pick(&both).is_some());
+    }
+
+    #[test]
+    fn a_selector_that_chooses_nothing_good_does_not_stop_the_traffic() {
+        for chosen in [None, Some(0), Some(7)] {
+            let mut prepared = prepared(2);
+            prepared.table = testing::always(chosen);
+            let cluster = WorkerCluster::new(Arc::new(prepared), 0, None);
+            ail(&cluster, 0);
+            assert_eq!(picks(&cluster, 1), ["127.0.0.1:2"], "{chosen:?}");
+        }
+    }
+
+    #[test]
+    fn active_requests_are_counted_while_they_last() {
+        let cluster = cluster(1);
+        let host = cluster.pick(&[]).unwrap();
+        let first = Active::request(&host).unwrap();
+        let second = Active::relay(&host);
+        let counts = || (host.host.active.get(), host.state.requests.get());
+        assert_eq!(counts(), (2, 1));
+        drop((first, second));
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]
     fn hosts_that_stay_keep_their_pools() {
         let before = cluster(2);
         let mut prepared = PreparedCluster {
-            id: ClusterId(0),
             config: Arc::clone(&before.prepared.config),
             hosts: before.prepared.hosts.clone(),
-            turns: vec![0, 1],
-            tls: None,
+            ..prepared(2)
         };
         prepared.hosts[0] = Arc::new(Host::new("127.0.0.1:9".parse().unwrap()));
         let after = WorkerCluster::new(Arc::new(prepared), 0, Some(&before));

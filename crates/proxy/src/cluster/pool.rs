@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::http::host_peer::HostPeer;
+use super::Lease;
 use crate::http::peer::Upstream;
 
 /// Idle connections to one host. The one used last is taken first, so that the surplus grows old and is closed.
@@ -13,11 +13,12 @@ pub(crate) struct Pool {
     idle: RefCell<Vec<Idle>>,
     idle_timeout: Duration,
     max_idle: usize,
+    max_age: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    client: HostPeer,
+    client: Lease,
     since: Instant,
 }
 
@@ -27,14 +28,15 @@ impl Pool {
             idle: RefCell::default(),
             idle_timeout: config.idle_timeout,
             max_idle: config.max_idle as usize,
+            max_age: config.max_age,
         }
     }
 
     /// A connection that is still good: open, nothing came on it unasked, and made with the TLS of `generation`.
-    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<HostPeer> {
+    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
-            if now.saturating_duration_since(candidate.since) < self.idle_timeout
+            if is_young(&candidate, now, self.idle_timeout, self.max_age)
                 && candidate.client.generation() == generation
                 && is_quiet(&mut candidate.client)
             {
@@ -45,7 +47,7 @@ impl Pool {
     }
 
     /// Keeps a connection for later, unless there are enough.
-    pub(crate) fn give(&self, client: HostPeer, now: Instant) {
+    pub(crate) fn give(&self, client: Lease, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.max_idle {
             idle.push(Idle { client, since: now });
@@ -62,7 +64,7 @@ impl Pool {
             let Some(candidate) = idle.get_mut(index) else {
                 return;
             };
-            if now.saturating_duration_since(candidate.since) < self.idle_timeout
+            if is_young(candidate, now, self.idle_timeout, self.max_age)
                 && is_quiet(&mut candidate.client)
             {
                 index += 1;
@@ -72,14 +74,27 @@ impl Pool {
         }
     }
 
+    /// Closes the connection that was used longest ago. False when there is none.
+    pub(crate) fn close_oldest(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        oldest.is_some()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.idle.borrow().len()
     }
 }
 
+fn is_young(idle: &Idle, now: Instant, timeout: Duration, max_age: Option<Duration>) -> bool {
+    now.saturating_duration_since(idle.since) < timeout
+        && max_age.is_none_or(|most| idle.client.age(now) < most)
+}
+
 /// Whether nothing has come on an idle connection, not even its end. Costs no system call: the event loop has told the
 /// socket already.
-fn is_quiet(client: &mut HostPeer) -> bool {
+fn is_quiet(client: &mut Lease) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     match client.poll_unasked(&mut context) {
         Poll::Pending => true,

@@ -14,7 +14,7 @@ mod tests;
 use std::time::Duration;
 
 use transom_api::{FailurePolicy, Phase, Registry};
-use transom_config::{NetworkFilter, Resources};
+use transom_config::{NetworkFilter, Resources, RetryPolicy};
 
 /// A request to explain.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,8 @@ pub struct Forwarded {
     pub path: Option<String>,
     /// The authority that the host sees, if the route rewrites it.
     pub authority: Option<String>,
+    /// When it is sent again, if the route says so.
+    pub retry: Option<RetryPolicy>,
 }
 
 /// Something of which one is taken.
@@ -291,7 +293,7 @@ impl Target {
         Self {
             cluster: name.to_owned(),
             load_balancing: cluster
-                .map(|cluster| cluster.load_balancing.value.clone())
+                .map(|cluster| cluster.load_balancing.extension.as_str().to_owned())
                 .unwrap_or_default(),
             connect_timeout: cluster
                 .map(|cluster| cluster.connect_timeout)

@@ -9,8 +9,9 @@ pub mod generations;
 mod prepare;
 mod retire;
 pub(crate) mod snapshot;
+pub mod status;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,9 @@ use self::generations::{Change, PlaceStatus, Step};
 use self::prepare::Preparer;
 use self::retire::retire;
 use self::snapshot::Snapshot;
+use self::status::ClusterStatus;
+use crate::cluster::PreparedCluster;
+use crate::health::HealthChecks;
 use crate::metrics::MetricStore;
 use crate::shared::SharedStore;
 use crate::tls::prepare::CertificateNews;
@@ -50,6 +54,7 @@ pub struct Proxy {
 struct Active {
     preparer: Preparer,
     snapshot: Option<Arc<Snapshot>>,
+    health: HealthChecks,
     /// Generations that were started and neither promoted nor rolled back: by listener and filter.
     newer: HashMap<(String, String), (u64, Arc<dyn StreamFilterConfig>)>,
     version: u64,
@@ -59,6 +64,7 @@ struct Active {
 struct Seen {
     readiness: Option<Readiness>,
     addresses: Vec<(String, SocketAddr)>,
+    clusters: BTreeMap<String, Arc<PreparedCluster>>,
 }
 
 /// What a data plane is made of.
@@ -113,17 +119,24 @@ impl Proxy {
                 turns,
             })?);
         }
-        let preparer = Preparer::new(settings.registry, Arc::clone(&metrics), shared, workers);
+        let inboxes: Vec<_> = handles
+            .iter()
+            .map(|worker| Arc::clone(&worker.inbox))
+            .collect();
+        let preparer = Preparer::new(
+            settings.registry,
+            Arc::clone(&metrics),
+            shared,
+            inboxes.clone(),
+        );
         Ok(Self {
             told: Arc::clone(&preparer.told),
-            inboxes: handles
-                .iter()
-                .map(|worker| Arc::clone(&worker.inbox))
-                .collect(),
+            inboxes,
             workers: StdMutex::new(handles),
             active: Mutex::new(Active {
                 preparer,
                 snapshot: None,
+                health: HealthChecks::default(),
                 newer: HashMap::new(),
                 version: 0,
             }),
@@ -195,8 +208,10 @@ impl Proxy {
                         .map(|(name, listener)| (name.clone(), listener.sockets.address())),
                 )
                 .collect();
+            seen.clusters = snapshot.clusters.clone();
             seen.readiness.get_or_insert(Readiness::Ready);
         }
+        active.health.follow(&snapshot, &self.metrics);
         active.snapshot = Some(snapshot);
         if let Some(before) = before {
             retire(retire::parts(before, active.snapshot.as_deref()));
@@ -253,7 +268,23 @@ impl Proxy {
     /// All metrics with their current values.
     #[must_use]
     pub fn metrics(&self) -> Vec<MetricFamily> {
-        self.metrics.read()
+        let mut families = self.metrics.read();
+        families.extend(status::families(&self.clusters()));
+        families.sort_by(|a, b| a.name.cmp(&b.name));
+        families
+    }
+
+    /// How the clusters and their hosts stand at this moment, in the order of their names.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<ClusterStatus> {
+        let clusters = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.clusters.clone()
+        };
+        clusters
+            .values()
+            .map(|cluster| ClusterStatus::of(cluster))
+            .collect()
     }
 
     /// Takes no more connections, lets those that are there finish, and waits for that up to `limit`. True when none was

@@ -13,6 +13,7 @@ use transom_config::{
     Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
 };
 
+mod clusters;
 mod extensions;
 mod network;
 mod routes;
@@ -24,11 +25,12 @@ use super::ApplyError;
 use super::snapshot::{
     PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
 };
-use crate::cluster::{ClusterId, Host, PreparedCluster, turns};
+use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
 use crate::listener::ListenerLimits;
 use crate::metrics::MetricStore;
 use crate::socket::SocketSet;
+use crate::worker::inbox::WorkerInbox;
 
 /// What stays from snapshot to snapshot, and what prepares them.
 pub(crate) struct Preparer {
@@ -36,6 +38,8 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
+    /// How workers are told of room for a connection.
+    inboxes: Vec<Arc<WorkerInbox>>,
     /// Certificate providers tell by it that they have something new.
     pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
@@ -47,13 +51,14 @@ impl Preparer {
         registry: Arc<Registry>,
         metrics: Arc<MetricStore>,
         shared: SharedData,
-        workers: usize,
+        inboxes: Vec<Arc<WorkerInbox>>,
     ) -> Self {
         Self {
             registry,
             metrics,
             shared,
-            workers,
+            workers: inboxes.len(),
+            inboxes,
             told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
@@ -67,8 +72,8 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
     ) -> Result<Snapshot, ApplyError> {
-        let clusters = self.prepare_clusters(resources, before).await?;
         let declared = Declared::new(resources, before);
+        let clusters = self.prepare_clusters(resources, before, &declared).await?;
         let mut listeners = BTreeMap::new();
         let mut udp_listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {
@@ -94,67 +99,6 @@ impl Preparer {
             clusters,
             extensions: declared.into_prepared(),
         })
-    }
-
-    async fn prepare_clusters(
-        &mut self,
-        resources: &Resources,
-        before: Option<&Snapshot>,
-    ) -> Result<BTreeMap<String, Arc<PreparedCluster>>, ApplyError> {
-        let mut clusters = BTreeMap::new();
-        for (name, cluster) in &resources.clusters {
-            let known = before.and_then(|before| before.clusters.get(name));
-            let hosts = resources.host_sets.get(&cluster.host_set).ok_or_else(|| {
-                ApplyError::new(format!(
-                    "the cluster `{name}` names the host set `{}`, which is not there",
-                    cluster.host_set
-                ))
-            })?;
-            let same_hosts = before
-                .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
-                == Some(hosts);
-            let tls = match &cluster.tls {
-                Some(tls) => {
-                    let known = known.and_then(|known| known.tls.as_ref());
-                    Some(crate::tls::prepare::client(name, tls, known, &self.metrics).await?)
-                }
-                None => None,
-            };
-            if let Some(known) = known
-                && same_hosts
-                && known.config == *cluster
-                && known.has_tls(tls.as_ref())
-            {
-                clusters.insert(name.clone(), Arc::clone(known));
-                continue;
-            }
-            let next = ClusterId(self.cluster_ids.len() as u32);
-            let id = *self.cluster_ids.entry(name.clone()).or_insert(next);
-            let weights: Vec<u32> = hosts.hosts.iter().map(|host| host.weight).collect();
-            let shared = hosts.hosts.iter().map(|host| {
-                // A host is one in the process for its cluster and address: its health outlives the change.
-                known
-                    .and_then(|known| {
-                        known
-                            .hosts
-                            .iter()
-                            .find(|known| known.address == host.address)
-                    })
-                    .map_or_else(|| Arc::new(Host::new(host.address.clone())), Arc::clone)
-            });
-            let prepared = PreparedCluster {
-                id,
-                // An equal configuration stays the same object: the pools depend on it.
-                config: known
-                    .filter(|known| known.config == *cluster)
-                    .map_or_else(|| Arc::clone(cluster), |known| Arc::clone(&known.config)),
-                hosts: shared.collect(),
-                turns: turns(&weights),
-                tls,
-            };
-            clusters.insert(name.clone(), Arc::new(prepared));
-        }
-        Ok(clusters)
     }
 
     async fn prepare_listener(

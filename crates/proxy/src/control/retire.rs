@@ -3,6 +3,7 @@
 //! Dropping a configuration may free much memory, unmap a library or end a child process. A worker that let go of the
 //! last hold would do that in the middle of traffic, so the control side keeps a hold of its own until it is the last.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +26,11 @@ impl<T: ?Sized + Send + Sync> Retired for Arc<T> {
 
 /// What of a snapshot the one after it does not use any more.
 pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<dyn Retired>> {
-    let mut used = Vec::new();
+    let mut used = HashSet::new();
     if let Some(after) = after {
-        visit(after, |address, _| used.push(address));
+        visit(after, |address, _| {
+            used.insert(address);
+        });
     }
     let mut parts: Vec<Box<dyn Retired>> = Vec::new();
     visit(&before, |address, part| {
@@ -43,6 +46,10 @@ pub(super) fn parts(before: Arc<Snapshot>, after: Option<&Snapshot>) -> Vec<Box<
 
 /// Shows every shared object of a snapshot, with its address to know it by.
 fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>)) {
+    for cluster in snapshot.clusters.values() {
+        show(&cluster.selector.config, &mut each);
+        show(&cluster.table, &mut each);
+    }
     snapshot.extensions.visit(&mut each);
     for listener in snapshot.udp_listeners.values() {
         for used in &listener.access_logs {

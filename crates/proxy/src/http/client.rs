@@ -218,7 +218,12 @@ impl Upstream for Http1Client {
         self.answered = false;
         self.keep_alive = true;
         self.wire.forget_data();
+        self.wire.write.forget_sent();
         Ok(())
+    }
+
+    fn has_sent(&self) -> bool {
+        self.wire.write.has_sent()
     }
 
     #[inline]

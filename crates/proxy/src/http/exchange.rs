@@ -12,11 +12,12 @@ use bytes::Bytes;
 use transom_api::{Direction, ResetReason};
 use transom_config::HostAddress;
 
+use super::attempts::{Attempts, Next};
 use super::host_peer::HostPeer;
 use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
 use super::{HttpOptions, limit};
-use crate::cluster::{ConnectError, Connecting, WorkerHost, connect};
-use crate::error::Fault;
+use crate::cluster::{Active, ConnectError, Connecting, Lease, Obtained, WorkerHost, connection};
+use crate::error::{Fault, Flags};
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
 use crate::stream::side::End;
@@ -32,15 +33,15 @@ pub(crate) struct Exchange {
     worker: Rc<Worker>,
     options: Rc<HttpOptions>,
     upstream: Host,
+    /// The request, as its host counts it.
+    active: Option<Active>,
     request_out: Progress,
     response_out: Progress,
     /// The stream's own end, at the latest.
     deadline: Option<Instant>,
     /// When the client last got on: sent of its body, or took of the answer.
     downstream_at: Instant,
-    /// Whether another attempt is allowed after a reused connection turned out to be dead.
-    may_retry: bool,
-    body_sent: bool,
+    attempts: Attempts,
     switch: Switch,
     /// The host broke its answer off.
     host_broke: bool,
@@ -59,7 +60,7 @@ pub(crate) struct Exchange {
 enum Host {
     None,
     Connecting(Rc<WorkerHost>, Connecting),
-    Ready(Rc<WorkerHost>, HostPeer),
+    Ready(Rc<WorkerHost>, Lease),
 }
 
 /// What became of a request for a tunnel.
@@ -107,28 +108,18 @@ impl Exchange {
             Some(_) => Switch::Asked,
             None => Switch::None,
         };
-        let may_retry = stream
-            .core()
-            .request
-            .head
-            .pseudo(Pseudo::Method)
-            .is_some_and(|method| {
-                matches!(
-                    method,
-                    b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-                )
-            });
+        let attempts = Attempts::new(stream.core().request.head.pseudo(Pseudo::Method));
         Self {
             stream,
             worker,
             options,
             upstream: Host::None,
+            active: None,
             request_out: Progress::Waiting,
             response_out: Progress::Waiting,
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             downstream_at: now,
-            may_retry,
-            body_sent: false,
+            attempts,
             switch,
             switched: false,
             host_broke: false,
@@ -192,10 +183,15 @@ impl Exchange {
         let idle = self
             .idle_limit(client)
             .and_then(|limit| self.downstream_at.checked_add(limit));
-        [self.deadline, idle, self.invite_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.deadline,
+            idle,
+            self.attempts.deadline(),
+            self.invite_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Time is over: for the stream, or for a client that does not get on.
@@ -225,6 +221,10 @@ impl Exchange {
             }
             self.drop_upstream();
             self.stream.fault(&Fault::BodyTimeout);
+            return Ok(());
+        }
+        if self.attempts.on_deadline(now) && !self.stream.core().response.side.begun {
+            self.attempt_failed(true, &Fault::TryTimeout);
         }
         Ok(())
     }
@@ -255,16 +255,9 @@ impl Exchange {
             Outcome::Complete => {
                 if let Host::Ready(host, mut client) =
                     std::mem::replace(&mut self.upstream, Host::None)
+                    && client.rest()
                 {
-                    let is_reusable = client.rest();
-                    let fresh_enough = host
-                        .cluster
-                        .pool
-                        .max_requests_per_connection
-                        .is_none_or(|most| client.requests() < most);
-                    if is_reusable && fresh_enough {
-                        host.give_idle(client, self.worker.now());
-                    }
+                    host.give_idle(client, &self.worker);
                 }
                 self.stream.finish(None);
             }
@@ -314,7 +307,10 @@ impl Exchange {
                     let len = client.data().len();
                     match &mut self.upstream {
                         Host::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
-                            self.body_sent = true;
+                            let (reused, begun) = (host.requests() > 1, host.has_sent());
+                            if self.attempts.keeps(len, reused, begun) {
+                                self.attempts.keep(Bytes::copy_from_slice(client.data()));
+                            }
                             let sent = host.send_data(cx, client.data());
                             self.stream.note_data(Direction::Request, len, false);
                             if let Err(error) = sent {
@@ -383,9 +379,9 @@ impl Exchange {
         if let Err(error) = drain_request(
             cx,
             &mut self.stream,
-            host,
+            &mut **host,
             &mut self.request_out,
-            &mut self.body_sent,
+            &mut self.attempts,
             self.switch,
         ) {
             return self.send_failed(&error);
@@ -409,7 +405,7 @@ impl Exchange {
             match &mut self.upstream {
                 Host::Ready(..) => return true,
                 Host::None => {
-                    let Some(host) = self.stream.host().map(Rc::clone) else {
+                    let Some(host) = self.next_host() else {
                         return false;
                     };
                     let core = self.stream.core_mut();
@@ -430,31 +426,44 @@ impl Exchange {
                             .head
                             .set_pseudo(Pseudo::Authority, name.as_bytes());
                     }
-                    let idle = match self.stream.core().terminates_connect() {
-                        true => None,
-                        false => host.take_idle(self.worker.now()),
+                    let Some(active) = Active::request(&host) else {
+                        let overflows = host.metrics.overflows.requests;
+                        self.worker.shard.add(overflows.0, 1);
+                        self.stream.fault(&Fault::Overflow);
+                        return false;
                     };
-                    self.upstream = match idle {
+                    self.active = Some(active);
+                    // The bytes of a tunnel need a connection on which there was no HTTP.
+                    let use_idle = !self.stream.core().terminates_connect();
+                    let idle = use_idle.then(|| host.take_idle(self.worker.now()));
+                    self.upstream = match idle.flatten() {
                         Some(client) => Host::Ready(host, client),
                         None => {
-                            let connecting = connect(&host);
+                            let connecting = connection(&host, &self.worker, use_idle);
                             Host::Connecting(host, connecting)
                         }
                     };
                 }
                 Host::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Pending => return false,
-                    Poll::Ready(Ok(connected)) => {
+                    Poll::Ready(Ok(obtained)) => {
                         let host = Rc::clone(host);
-                        let peer = match self.stream.core().terminates_connect() {
-                            true => HostPeer::raw(connected, &self.worker),
-                            false => HostPeer::new(connected, &self.worker),
+                        let lease = match obtained {
+                            Obtained::Idle(lease) => lease,
+                            Obtained::Fresh(connected, slot) => {
+                                let peer = match self.stream.core().terminates_connect() {
+                                    true => HostPeer::raw(connected, &self.worker),
+                                    false => HostPeer::new(connected, &self.worker),
+                                };
+                                Lease::new(peer, slot)
+                            }
                         };
-                        self.upstream = Host::Ready(host, peer);
+                        self.upstream = Host::Ready(host, lease);
                     }
                     Poll::Ready(Err(error)) => {
                         let host = &host.host.text;
                         let fault = match &error {
+                            ConnectError::Overflow => Fault::Overflow,
                             ConnectError::Timeout => Fault::ConnectTimeout,
                             ConnectError::Io(_) => Fault::ConnectFailed,
                             ConnectError::Tls(error) => Fault::TlsFailed(error.0),
@@ -463,13 +472,87 @@ impl Exchange {
                         if let ConnectError::Tls(error) = &error {
                             self.stream.core_mut().info.upstream_failure = Some(error.0.into());
                         }
-                        self.upstream = Host::None;
-                        self.stream.fault(&fault);
+                        self.attempt_failed(false, &fault);
                         return false;
                     }
                 },
             }
         }
+    }
+
+    /// The host of the attempt that begins. `None`: none yet, or there is none and the client is told.
+    fn next_host(&mut self) -> Option<Rc<WorkerHost>> {
+        if self.attempts.is_paused() {
+            return None;
+        }
+        let core = self.stream.core_mut();
+        if !self.attempts.tried().is_empty() && !core.choose_other_host(self.attempts.tried()) {
+            self.stream.fault(&Fault::NoHealthyHost);
+            return None;
+        }
+        let host = self.stream.host().map(Rc::clone)?;
+        let policy = self.stream.core().retry_policy();
+        self.attempts.begin(policy, self.worker.now());
+        Some(host)
+    }
+
+    /// An attempt ended without an answer: the request is sent again, if the route's policy says so, or the client is told.
+    /// `connected`: the host was there.
+    fn attempt_failed(&mut self, connected: bool, fault: &Fault) {
+        if let (true, Some(host)) = (connected, self.stream.host()) {
+            host.note_outcome(false, &self.worker);
+        }
+        let next = match (fault, self.stream.host()) {
+            // More load is no remedy for too much of it.
+            (Fault::Overflow, _) | (_, None) => Next::Answer,
+            (_, Some(host)) => self.attempts.after_failure(host, connected),
+        };
+        if !self.send_again(&next) {
+            self.upstream = Host::None;
+            self.stream.fault(fault);
+        }
+    }
+
+    /// Sends the request again, if that comes next. Else the client is told why this was the last attempt.
+    fn send_again(&mut self, next: &Next) -> bool {
+        let metrics = self.stream.host().map(|host| host.metrics);
+        let flags = &mut self.stream.core_mut().info.flags;
+        match next {
+            Next::Answer => false,
+            Next::Exhausted => {
+                flags.add(Flags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+                false
+            }
+            Next::NoBudget => {
+                flags.add(Flags::UPSTREAM_OVERFLOW);
+                if let Some(metrics) = metrics {
+                    self.worker.shard.add(metrics.overflows.retries.0, 1);
+                }
+                false
+            }
+            Next::Again(pause) => {
+                if let Some(metrics) = metrics {
+                    self.worker.shard.add(metrics.retries.0, 1);
+                }
+                self.attempts.pause(self.worker.now(), *pause);
+                self.upstream = Host::None;
+                self.active = None;
+                self.rewind();
+                true
+            }
+        }
+    }
+
+    /// Puts the request back to its beginning.
+    fn rewind(&mut self) {
+        let out = &mut self.stream.core_mut().request.side.out;
+        for piece in self.attempts.take_back() {
+            out.unpop(piece);
+        }
+        self.request_out = Progress::Waiting;
+        // The next host has its own word on the body.
+        self.invite_at = None;
+        self.retrying = true;
     }
 
     /// Takes what the host answers.
@@ -496,7 +579,7 @@ impl Exchange {
                 Poll::Pending => return,
                 Poll::Ready(Ok(event)) => event,
                 Poll::Ready(Err(error)) => {
-                    if !self.retry(&error) {
+                    if !self.was_stale(&error) {
                         self.host_failed(&error);
                     }
                     return;
@@ -504,6 +587,10 @@ impl Exchange {
             };
             match event {
                 PeerEvent::Head { end } => {
+                    if self.is_refused(end) {
+                        return;
+                    }
+                    self.attempts.end();
                     if self.switch == Switch::Asked && self.stream.core().response.tunnel.is_none()
                     {
                         // Declined: the request turns out to be a plain one without a body.
@@ -571,44 +658,80 @@ impl Exchange {
             self.request_out = Progress::Ended;
             return;
         }
-        self.upstream = Host::None;
         let core = self.stream.core_mut();
         if core.response.side.released {
+            self.upstream = Host::None;
             self.response_out = Progress::HeadSent;
             self.host_broke = true;
             core.abandon();
             return;
         }
-        self.stream.fault(&match error {
+        let fault = match error {
             PeerError::Unanswered | PeerError::CutOff | PeerError::Io(_) => Fault::UpstreamReset,
             PeerError::Decode(_) | PeerError::TooLarge => Fault::UpstreamProtocol,
             PeerError::Encode(_) => Fault::FilterFailed {
                 name: "request".to_owned(),
                 status: 500,
             },
-        });
+        };
+        // What is at fault is not the host, or an answer has begun.
+        if matches!(error, PeerError::Encode(_)) || core.response.side.begun {
+            self.upstream = Host::None;
+            self.stream.fault(&fault);
+            return;
+        }
+        core.response.forget_head();
+        self.attempt_failed(true, &fault);
     }
 
-    /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the
-    /// request is sent once more on a fresh one, if its method allows that (RFC 9110 section 9.2.2) and no body went.
-    fn retry(&mut self, error: &PeerError) -> bool {
+    /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the request
+    /// is sent once more on a fresh one, if that does no harm.
+    fn was_stale(&mut self, error: &PeerError) -> bool {
         let Host::Ready(host, client) = &self.upstream else {
             return false;
         };
         if !error.is_gone()
             || client.is_answered()
             || client.requests() < 2
-            || !self.may_retry
-            || self.body_sent
+            || !self.attempts.after_stale(client.has_sent())
         {
             return false;
         }
-        self.may_retry = false;
-        let connecting = connect(host);
+        let host = Rc::clone(host);
+        // Its place is free for the fresh one.
+        self.upstream = Host::None;
         self.stream.core_mut().info.attempts += 1;
-        self.upstream = Host::Connecting(Rc::clone(host), connecting);
-        self.request_out = Progress::Waiting;
-        self.retrying = true;
+        let connecting = connection(&host, &self.worker, true);
+        self.upstream = Host::Connecting(host, connecting);
+        self.rewind();
+        true
+    }
+
+    /// The host's head is there, and nobody has seen it yet. True when the route's policy sends the request again after
+    /// such a status; `end`: the head is all of the answer.
+    fn is_refused(&mut self, end: bool) -> bool {
+        let response = &self.stream.core().response;
+        let status = response.head.status();
+        let Host::Ready(host, _) = &self.upstream else {
+            return false;
+        };
+        // A tunnel is what was asked for.
+        if response.tunnel.is_some() {
+            return false;
+        }
+        host.note_outcome(status < 500, &self.worker);
+        let next = self.attempts.after_status(host, status);
+        let before = std::mem::replace(&mut self.upstream, Host::None);
+        if !self.send_again(&next) {
+            self.upstream = before;
+            return false;
+        }
+        self.stream.core_mut().response.forget_head();
+        if let (Host::Ready(host, mut lease), true) = (before, end)
+            && lease.rest()
+        {
+            host.give_idle(lease, &self.worker);
+        }
         true
     }
 
@@ -656,7 +779,7 @@ impl Exchange {
                 Direction::Response,
                 client,
                 watermark,
-                &mut false,
+                |_, _| {},
             );
             match drained {
                 Ok(true) => self.response_out = Progress::Ended,
@@ -737,6 +860,7 @@ impl Exchange {
         let request_waits = request.released
             && !request.aborted
             && self.request_out == Progress::Waiting
+            && !self.attempts.is_paused()
             && matches!(self.upstream, Host::None | Host::Ready(..));
         let request_data = self.request_out == Progress::HeadSent
             && self.switch != Switch::Asked
@@ -774,6 +898,7 @@ impl Exchange {
     }
 
     fn drop_upstream(&mut self) {
+        self.attempts.end();
         self.upstream = Host::None;
     }
 
@@ -795,7 +920,7 @@ fn drain_request(
     stream: &mut Stream,
     host: &mut impl Upstream,
     progress: &mut Progress,
-    body_sent: &mut bool,
+    attempts: &mut Attempts,
     switch: Switch,
 ) -> Result<(), PeerError> {
     if *progress == Progress::Waiting {
@@ -806,27 +931,38 @@ fn drain_request(
     // Before the host has switched, bytes that a filter made for the tunnel would be read as requests.
     if *progress == Progress::HeadSent && switch != Switch::Asked {
         let watermark = stream.core().watermark();
-        if drain(cx, stream, Direction::Request, host, watermark, body_sent)? {
+        if drain(
+            cx,
+            stream,
+            Direction::Request,
+            host,
+            watermark,
+            |host, piece| {
+                if attempts.keeps(piece.len(), host.requests() > 1, host.has_sent()) {
+                    attempts.keep(piece.clone());
+                }
+            },
+        )? {
             *progress = Progress::Ended;
         }
     }
     Ok(())
 }
 
-/// Moves what has left the chain to an end. True when that was the message's end.
-fn drain(
+/// Moves what has left the chain to an end; each piece is shown to `before` first. True when that was the message's end.
+fn drain<P: Peer>(
     cx: &mut Context<'_>,
     stream: &mut Stream,
     direction: Direction,
-    to: &mut impl Peer,
+    to: &mut P,
     watermark: usize,
-    sent: &mut bool,
+    mut before: impl FnMut(&P, &Bytes),
 ) -> Result<bool, PeerError> {
     while to.unsent() < watermark {
         let Some(chunk) = stream.outgoing(direction).message.side.out.pop() else {
             break;
         };
-        *sent = true;
+        before(to, &chunk);
         to.send_data(cx, &chunk)?;
     }
     stream.check_watermark(direction, to.unsent());

@@ -95,6 +95,11 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
+    fn has_sent(&self) -> bool {
+        each!(self, peer => peer.has_sent())
+    }
+
+    #[inline]
     fn requests(&self) -> u64 {
         each!(self, peer => peer.requests())
     }

@@ -79,6 +79,11 @@ pub(crate) trait Upstream: Peer {
     /// Whether a byte of the answer has come.
     fn is_answered(&self) -> bool;
 
+    /// Whether anything of this request may have reached the host.
+    fn has_sent(&self) -> bool {
+        true
+    }
+
     /// Requests that were sent on this connection.
     fn requests(&self) -> u64;
 

@@ -14,7 +14,7 @@ use super::NetworkPlace;
 use super::record::SessionRecord;
 use super::relay::{Broken, Relay};
 use super::targets::Targets;
-use crate::cluster::{ConnectError, WorkerCluster, WorkerHost, connect};
+use crate::cluster::{Active, ConnectError, Slot, WorkerCluster, connect};
 use crate::error::Flags;
 use crate::http::connection::Timer;
 use crate::http::limit;
@@ -114,7 +114,7 @@ async fn relay(
     record.info.cluster = Some(Rc::clone(&cluster.name));
     let mut up = Relay::default();
     let tried = RefCell::default();
-    let mut host = {
+    let (mut host, _place) = {
         let mut connecting = pin!(connect_host(worker, &cluster, options, &tried));
         let connected = std::future::poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
@@ -125,11 +125,11 @@ async fn relay(
             gone.map(|_| Err(Flags::DOWNSTREAM_CONNECTION_TERMINATION))
         });
         match connected.await {
-            Ok((io, host)) => {
+            Ok((io, place)) => {
                 record.info.upstream_local = io.local_address();
-                record.info.upstream = Some(Cow::Owned(host.host.text.clone()));
+                record.info.upstream = Some(Cow::Owned(place.active.host().host.text.clone()));
                 record.info.attempts = tried.take().count;
-                io
+                (io, place)
             }
             Err(flags) => {
                 worker.shard.add(metrics.unavailable.0, 1);
@@ -216,6 +216,12 @@ fn choose_cluster(
     worker.cluster_named(chosen).ok_or(Flags::NO_CLUSTER)
 }
 
+/// What a relayed connection has of its host's and its cluster's numbers, for as long as it lasts.
+struct Place {
+    active: Active,
+    _slot: Slot,
+}
+
 /// What was tried for a connection.
 #[derive(Default)]
 struct Tried {
@@ -228,33 +234,41 @@ struct Tried {
 
 /// Connects a host; one that cannot be connected is passed over, `connect_attempts` times at the most.
 async fn connect_host(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     cluster: &WorkerCluster,
     options: &TcpProxyOptions,
-    tried: &RefCell<Tried>,
-) -> Result<(Io, Rc<WorkerHost>), Flags> {
+    told: &RefCell<Tried>,
+) -> Result<(Io, Place), Flags> {
     let metrics = options.metrics;
+    let mut tried = Vec::new();
     for _ in 0..options.connect_attempts.max(1) {
-        let Some(host) = cluster.pick() else {
+        let Some(host) = cluster.pick(&tried) else {
             return Err(Flags::NO_HEALTHY_UPSTREAM);
         };
         {
-            let mut tried = tried.borrow_mut();
-            tried.count += 1;
-            tried.last = Some(host.host.text.clone());
+            let mut told = told.borrow_mut();
+            told.count += 1;
+            told.last = Some(host.host.text.clone());
         }
         let began = Instant::now();
-        match connect(&host).await {
-            Ok(connected) => {
+        let active = Active::relay(&host);
+        match connect(&host, worker).await {
+            Ok((connected, slot)) => {
                 worker
                     .shard
                     .observe(metrics.connect_time.0, began.elapsed());
-                return Ok((connected.io, host));
+                let place = Place {
+                    active,
+                    _slot: slot,
+                };
+                return Ok((connected.io, place));
             }
+            // More load is no remedy for too much of it.
+            Err(ConnectError::Overflow) => return Err(Flags::UPSTREAM_OVERFLOW),
             Err(error) => {
                 worker.shard.add(metrics.connect_failures.0, 1);
                 if let ConnectError::Tls(error) = &error {
-                    tried.borrow_mut().failure = Some(error.0);
+                    told.borrow_mut().failure = Some(error.0);
                 }
                 tracing::debug!(
                     host = host.host.text,
@@ -263,6 +277,7 @@ async fn connect_host(
                 );
             }
         }
+        tried.push(host);
     }
     Err(Flags::UPSTREAM_CONNECTION_FAILURE)
 }

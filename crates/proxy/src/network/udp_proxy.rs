@@ -24,7 +24,7 @@ use self::session::{Forwarded, Session};
 pub(crate) use self::sockets::UdpSocketSet;
 use super::datagram::{self, BATCH};
 use super::targets::Targets;
-use crate::cluster::WorkerHost;
+use crate::cluster::{WorkerCluster, WorkerHost};
 use crate::listener::ListenerLimits;
 use crate::stream::chain::AccessLogPlace;
 use crate::worker::Worker;
@@ -257,9 +257,9 @@ impl UdpListener {
             .and_then(|cluster| worker.cluster(cluster))
             .ok_or(Dropped::NoCluster)?;
         let host = if options.hash_source {
-            by_hash(cluster.hosts(), client.from.ip())
+            by_hash(&cluster, client.from.ip())
         } else {
-            cluster.pick()
+            cluster.pick(&[])
         };
         let host = host.ok_or(Dropped::NoHost)?;
         let HostAddress::Tcp(address) = host.host.address else {
@@ -337,13 +337,12 @@ impl UdpListener {
     }
 }
 
-/// The host that a client's address leads to: the one that is worth most to it of those that are healthy (rendezvous
+/// The host that a client's address leads to: the one that is worth most to it of those that are available (rendezvous
 /// hashing, Thaler and Ravishankar, 1998). A host that goes takes only its own clients with it.
-fn by_hash(hosts: &[Rc<WorkerHost>], client: IpAddr) -> Option<Rc<WorkerHost>> {
-    let healthy = hosts
-        .iter()
-        .filter(|host| host.host.healthy.load(std::sync::atomic::Ordering::Relaxed));
-    healthy
+fn by_hash(cluster: &WorkerCluster, client: IpAddr) -> Option<Rc<WorkerHost>> {
+    let hosts = cluster.hosts().iter();
+    hosts
+        .filter(|host| cluster.is_available(host))
         .max_by_key(|host| worth(&host.host.text, client))
         .map(Rc::clone)
 }

@@ -1,9 +1,10 @@
 //! What becomes of a route's requests, prepared.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use transom_api::LocalReply;
-use transom_config::{DirectResponse, Redirect, RedirectPath};
+use transom_config::{DirectResponse, Redirect, RedirectPath, RetryPolicy};
 
 use super::hosts;
 use super::matcher::{ASTERISK, Matcher, PathTest, PatternId, Patterns, PatternsBuilder, Request};
@@ -25,6 +26,7 @@ pub(crate) struct Forward {
     pub(crate) clusters: Box<[(u32, ClusterId)]>,
     pub(crate) path: Option<PathRewrite>,
     pub(crate) host: Option<Box<[u8]>>,
+    pub(crate) retry: Option<Arc<RetryPolicy>>,
     /// The host gets the bytes of a CONNECT's tunnel only.
     pub(crate) terminate_connect: bool,
 }
@@ -62,6 +64,7 @@ impl Forward {
                 .collect(),
             path,
             host: host.map(|host| host.as_bytes().into()),
+            retry: None,
             terminate_connect: false,
         }
     }

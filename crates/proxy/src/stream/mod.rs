@@ -27,6 +27,7 @@ mod tests;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use transom_api::{
     Direction, Event, FailurePolicy, FilterError, Phase, Record, ResetReason,
     Stream as FilterContext, StreamFilter, StreamInstance, Wants,
 };
+use transom_config::RetryPolicy;
 
 use self::actions::Actions;
 use self::chain::{Chain, Generation};
@@ -47,6 +49,7 @@ use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
 use crate::http::head::Head;
 use crate::http::tunnel::Tunnel;
+use crate::router::action::Action;
 use crate::router::{FilterOverride, RouteIndex, WorkerTable};
 use crate::worker::Worker;
 
@@ -581,6 +584,14 @@ impl Stream {
 }
 
 impl Message {
+    /// Forgets a head that was read and not shown to anybody.
+    pub(crate) fn forget_head(&mut self) {
+        self.head.clear();
+        self.trailers.clear();
+        self.content_length = None;
+        self.tunnel = None;
+    }
+
     fn clear(&mut self) {
         self.head.clear();
         self.trailers.clear();
@@ -633,6 +644,24 @@ impl Core {
             RouteState::Resolved(Some(index)) => self.table.route(index)?.1.timeout,
             _ => None,
         }
+    }
+
+    /// When a request of this route is sent again.
+    pub(crate) fn retry_policy(&self) -> Option<&Arc<RetryPolicy>> {
+        match self.route {
+            RouteState::Resolved(Some(index)) => match &self.table.route(index)?.1.action {
+                Action::Forward(forward) => forward.retry.as_ref(),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Chooses another host of the same cluster than these, if there is one. False when none is available.
+    pub(crate) fn choose_other_host(&mut self, tried: &[Rc<WorkerHost>]) -> bool {
+        let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
+        self.host = cluster.and_then(|cluster| cluster.pick(tried));
+        self.host.is_some()
     }
 
     /// Whether the route's host gets the bytes of the tunnel that a CONNECT asks for, and not the CONNECT.

@@ -73,7 +73,7 @@ impl WorkerTls {
     }
 
     /// What the next handshake uses, and the name that the host's certificate must have.
-    pub(super) fn handshake(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+    pub(crate) fn handshake(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         self.generation();
         let mine = self.mine.borrow();
         let (_, config) = mine.as_ref()?;

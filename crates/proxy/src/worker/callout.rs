@@ -8,7 +8,7 @@ use std::time::Duration;
 use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
-use crate::cluster::{WorkerCluster, WorkerHost, connect};
+use crate::cluster::{Active, Lease, WorkerCluster, WorkerHost, connect};
 use crate::http::head::{Presence, Pseudo};
 use crate::http::host_peer::HostPeer;
 use crate::http::peer::{PeerError, PeerEvent, Upstream};
@@ -75,25 +75,29 @@ async fn exchange(
     request: &Request,
     call: &HttpCall,
 ) -> Result<CalloutResponse, CalloutError> {
-    let host = cluster.pick().ok_or(CalloutError::Unavailable)?;
+    let host = cluster.pick(&[]).ok_or(CalloutError::Unavailable)?;
+    let Some(_active) = Active::request(&host) else {
+        worker.shard.add(host.metrics.overflows.requests.0, 1);
+        return Err(CalloutError::Unavailable);
+    };
     let mut client = match host.take_idle(worker.now()) {
         Some(client) => client,
         None => fresh(worker, &host).await?,
     };
     let mut response = Message::default();
-    let mut answer = attempt(&mut client, request, call, &mut response).await;
+    let mut answer = attempt(&mut *client, request, call, &mut response).await;
     // A connection that idled may have been closed meanwhile; nothing was answered, so it is sent once more.
     if answer.is_err() && client.requests() > 1 && !client.is_answered() {
         client = fresh(worker, &host).await?;
         response = Message::default();
-        answer = attempt(&mut client, request, call, &mut response).await;
+        answer = attempt(&mut *client, request, call, &mut response).await;
     }
     let body = answer.map_err(|error| match error {
         AttemptError::TooLarge => CalloutError::TooLarge,
         AttemptError::Peer(_) => CalloutError::Reset,
     })?;
     if client.rest() {
-        host.give_idle(client, worker.now());
+        host.give_idle(client, worker);
     }
     let entries = |head: &crate::http::head::Head| {
         (0..)
@@ -110,9 +114,10 @@ async fn exchange(
     })
 }
 
-async fn fresh(worker: &Rc<Worker>, host: &Rc<WorkerHost>) -> Result<HostPeer, CalloutError> {
-    let connected = connect(host).await.map_err(|_| CalloutError::Unavailable)?;
-    Ok(HostPeer::new(connected, worker))
+async fn fresh(worker: &Rc<Worker>, host: &Rc<WorkerHost>) -> Result<Lease, CalloutError> {
+    let connected = connect(host, worker).await;
+    let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;
+    Ok(Lease::new(HostPeer::new(connected, worker), slot))
 }
 
 enum AttemptError {

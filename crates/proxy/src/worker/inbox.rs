@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use transom_api::Message;
 use transom_api::event::{Address, Inbox};
 
+use crate::cluster::{ClusterState, Host};
 use crate::control::snapshot::Snapshot;
 
 /// The sending side, shared by all threads. Its queue grows as needed: sending never waits.
@@ -34,6 +35,10 @@ pub(crate) enum Command {
         change: crate::control::generations::Change,
         done: oneshot::Sender<Result<crate::control::generations::PlaceStatus, String>>,
     },
+    /// A cluster may have one more connection, and a request here waits for one.
+    Room(Arc<ClusterState>),
+    /// Give up an idle connection of a cluster, first one to this host: a request of another worker waits for its place.
+    MakeRoom(Arc<ClusterState>, Arc<Host>),
     /// Take no more connections; finish those that are there; answer when none is left.
     Drain { done: oneshot::Sender<()> },
     /// End the thread.

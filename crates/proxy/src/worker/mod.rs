@@ -27,7 +27,7 @@ pub(crate) use self::activate::retire_generation;
 pub(crate) use self::part::{Part, until_last};
 pub(crate) use self::run::{WorkerHandle, WorkerSettings, spawn};
 
-use crate::cluster::{ClusterId, WorkerCluster};
+use crate::cluster::{ClusterId, Waiters, WorkerCluster};
 use crate::http::{HttpListener, HttpOptions};
 use crate::io::BufferPool;
 use crate::listener::WorkerListener;
@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
+    /// Requests that wait for a connection.
+    pub(crate) waiters: Waiters,
     /// Where TLS handshakes wait for their turn.
     pub(crate) handshakes: HandshakeGate,
     inbox: Arc<inbox::WorkerInbox>,
@@ -93,6 +95,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
+            waiters: Waiters::default(),
             handshakes: HandshakeGate::default(),
             inbox,
             filter_failures,

@@ -13,6 +13,7 @@ use transom_api::{Counter, Event, Histogram, SharedData};
 
 use super::Worker;
 use super::inbox::{Command, WorkerInbox};
+use crate::cluster::{ClusterState, Host};
 use crate::metrics::MetricStore;
 
 /// What the control side keeps of a worker.
@@ -115,6 +116,15 @@ async fn run(
                     let _ = done.send(worker.change_generations(change).await);
                 });
             }
+            Command::Room(state) => {
+                if !worker.waiters.wake(&state) && !state.waits_on(worker.index) {
+                    // Who waited here has gone: the room is another's.
+                    state.tell_room();
+                }
+            }
+            Command::MakeRoom(state, host) => {
+                worker.make_room(&state, &host);
+            }
             Command::Drain { done } => {
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
@@ -131,6 +141,25 @@ async fn run(
 }
 
 impl Worker {
+    /// Closes an idle connection of a cluster: one to this host if there is one, else one to the host that has most. False
+    /// when none is idle.
+    pub(crate) fn make_room(&self, state: &Arc<ClusterState>, to: &Arc<Host>) -> bool {
+        let clusters = self.clusters.borrow();
+        let cluster = clusters
+            .iter()
+            .flatten()
+            .find(|cluster| Arc::ptr_eq(&cluster.prepared.state, state));
+        let Some(hosts) = cluster.map(|cluster| cluster.hosts()) else {
+            return false;
+        };
+        let first = hosts.iter().find(|host| Arc::ptr_eq(&host.host, to));
+        first.is_some_and(|host| host.close_oldest())
+            || hosts
+                .iter()
+                .max_by_key(|host| host.idle())
+                .is_some_and(|host| host.close_oldest())
+    }
+
     async fn sweep_pools(&self) {
         let clusters: Vec<_> = self
             .clusters

@@ -40,7 +40,7 @@ pub(super) fn render(asked: &Asked, explanation: &Explanation) -> Value {
     value
 }
 
-/// What becomes of the request stands under one of `clusters` (with `rewrite`), `redirect` and `direct_response`.
+/// What becomes of the request stands under one of `clusters` (with `rewrite` and `retry`), `redirect` and `direct_response`.
 fn http(http: &HttpExplanation) -> Value {
     let mut value = json!({
         "path": http.path,
@@ -66,7 +66,15 @@ fn http(http: &HttpExplanation) -> Value {
             };
             let rewrite = json!({"path": forwarded.path, "authority": forwarded.authority});
             let clusters = clusters.map(cluster).collect();
-            vec![("clusters", clusters), ("rewrite", rewrite)]
+            let retry = forwarded.retry.as_ref().map(|retry| {
+                let on: Vec<String> = retry.on.iter().map(|on| on.name()).collect();
+                json!({"on": on, "attempts": retry.attempts})
+            });
+            vec![
+                ("clusters", clusters),
+                ("rewrite", rewrite),
+                ("retry", json!(retry)),
+            ]
         }
         Some(RouteAction::Redirect { status, location }) => {
             let redirect = json!({"status": status, "location": location});

@@ -142,7 +142,8 @@ fn what_a_route_does_instead_of_sending_on_is_shown() {
                 - {match: {path: /up}, direct_response: {status: 204}}
                 - match: {prefix: /both/}
                   weighted_clusters: [{cluster: back, weight: 3}, {cluster: next, weight: 1}]
-                  rewrite: {prefix: /, host: inner.test}",
+                  rewrite: {prefix: /, host: inner.test}
+                  retry: {on: [connect_failure, 503], attempts: 2}",
     );
     let file = file + "  - {name: next, endpoints: [\"127.0.0.1:8081\"]}\n";
     let shown = |path: &str| {
@@ -158,6 +159,7 @@ fn what_a_route_does_instead_of_sending_on_is_shown() {
     for part in [
         "\npath, as filters and routes see it\n  /both/x\n",
         "\nrewrite\n  the path becomes /x\n  the host becomes inner.test\n",
+        "\nretry\n  up to 2 more after connect_failure, 503\n",
         "\none of these clusters, by chance\n  back  weight 3\n  next  weight 1\n",
         "\ncluster next, by round_robin",
     ] {

@@ -159,6 +159,12 @@ impl Page {
         if !rewritten.is_empty() {
             self.part("rewrite", rewritten);
         }
+        if let Some(retry) = &forwarded.retry {
+            let on: Vec<String> = retry.on.iter().map(|on| on.name()).collect();
+            let times = retry.attempts;
+            let line = format!("up to {times} more after {}", on.join(", "));
+            self.part("retry", vec![line]);
+        }
         if let [_, _, ..] = forwarded.targets.as_slice() {
             let shares = forwarded.targets.iter();
             let shares = shares.map(|(weight, it)| format!("{}  weight {weight}", it.cluster));

@@ -2,14 +2,17 @@
 
 mod access_logs;
 mod bodies;
+mod bounds;
 mod callouts;
 mod certificates;
 mod chains;
 mod client_names;
+mod clusters;
 mod expect;
 mod extensions;
 mod faults;
 mod half_close;
+mod health;
 mod http;
 mod limits;
 mod network;
@@ -18,6 +21,7 @@ mod parts;
 mod paths;
 mod pauses;
 mod reload;
+mod retries;
 mod route_filters;
 mod routes;
 mod sockets;

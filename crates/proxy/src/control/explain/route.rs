@@ -192,6 +192,7 @@ fn action(route: &Route, resources: &Resources, request: &router::Request<'_>) -
             .and_then(|rewrite| rewrite.of(&matcher, &patterns, request))
             .map(text),
         authority: forward.host.clone(),
+        retry: forward.retry.clone(),
     })
 }
 

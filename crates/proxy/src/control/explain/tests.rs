@@ -167,6 +167,7 @@ fn the_first_matching_route_is_taken_and_the_others_say_why_not() {
             targets: vec![(1, target)],
             path: None,
             authority: None,
+            retry: None,
         }))
     );
 }

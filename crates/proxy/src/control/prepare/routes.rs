@@ -1,6 +1,7 @@
 //! Route tables: patterns, clusters by their numbers, and what routes say of filters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use transom_api::{ParseError, StreamFilterConfig, StreamFilters};
 use transom_config::{Http, RouteAction, RouteFilter};
@@ -64,6 +65,7 @@ impl Preparer {
         let path = path.map(|path| PathRewrite::new(path, patterns));
         let host = forward.host.as_deref();
         Ok(Action::Forward(Forward {
+            retry: forward.retry.clone().map(Arc::new),
             terminate_connect: forward.terminate_connect,
             ..Forward::new(clusters.into_iter(), path, host)
         }))

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,8 @@ use crate::worker::Worker;
 pub(super) struct Session {
     client: Client,
     socket: UdpSocket,
+    /// The host was chosen although it was not healthy, because too few were: it stays when it is not.
+    was_ill: bool,
     host: Rc<WorkerHost>,
     proxy: Rc<UdpProxyListener>,
     /// Answers that are still awaited, where their number is known.
@@ -82,6 +83,7 @@ impl Session {
         Ok(Self {
             client,
             socket,
+            was_ill: !host.host.is_healthy(),
             host,
             proxy: Rc::clone(proxy),
             awaited: Cell::new(0),
@@ -111,7 +113,7 @@ impl Session {
 
     /// Whether the next datagram may go this way.
     pub(super) fn is_usable(&self) -> bool {
-        !self.ended.get() && self.host.host.healthy.load(Ordering::Relaxed)
+        !self.ended.get() && (self.was_ill || self.host.host.is_healthy())
     }
 
     /// Sends a datagram to the host.

@@ -12,12 +12,13 @@ use transom_api::{
     Stream as FilterContext, StreamFilter, StreamInstance, Wants, Worker as WorkerView, WorkerPart,
 };
 use transom_config::{
-    Cluster, ForwardClientCertificate, HalfClose, HeaderEdits, HttpTimeouts, LocalReplyOptions,
-    PathMatch, PathOptions, Pool, Treatment,
+    ForwardClientCertificate, HalfClose, HeaderEdits, HttpTimeouts, LocalReplyOptions, PathMatch,
+    PathOptions, Treatment,
 };
 use transom_http1::Limits;
 
-use crate::cluster::{AllowedClusters, ClusterId, Host, PreparedCluster, WorkerCluster};
+use crate::cluster::testing::cluster;
+use crate::cluster::{AllowedClusters, ClusterId};
 use crate::http::head::{Presence, Pseudo};
 use crate::http::{HttpListener, HttpMetrics, HttpOptions};
 use crate::metrics::MetricStore;
@@ -90,7 +91,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         inbox,
         counter,
     ));
-    worker.put_cluster(cluster());
+    worker.put_cluster(cluster(1));
     let places = parts.into_iter().map(|part| {
         let maker: Rc<dyn StreamFilterWorker> = Rc::new(Maker(part.make));
         let generation = Rc::new(generation(&worker, part.wants, maker));
@@ -159,29 +160,6 @@ fn stream(parts: Vec<Part>) -> Stream {
     head.set_pseudo(Pseudo::Path, b"/");
     head.set_pseudo(Pseudo::Authority, b"test");
     stream
-}
-
-fn cluster() -> WorkerCluster {
-    let config = Cluster {
-        name: "up".to_owned(),
-        load_balancing: "round_robin".to_owned().into(),
-        connect_timeout: Duration::from_secs(5),
-        host_set: "up".to_owned(),
-        tls: None,
-        pool: Pool {
-            idle_timeout: Duration::from_secs(60),
-            max_idle: 8,
-            max_requests_per_connection: None,
-        },
-    };
-    let prepared = PreparedCluster {
-        id: ClusterId(0),
-        tls: None,
-        config: Arc::new(config),
-        hosts: vec![Arc::new(Host::new("127.0.0.1:1".parse().unwrap()))],
-        turns: vec![0],
-    };
-    WorkerCluster::new(Arc::new(prepared), 0, None)
 }
 
 fn table() -> RouteTable {
