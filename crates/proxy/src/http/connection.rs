@@ -26,6 +26,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// And how much is read meanwhile at the most.
 const LINGER_BYTES: usize = 1 << 20;
 
+/// How long a connection that was accepted just when its listener drains may take to send its first request: that is most
+/// likely on its way, and its sender could not know.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Serves a connection until it closes.
 pub(crate) struct HttpConnection {
     worker: Rc<Worker>,
@@ -37,6 +41,8 @@ pub(crate) struct HttpConnection {
     slot: ConnectionSlot,
     server: Http1Server,
     state: State,
+    /// No request has come yet.
+    fresh: bool,
     timer: Timer,
 }
 
@@ -83,6 +89,7 @@ impl HttpConnection {
             info,
             slot,
             server,
+            fresh: true,
             timer,
         }
     }
@@ -93,11 +100,13 @@ impl HttpConnection {
         };
         // The slot's waker is what a drain wakes.
         self.slot.watch(cx.waker());
-        if self.slot.is_draining() && self.server.is_idle() {
+        let (fresh, worker) = (self.fresh, &self.worker);
+        let is_kept = || fresh && worker.now().saturating_duration_since(*since) < FRESH;
+        if self.slot.is_draining() && self.server.is_idle() && !is_kept() {
             return Poll::Ready(Some(linger(&self.worker)));
         }
-        let fresh = stream.is_none();
-        if fresh {
+        let takes_one = stream.is_none();
+        if takes_one {
             // An idle connection holds no stream, and looks before it takes one.
             match ready!(self.server.poll_begin(cx)) {
                 Ok(true) => {}
@@ -124,7 +133,7 @@ impl HttpConnection {
                     if let Some(stream) = stream.take() {
                         self.worker.give_stream(stream);
                     }
-                } else if fresh {
+                } else if takes_one {
                     // The head has begun: from now on its own time runs.
                     *since = self.worker.now();
                 }
@@ -141,6 +150,7 @@ impl HttpConnection {
         http: Rc<HttpListener>,
         head: &RequestHead,
     ) -> State {
+        self.fresh = false;
         let now = Instant::now();
         stream.begin(&self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
@@ -196,6 +206,9 @@ impl HttpConnection {
         match &self.state {
             State::Idle { since, .. } => {
                 let limit = if self.server.is_idle() {
+                    if self.fresh && self.slot.is_draining() {
+                        return since.checked_add(FRESH);
+                    }
                     self.server.idle_limit()
                 } else {
                     self.server.header_limit()

@@ -24,6 +24,7 @@ mod reload;
 mod retries;
 mod route_filters;
 mod routes;
+mod sockets;
 mod tcp_proxy;
 mod terminals;
 mod tls;
