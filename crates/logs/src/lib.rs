@@ -6,10 +6,10 @@
 //!                                                          └──◀ emptied buffers ◀───────────┘
 //! ```
 //!
-//! - [`format`]: text and JSON with Envoy's operators, compiled when the configuration is loaded;
-//! - [`when`]: which records are written at all;
-//! - [`sink`]: buffers of the workers and the thread that writes them; [`target`]: where to;
-//! - [`settings`]: the configuration; [`extension`]: what the proxy knows of all this.
+//! - `format`: text and JSON with Envoy's operators, compiled when the configuration is loaded;
+//! - `when`: which records are written at all;
+//! - `sink`: buffers of the workers and the thread that writes them; `target`: where to;
+//! - `settings`: the configuration; `extension`: what the proxy knows of all this.
 //!
 //! A worker never waits: it writes into memory of its own and hands that over as a whole. When the sink falls behind,
 //! lines are dropped and counted. Whoever runs the process keeps the [`Logs`]: to have files opened again, and to

@@ -40,6 +40,8 @@ pub(crate) struct WorkerListener {
     address: SocketAddr,
     chains: RefCell<Rc<Chains>>,
     limits: ListenerLimits,
+    /// How many connections may be open; changes with the configuration.
+    most: Cell<Option<u32>>,
     connections: RefCell<Slots>,
     stop: Notify,
     draining: Cell<bool>,
@@ -103,6 +105,7 @@ impl WorkerListener {
             name: Rc::from(name),
             address,
             chains: RefCell::new(chains),
+            most: Cell::new(limits.most),
             limits,
             connections: RefCell::default(),
             stop: Notify::new(),
@@ -112,7 +115,8 @@ impl WorkerListener {
     }
 
     /// What connections get from now on. Connections of a chain that is gone end after what they are doing.
-    pub(crate) fn replace(&self, chains: &Rc<Chains>) {
+    pub(crate) fn replace(&self, chains: &Rc<Chains>, most: Option<u32>) {
+        self.most.set(most);
         let before = self.chains.replace(Rc::clone(chains));
         for gone in before.all() {
             if !chains.all().any(|chain| Rc::ptr_eq(chain, gone)) {
@@ -178,7 +182,7 @@ impl WorkerListener {
     /// Counts a connection, and gives it its place. `None`: the listener has its most.
     fn admit(self: &Rc<Self>, worker: &Rc<Worker>, socket: &SocketInfo) -> Option<ConnectionSlot> {
         let open = self.limits.open.fetch_add(1, Ordering::Relaxed);
-        if self.limits.most.is_some_and(|most| open >= most) {
+        if self.most.get().is_some_and(|most| open >= most) {
             self.limits.open.fetch_sub(1, Ordering::Relaxed);
             worker.shard.add(self.limits.refused.0, 1);
             return None;

@@ -100,6 +100,8 @@ pub(crate) struct UdpListener {
     name: Rc<str>,
     proxy: RefCell<Rc<UdpProxyListener>>,
     limits: ListenerLimits,
+    /// How many sessions may be open; changes with the configuration.
+    most: Cell<Option<u32>>,
     socket: UdpSocket,
     address: SocketAddr,
     sessions: RefCell<HashMap<Client, Rc<Session>>>,
@@ -129,6 +131,7 @@ impl UdpListener {
         Ok(Self {
             name: Rc::from(name),
             proxy: RefCell::new(proxy),
+            most: Cell::new(limits.most),
             limits,
             socket,
             address,
@@ -139,7 +142,12 @@ impl UdpListener {
     }
 
     /// What new sessions get from now on. Gives back what they got before.
-    pub(crate) fn replace(&self, proxy: Rc<UdpProxyListener>) -> Rc<UdpProxyListener> {
+    pub(crate) fn replace(
+        &self,
+        proxy: Rc<UdpProxyListener>,
+        most: Option<u32>,
+    ) -> Rc<UdpProxyListener> {
+        self.most.set(most);
         self.proxy.replace(proxy)
     }
 
@@ -267,8 +275,8 @@ impl UdpListener {
             return Err(Dropped::NoHost);
         };
         let most = self
-            .limits
             .most
+            .get()
             .unwrap_or(u32::MAX)
             .min(options.max_sessions);
         let open = &self.limits.open;

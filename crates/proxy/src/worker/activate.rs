@@ -117,7 +117,8 @@ impl Worker {
             }
             match (built_listener.socket.take(), known) {
                 (None, Some(listener)) => {
-                    listener.replace(&built_listener.chains(prepared, before.as_deref()));
+                    let chains = built_listener.chains(prepared, before.as_deref());
+                    listener.replace(&chains, prepared.limits.most);
                 }
                 (None, None) => {}
                 (Some(socket), known) => {

@@ -219,6 +219,22 @@ fn a_network_filter_that_panics_closes_its_connection_or_is_passed_by() {
 }
 
 #[test]
+fn a_reload_changes_how_many_connections_are_allowed() {
+    let upstream = Upstream::ok("up");
+    let allowed =
+        |most: u32| Setup::to(&upstream).listener_option(&format!("max_connections: {most}"));
+    let plane = allowed(1).start();
+    let mut first = plane.client();
+    assert_eq!(first.get("/").text(), "up");
+    assert!(plane.client().is_closed());
+    plane.apply(&allowed(2).yaml()).unwrap();
+    let mut second = plane.client();
+    assert_eq!(second.get("/").text(), "up");
+    assert!(plane.client().is_closed());
+    assert_eq!(first.get("/").text(), "up");
+}
+
+#[test]
 fn no_more_connections_than_allowed() {
     let upstream = shouting();
     let plane = relay(&upstream, &[], "    max_connections: 2\n");
