@@ -168,13 +168,14 @@ impl Stream {
             if side.aborted || side.cut_at.is_some_and(|cut| position >= cut) {
                 return;
             }
-            if position >= len && side.released {
+            // Behind the chain it waits for the head, if that is not out yet: a request for a tunnel waits for its answer, and
+            // the last filter may send something meanwhile.
+            if position >= len {
                 side.out.append(&mut frame);
                 side.out_end = side.out_end.or(end);
                 return;
             }
-            // The head waits here (or, behind the last filter, is not out yet) and the filter does not look at data
-            // before the head has gone on.
+            // The head waits here, and the filter does not look at data before the head has gone on.
             let Some(filter) = self.core.chain.filter_at(direction, position) else {
                 return;
             };
