@@ -79,6 +79,10 @@ pub trait Builtin: Clone + Send + Sync + Sized + 'static {
     /// The filter of one stream.
     type Filter: StreamFilter + 'static;
 
+    /// Whether one filter serves all streams of a worker, because it keeps nothing of them: then no stream costs an
+    /// allocation.
+    const SHARED: bool = false;
+
     /// The shape of the configuration.
     fn schema() -> Schema;
 
@@ -120,13 +124,16 @@ pub trait Builtin: Clone + Send + Sync + Sized + 'static {
         self.clone()
     }
 
-    /// Builds the part that one worker has. The default makes a filter for each stream by [`Builtin::filter`]; a filter
-    /// that keeps nothing of a stream answers with [`SharedFilter::on_worker`], and one that keeps something on its
-    /// worker (a count, a connection) with a part of its own.
+    /// Builds the part that one worker has. The default makes filters by [`Builtin::filter`], one for each stream or, with
+    /// [`Builtin::SHARED`], one for all; a filter that keeps something on its worker (a count, a connection) answers with a
+    /// part of its own.
     fn on_worker(
         &self,
         _worker: &mut Worker<'_>,
     ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
+        if Self::SHARED {
+            return Ok(SharedFilter::on_worker(self.filter()));
+        }
         Ok(Rc::new(BuiltinWorker(self.for_worker())))
     }
 }

@@ -33,16 +33,14 @@
 
 mod htpasswd;
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Stream, StreamFilter, Wants, Worker,
+    Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
+    PrepareError, Schema, Stream, StreamFilter, Wants,
 };
 
 use self::htpasswd::Users;
@@ -73,6 +71,8 @@ struct BasicAuthMetrics {
 
 impl Builtin for BasicAuth {
     type Filter = BasicAuthFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         Schema::object()
@@ -145,14 +145,6 @@ impl Builtin for BasicAuth {
 
     fn filter(&self) -> BasicAuthFilter {
         BasicAuthFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 

@@ -26,13 +26,10 @@
 //! |---|---|
 //! | `transom_header_match_denied_total{filter}` | requests refused |
 
-use std::rc::Rc;
-
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Stream, StreamFilter, Wants, Worker,
+    Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext, PrepareError, Schema,
+    Stream, StreamFilter, Wants,
 };
 
 use crate::required_headers::RequiredHeaders;
@@ -47,6 +44,8 @@ pub struct HeaderMatch {
 
 impl Builtin for HeaderMatch {
     type Filter = HeaderMatchFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         RequiredHeaders::schema().describe(
@@ -82,14 +81,6 @@ impl Builtin for HeaderMatch {
 
     fn filter(&self) -> HeaderMatchFilter {
         HeaderMatchFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 

@@ -31,14 +31,12 @@
 //!
 //! Responses of the proxy's own (an error, another filter's answer) are changed like those of upstreams.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Direction, FilterError, HeaderError, HeaderMap, HeadersMut, HeadersVerdict, Key,
-    Node, ParseError, Phase, Schema, Stream, StreamFilter, Wants, Worker, field,
+    Direction, FilterError, HeaderError, HeaderMap, HeadersMut, HeadersVerdict, Key, Node,
+    ParseError, Phase, Schema, Stream, StreamFilter, Wants, field,
 };
 
 /// The configuration of a listener or of a route. Cheap to clone.
@@ -59,6 +57,8 @@ enum Mutation {
 
 impl Builtin for HeaderMutation {
     type Filter = HeaderMutationFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         let values = || Schema::map_of(Schema::string().describe("Plain text."));
@@ -115,14 +115,6 @@ impl Builtin for HeaderMutation {
 
     fn filter(&self) -> HeaderMutationFilter {
         HeaderMutationFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 

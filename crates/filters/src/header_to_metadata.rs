@@ -40,15 +40,12 @@
 //! | `transom_header_to_metadata_skipped_total{filter}` | values left out |
 
 use std::borrow::Cow;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Counter, Direction, FilterError, HeaderMap, Headers, HeadersVerdict, MetadataValue,
-    Node, ParseError, Phase, PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter,
-    Wants, Worker,
+    Counter, Direction, FilterError, HeaderMap, Headers, HeadersVerdict, MetadataValue, Node,
+    ParseError, Phase, PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter, Wants,
 };
 
 use crate::header_name::parse_header_name;
@@ -96,6 +93,8 @@ struct HeaderToMetadataMetrics {
 
 impl Builtin for HeaderToMetadata {
     type Filter = HeaderToMetadataFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         let entry = |what: &str| {
@@ -200,14 +199,6 @@ impl Builtin for HeaderToMetadata {
 
     fn filter(&self) -> HeaderToMetadataFilter {
         HeaderToMetadataFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 

@@ -36,14 +36,12 @@
 pub(crate) mod policy;
 
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext,
-    PrepareError, Schema, Stream, StreamFilter, Wants, Worker,
+    Counter, HeadersVerdict, LocalReply, Node, ParseError, PrepareContext, PrepareError, Schema,
+    Stream, StreamFilter, Wants,
 };
 
 use self::policy::{Action, AddressPolicy};
@@ -72,6 +70,8 @@ struct IpAccessMetrics {
 
 impl Builtin for IpAccess {
     type Filter = IpAccessFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         AddressPolicy::schema()
@@ -117,14 +117,6 @@ impl Builtin for IpAccess {
 
     fn filter(&self) -> IpAccessFilter {
         IpAccessFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 

@@ -34,16 +34,13 @@
 
 mod bucket;
 
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use transom_api::builtin::{Builtin, SharedFilter};
-use transom_api::stream::StreamFilterWorker;
+use transom_api::builtin::Builtin;
 use transom_api::{
-    BuildError, Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, Phase,
-    PrepareContext, PrepareError, ResponseFlags, Schema, Shape, Stream, StreamFilter, Wants,
-    Worker,
+    Counter, FilterError, HeadersVerdict, LocalReply, Node, ParseError, Phase, PrepareContext,
+    PrepareError, ResponseFlags, Schema, Shape, Stream, StreamFilter, Wants,
 };
 
 use self::bucket::{Bucket, Buckets, Limit};
@@ -79,6 +76,8 @@ struct Prepared {
 
 impl Builtin for RateLimit {
     type Filter = RateLimitFilter;
+    /// It keeps nothing of a stream.
+    const SHARED: bool = true;
 
     fn schema() -> Schema {
         let count = || Schema::new(Shape::Integer(1, Limit::MOST.into()));
@@ -198,14 +197,6 @@ impl Builtin for RateLimit {
 
     fn filter(&self) -> RateLimitFilter {
         RateLimitFilter(self.clone())
-    }
-
-    /// One filter for all streams of a worker, because it keeps nothing of them.
-    fn on_worker(
-        &self,
-        _worker: &mut Worker<'_>,
-    ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(SharedFilter::on_worker(self.filter()))
     }
 }
 
