@@ -13,10 +13,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
-    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, PluginDeclaration, Process,
-    RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch,
-    RouteTable, SanMatch, SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch,
-    WeightedCluster,
+    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite,
+    PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
+    RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol, Treatment,
+    TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.

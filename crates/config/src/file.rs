@@ -122,7 +122,10 @@ pub(crate) struct Listener {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Plugin {
     /// The runtime that hosts it: `process` for a program of its own.
-    #[expect(dead_code, reason = "read by hand: the runtime's own keys stand beside it")]
+    #[expect(
+        dead_code,
+        reason = "read by hand: the runtime's own keys stand beside it"
+    )]
     pub(crate) runtime: String,
 }
 

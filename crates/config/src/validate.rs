@@ -8,9 +8,7 @@ use transom_api::kind::{
 };
 use transom_api::node::known;
 use transom_api::runtime::split_extension;
-use transom_api::{
-    ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Plugin, Registry, Span,
-};
+use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Plugin, Registry, Span};
 
 use crate::lower::{PARTS_OF_PROXY, without_end};
 use crate::problems::Problems;
@@ -269,7 +267,8 @@ impl<'c> Check<'c> {
                         )
                         .with_label(used.used, format!("this {kind} names it"))
                         .with_help(match kinds.is_empty() {
-                            true => "it holds no extensions: its program is only kept running".to_owned(),
+                            true => "it holds no extensions: its program is only kept running"
+                                .to_owned(),
                             false => format!("it can be used as: {}", kinds.join(", ")),
                         }),
                     );

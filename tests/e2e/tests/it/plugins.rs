@@ -79,8 +79,7 @@ fn a_plugin_that_does_not_start_leaves_what_was_active() {
 #[test]
 fn a_plugin_has_extensions_and_a_generation_may_be_another_plugins() {
     let upstream = Upstream::ok("up");
-    let plugins =
-        "p: {runtime: told, version: \"1\"}\n  next: {runtime: told, version: \"2\"}";
+    let plugins = "p: {runtime: told, version: \"1\"}\n  next: {runtime: told, version: \"2\"}";
     let used = "{plugin: p/old, config: {version: \"1\"}}";
     let plane = Plane::start(1, &file(&upstream, plugins, used));
     assert_eq!(part(&plane), "old1/1");
