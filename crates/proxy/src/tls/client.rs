@@ -36,10 +36,13 @@ pub(crate) struct WorkerTls {
     /// The name is that of the request, where there is one.
     by_authority: bool,
     /// The authority that came last, with its name: mostly the next one is the same.
-    last: RefCell<Option<(Box<[u8]>, Arc<ServerName<'static>>)>>,
+    last: RefCell<Option<Named>>,
     mine: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
     generation: Cell<u64>,
 }
+
+/// An authority, and the name that it is.
+type Named = (Box<[u8]>, Arc<ServerName<'static>>);
 
 impl WorkerTls {
     pub(crate) fn new(shared: Arc<ClientTls>, address: &HostAddress, config: &ClusterTls) -> Self {
