@@ -123,13 +123,17 @@ impl Peer for Http1Client {
                     Eof::Idle => Err(DecodeError::Truncated.into()),
                 });
             }
-            ready!(self.wire.poll_more(cx, LARGEST_READ))?;
+            ready!(self.wire.poll_fill(cx, LARGEST_READ))?;
         }
     }
 
     #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     #[inline]

@@ -291,6 +291,7 @@ impl Exchange {
         while !client.request_ended() {
             if !self.may_read_request() {
                 self.request_held = true;
+                client.pause();
                 return Ok(());
             }
             let open = self.stream.is_open(Direction::Request);
@@ -581,6 +582,9 @@ impl Exchange {
             }
             if !self.may_read_response(client) {
                 self.response_held = true;
+                if let Host::Ready(_, host) = &mut self.upstream {
+                    host.pause();
+                }
                 return;
             }
             let open =

@@ -59,6 +59,11 @@ impl Peer for HostPeer {
     }
 
     #[inline]
+    fn pause(&mut self) {
+        each!(self, peer => peer.pause());
+    }
+
+    #[inline]
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
         each!(self, peer => peer.send_data(cx, data))
     }

@@ -28,6 +28,9 @@ pub(crate) trait Peer {
     /// The data of the last [`PeerEvent::Data`].
     fn data(&self) -> &[u8];
 
+    /// No event will be asked for before something else has happened: what the last one lent is given back.
+    fn pause(&mut self);
+
     /// Sends body bytes: at once as far as this end takes them, the rest is kept.
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError>;
 

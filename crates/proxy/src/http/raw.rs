@@ -61,12 +61,16 @@ impl Peer for RawClient {
             if self.wire.eof {
                 return Poll::Ready(Ok(PeerEvent::End));
             }
-            ready!(self.wire.poll_more(cx, LARGEST_READ))?;
+            ready!(self.wire.poll_fill(cx, LARGEST_READ))?;
         }
     }
 
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
