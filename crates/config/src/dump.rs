@@ -152,6 +152,7 @@ fn san_matches(rules: &[SanMatch]) -> Value {
 fn cluster_tls(tls: &ClusterTls) -> Value {
     json!({
         "sni": tls.sni.as_ref().map(|sni| &sni.value),
+        "auto_sni": tls.auto_sni,
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
