@@ -9,6 +9,7 @@ use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::raw::RawClient;
 use crate::cluster::Connected;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, or a stream of one. An enum and not a trait object: what pools, exchanges and callouts do with
@@ -110,8 +111,8 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn generation(&self) -> u64 {
-        each!(self, peer => peer.generation())
+    fn identity(&self) -> &TlsIdentity {
+        each!(self, peer => peer.identity())
     }
 
     #[inline]

@@ -12,13 +12,14 @@ use super::tunnel::Tunnel;
 use super::wire::{LARGEST_READ, Wire};
 use crate::cluster::Connected;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host for the bytes of one tunnel. To the exchange it looks like a host that answers a CONNECT.
 pub(crate) struct RawClient {
     wire: Wire,
     answered: bool,
-    generation: u64,
+    identity: TlsIdentity,
     interim: Head,
 }
 
@@ -27,7 +28,7 @@ impl RawClient {
         Self {
             wire: Wire::new(connected.io, worker),
             answered: false,
-            generation: connected.generation,
+            identity: connected.identity,
             interim: Head::default(),
         }
     }
@@ -107,8 +108,8 @@ impl Upstream for RawClient {
         1
     }
 
-    fn generation(&self) -> u64 {
-        self.generation
+    fn identity(&self) -> &TlsIdentity {
+        &self.identity
     }
 
     fn rest(&mut self) -> bool {
