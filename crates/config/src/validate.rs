@@ -53,6 +53,9 @@ pub(crate) fn check(
         if cluster.load_balancing.span.is_some() {
             check.one::<Selectors>(&cluster.load_balancing);
         }
+        for used in cluster.tls.iter().flat_map(|tls| &tls.providers) {
+            check.one::<CertificateProviders>(used);
+        }
     }
     for listener in resources.listeners.values() {
         let of_chains = listener.chains().filter_map(|chain| chain.tls);

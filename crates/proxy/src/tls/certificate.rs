@@ -9,7 +9,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use transom_config::CertificateFiles;
 use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 
 use super::files::{TlsFileError, certificates, ocsp_response, private_key};
 use super::provider::{provider, sha256};
@@ -79,12 +79,6 @@ impl Certificate {
             names,
             validity,
         })
-    }
-
-    /// Reads and checks a certificate in files.
-    pub(super) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Self, TlsFileError> {
-        let read = Self::read(files)?;
-        Self::check_files(read, files, now)
     }
 
     /// The certificates, the key and the response in files, each well-formed.
@@ -264,6 +258,12 @@ pub(super) fn parse(
     der: &CertificateDer<'_>,
 ) -> Result<CertificateInner<Raw>, x509_cert::der::Error> {
     CertificateInner::<Raw>::from_der(der)
+}
+
+/// Who has signed a certificate: its issuer's name in DER.
+pub(super) fn issuer(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = parse(certificate).ok()?;
+    parsed.tbs_certificate().issuer().to_der().ok()
 }
 
 /// From when to when a certificate is good, if that is now.
