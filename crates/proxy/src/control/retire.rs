@@ -57,6 +57,7 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         }
     }
     snapshot.extensions.visit(&mut each);
+    snapshot.plugins.visit(&mut each);
     for listener in snapshot.udp_listeners.values() {
         for used in &listener.access_logs {
             show(&used.config, &mut each);
