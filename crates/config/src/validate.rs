@@ -246,6 +246,8 @@ impl<'c> Check<'c> {
                 self.written::<AccessLogs>(&written);
             } else if self.find::<CertificateProviders>(name).is_some() {
                 self.written::<CertificateProviders>(&written);
+            } else if self.find::<Selectors>(name).is_some() {
+                self.written::<Selectors>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

@@ -11,6 +11,7 @@
 //! - `on_demand`: certificates for names that clients ask for;
 //! - `names`, `verify`: whose certificates are believed;
 //! - `server`, `client`: what all this becomes for a listener and for a cluster; `identity`: which connections to a host are alike;
+//! - `expiry`: when certificates end, for metrics and warnings;
 //! - `prepare`: what activation and the look at the files ask for;
 //! - `accept`, `connect`: handshakes on a worker, and what is known after them; `gate` keeps them short.
 //!
@@ -21,6 +22,7 @@ mod accept;
 mod certificate;
 mod client;
 mod connect;
+pub(crate) mod expiry;
 mod files;
 mod gate;
 mod identity;

@@ -10,6 +10,7 @@ use transom_config::{CertificateFiles, ClusterTls, ListenerTls, TrustedCa};
 
 use super::accept::HandshakeMetrics;
 use super::client::ClientTls;
+use super::expiry;
 use super::files::TlsFileError;
 use super::on_demand::{DemandMetrics, OnDemand};
 use super::providers::Files;
@@ -270,6 +271,7 @@ pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> 
             looks.spawn(async move {
                 let publish = move |tls: &ServerTls| tls.refresh();
                 let look = look_at(&tls.sources, &tls, publish).await;
+                expiry::warn("listener", &name, &tls.goods());
                 ("listener", name, look)
             });
         }
@@ -280,6 +282,7 @@ pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> 
             looks.spawn(async move {
                 let publish = move |tls: &ClientTls| tls.refresh();
                 let look = look_at(&tls.sources, &tls, publish).await;
+                expiry::warn("cluster", &name, &tls.goods());
                 ("cluster", name, look)
             });
         }

@@ -13,6 +13,7 @@ mod extensions;
 mod faults;
 mod half_close;
 mod health;
+mod host_certificates;
 mod http;
 mod limits;
 mod network;
