@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use transom_config::{HealthCheck, HostAddress, Statuses};
+use transom_config::{HealthCheck, HostAddress, Statuses, socket_name};
 use transom_http1::{Event, Field, Limits, RequestKind, ResponseDecoder};
 
 use crate::cluster::PreparedCluster;
@@ -94,7 +94,7 @@ impl Probe {
         let handshake = self.tls.as_ref().map(WorkerTls::handshake);
         let socket: Box<dyn Socket> = match &self.address {
             HostAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-            HostAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            HostAddress::Unix(path) => Box::new(UnixStream::connect(socket_name(path)).await?),
         };
         match handshake {
             None => Ok(socket),
