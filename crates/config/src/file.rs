@@ -65,6 +65,11 @@ pub(crate) struct Configuration {
     /// Sets of hosts that clusters use by name. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) host_sets: Items<HostSet>,
+    /// Code that is not compiled in, by name: what a use calls it in `plugin`. A plugin that holds several extensions has
+    /// them called `NAME/EXTENSION`.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "std::collections::BTreeMap<String, Plugin>")]
+    pub(crate) plugins: Entries<Verbatim>,
     /// Extensions that are configured once and used by name, with `extension`. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) extensions: Items<Located<Extension>>,
@@ -129,6 +134,17 @@ pub(crate) struct Listener {
     /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) transparent: Located<bool>,
+}
+
+/// Code that is not compiled in. What else it may say depends on its runtime.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Plugin {
+    /// The runtime that hosts it: `process` for a program of its own.
+    #[expect(
+        dead_code,
+        reason = "read by hand: the runtime's own keys stand beside it"
+    )]
+    pub(crate) runtime: String,
 }
 
 /// An extension that is configured once and used by name. Its users share it, and a reload that changes it alone leaves

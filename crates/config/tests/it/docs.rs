@@ -123,6 +123,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "ProcessLimits" => ("limits of the process", "limits-of-the-process"),
             "AcceptRate" => ("rate", "accept-rates"),
             "UnixSocket" => ("Unix socket", "unix-sockets"),
+            "Plugin" => ("plugin", "plugins"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
             "FilterChain" => ("filter chain", "filter-chains"),
