@@ -27,8 +27,8 @@ pub use config::{ClientConfig, Environment, PluginSet, PluginStdin, UnixSockets}
 pub use connection::Connection;
 pub use discover::discover;
 pub use error::{DispenseError, StartError};
-pub use health::serving;
 pub use exit::Exit;
+pub use health::serving;
 pub use managed::Clients;
 pub use program::Program;
 pub use reattach::ReattachConfig;

@@ -134,7 +134,10 @@ impl Program {
         if let Err(error) = self.watched.runner.kill().await {
             tracing::warn!(%error, program = self.watched.runner.name(), "cannot kill the program");
         }
-        if tokio::time::timeout(AFTER_KILL, self.ended()).await.is_err() {
+        if tokio::time::timeout(AFTER_KILL, self.ended())
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 program = self.watched.runner.name(),
                 "the killed program does not end"

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-
 /// Most threads that a plugin may be given, as in MOSN.
 const MAX_PROCS: u32 = 4;
 

@@ -70,7 +70,9 @@ pub(crate) struct Order {
 #[non_exhaustive]
 pub enum LaunchError {
     /// The order does not fit into a variable.
-    #[error("the sandbox and the command are longer than the system takes: shorten the lists of paths and files")]
+    #[error(
+        "the sandbox and the command are longer than the system takes: shorten the lists of paths and files"
+    )]
     TooLong,
     /// The order cannot be written: a path that is no text.
     #[error("the sandbox cannot be written down: {0}")]

@@ -168,8 +168,8 @@ async fn server(
 ) -> Result<Child, StartError> {
     let deadline = Instant::now() + spec.start_timeout;
     let text = spec.address.as_deref().unwrap_or_default();
-    let address = address(text, &place.folder)
-        .ok_or_else(|| StartError::Address(text.to_owned()))?;
+    let address =
+        address(text, &place.folder).ok_or_else(|| StartError::Address(text.to_owned()))?;
     if knock(&address).await {
         return Err(StartError::Taken(text.to_owned()));
     }
@@ -215,7 +215,9 @@ async fn server(
 /// The last words of a process, as an addition to a message.
 fn said(output: &Output) -> String {
     let tail = output.tail();
-    let last = tail.get(tail.len().saturating_sub(10)..).unwrap_or_default();
+    let last = tail
+        .get(tail.len().saturating_sub(10)..)
+        .unwrap_or_default();
     match last {
         [] => String::new(),
         lines => format!("\nIt printed:\n{}", lines.join("\n")),
@@ -240,8 +242,8 @@ async fn knock(address: &PluginAddr) -> bool {
 /// The command that is run: the plugin's own, or the launcher's, which becomes it.
 fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartError> {
     let written = Path::new(spec.program());
-    let program = find(written, &place.folder)
-        .ok_or_else(|| StartError::NotFound(written.to_owned()))?;
+    let program =
+        find(written, &place.folder).ok_or_else(|| StartError::NotFound(written.to_owned()))?;
     let arguments = spec.command.iter().skip(1);
     let mut command = if spec.sandbox.is_none() && spec.trust.is_empty() {
         let mut command = Command::new(&program);

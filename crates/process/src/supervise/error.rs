@@ -39,7 +39,9 @@ pub enum StartError {
         said: String,
     },
     /// It was not ready in time.
-    #[error("the plugin was not ready at {address} within {after:?}: it must accept there, and its health service, if it has one, say SERVING{said}")]
+    #[error(
+        "the plugin was not ready at {address} within {after:?}: it must accept there, and its health service, if it has one, say SERVING{said}"
+    )]
     NotReady {
         /// Where it was to listen.
         address: String,

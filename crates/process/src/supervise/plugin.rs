@@ -57,11 +57,7 @@ pub(super) struct Wanted {
 impl Plugin {
     /// Starts a plugin. Resolves when one of its instances is ready; if none of them starts, with the first one's error, and nothing is left
     /// of it.
-    pub async fn start(
-        name: &str,
-        spec: Arc<Spec>,
-        place: Place,
-    ) -> Result<Arc<Self>, StartError> {
+    pub async fn start(name: &str, spec: Arc<Spec>, place: Place) -> Result<Arc<Self>, StartError> {
         let plugin = Self::begin(name, spec, place, true);
         let (plugin, mut first) = (plugin.0, plugin.1);
         let mut error = None;
@@ -235,7 +231,11 @@ impl Plugin {
                 Err(why) => error = error.or(Some(why)),
             }
         }
-        let runs = self.shared.reports.iter().any(|report| report.state().runs());
+        let runs = self
+            .shared
+            .reports
+            .iter()
+            .any(|report| report.state().runs());
         match error {
             Some(error) if !runs || self.wanted.borrow().restart == order => Err(error),
             _ => Ok(()),

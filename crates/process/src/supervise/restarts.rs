@@ -104,7 +104,9 @@ mod tests {
             ..rules()
         });
         let lived = Some(Duration::from_millis(5));
-        let seen: Vec<Next> = (0..9).map(|_| restarts.ended(lived, Instant::now())).collect();
+        let seen: Vec<Next> = (0..9)
+            .map(|_| restarts.ended(lived, Instant::now()))
+            .collect();
         let wanted = [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000].map(ms);
         assert_eq!(seen, wanted);
         // One that would not start at all has no first restart for free.
@@ -114,11 +116,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_life_forgives_and_a_crash_loop_ends() {
-        let mut restarts = Restarts::new(Restart { limit: 3, ..rules() });
+        let mut restarts = Restarts::new(Restart {
+            limit: 3,
+            ..rules()
+        });
         let short = Some(Duration::ZERO);
         restarts.ended(short, Instant::now());
         restarts.ended(short, Instant::now());
-        assert_eq!(restarts.ended(Some(Duration::from_secs(60)), Instant::now()), ms(0));
+        assert_eq!(
+            restarts.ended(Some(Duration::from_secs(60)), Instant::now()),
+            ms(0)
+        );
         assert_eq!(restarts.ended(short, Instant::now()), ms(100));
         assert_eq!(restarts.ended(short, Instant::now()), Next::GiveUp);
         restarts.forgive();
@@ -134,7 +142,10 @@ mod tests {
         let pause = Duration::from_secs(1);
         for _ in 0..100 {
             let jittered = jittered(pause, 0.2);
-            assert!((0.8..=1.2).contains(&jittered.as_secs_f64()), "{jittered:?}");
+            assert!(
+                (0.8..=1.2).contains(&jittered.as_secs_f64()),
+                "{jittered:?}"
+            );
         }
         assert_eq!(jittered(pause, 0.0), pause);
     }

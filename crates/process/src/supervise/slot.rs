@@ -517,9 +517,7 @@ impl Slot {
     }
 
     fn done(&self, error: Option<String>) {
-        self.report
-            .done
-            .send_replace((self.obeyed.order, error));
+        self.report.done.send_replace((self.obeyed.order, error));
     }
 }
 

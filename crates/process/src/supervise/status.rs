@@ -23,7 +23,10 @@ impl Supervisor {
             ("state", newest.state().name().into()),
             ("enabled", newest.is_enabled().into()),
             ("calls", counts(&self.counts(name))),
-            ("versions", Node::list(versions.iter().map(|plugin| version(plugin)))),
+            (
+                "versions",
+                Node::list(versions.iter().map(|plugin| version(plugin))),
+            ),
         ]))
     }
 
@@ -50,18 +53,84 @@ impl Supervisor {
             return Vec::new();
         }
         vec![
-            number(&all, "calls_total", MetricKind::Counter, "Calls of a plugin that ended.", |one| one.counts.calls),
-            number(&all, "errors_total", MetricKind::Counter, "Calls of a plugin that failed.", |one| one.counts.errors),
-            number(&all, "timeouts_total", MetricKind::Counter, "Calls of a plugin that were not answered in time.", |one| one.counts.timeouts),
-            number(&all, "given_up_total", MetricKind::Counter, "Calls of a plugin whose client went away.", |one| one.counts.given_up),
-            number(&all, "refused_total", MetricKind::Counter, "Calls that were not made because the plugin's bounds were reached.", |one| one.counts.busy),
+            number(
+                &all,
+                "calls_total",
+                MetricKind::Counter,
+                "Calls of a plugin that ended.",
+                |one| one.counts.calls,
+            ),
+            number(
+                &all,
+                "errors_total",
+                MetricKind::Counter,
+                "Calls of a plugin that failed.",
+                |one| one.counts.errors,
+            ),
+            number(
+                &all,
+                "timeouts_total",
+                MetricKind::Counter,
+                "Calls of a plugin that were not answered in time.",
+                |one| one.counts.timeouts,
+            ),
+            number(
+                &all,
+                "given_up_total",
+                MetricKind::Counter,
+                "Calls of a plugin whose client went away.",
+                |one| one.counts.given_up,
+            ),
+            number(
+                &all,
+                "refused_total",
+                MetricKind::Counter,
+                "Calls that were not made because the plugin's bounds were reached.",
+                |one| one.counts.busy,
+            ),
             latency(&all),
-            number(&all, "in_flight", MetricKind::Gauge, "Calls of a plugin under way.", |one| one.counts.in_flight.into()),
-            number(&all, "instances", MetricKind::Gauge, "Processes of a plugin that take calls.", |one| one.totals.running),
-            number(&all, "restarts_total", MetricKind::Counter, "Processes of a plugin that were started after the first, by the versions that run.", |one| one.totals.restarts),
-            number(&all, "failed_checks_total", MetricKind::Counter, "Health checks of a plugin that failed, of the versions that run.", |one| one.totals.failed_checks),
-            number(&all, "memory_bytes", MetricKind::Gauge, "Resident memory of a plugin's processes and of what they started.", |one| one.totals.memory),
-            number(&all, "cpu_milliseconds_total", MetricKind::Counter, "CPU time that a plugin's processes have used, of the versions that run.", |one| one.totals.cpu.as_millis().try_into().unwrap_or(u64::MAX)),
+            number(
+                &all,
+                "in_flight",
+                MetricKind::Gauge,
+                "Calls of a plugin under way.",
+                |one| one.counts.in_flight.into(),
+            ),
+            number(
+                &all,
+                "instances",
+                MetricKind::Gauge,
+                "Processes of a plugin that take calls.",
+                |one| one.totals.running,
+            ),
+            number(
+                &all,
+                "restarts_total",
+                MetricKind::Counter,
+                "Processes of a plugin that were started after the first, by the versions that run.",
+                |one| one.totals.restarts,
+            ),
+            number(
+                &all,
+                "failed_checks_total",
+                MetricKind::Counter,
+                "Health checks of a plugin that failed, of the versions that run.",
+                |one| one.totals.failed_checks,
+            ),
+            number(
+                &all,
+                "memory_bytes",
+                MetricKind::Gauge,
+                "Resident memory of a plugin's processes and of what they started.",
+                |one| one.totals.memory,
+            ),
+            number(
+                &all,
+                "cpu_milliseconds_total",
+                MetricKind::Counter,
+                "CPU time that a plugin's processes have used, of the versions that run.",
+                |one| one.totals.cpu.as_millis().try_into().unwrap_or(u64::MAX),
+            ),
         ]
     }
 }
@@ -156,16 +225,27 @@ fn version(plugin: &Plugin) -> Node {
     let spec = plugin.spec();
     Node::map([
         ("state", plugin.state().name().into()),
-        ("command", Node::list(spec.command.iter().map(|word| word.as_str().into()))),
+        (
+            "command",
+            Node::list(spec.command.iter().map(|word| word.as_str().into())),
+        ),
         ("protocol", spec.protocol.name().into()),
         ("address", optional(spec.address.as_deref().map(Node::from))),
-        ("sha256", optional(spec.trust.sha256.map(|digest| hex(&digest).as_str().into()))),
+        (
+            "sha256",
+            optional(spec.trust.sha256.map(|digest| hex(&digest).as_str().into())),
+        ),
         ("signed", spec.trust.minisign.is_some().into()),
         ("sandboxed", spec.sandbox.is_some().into()),
         ("calls", counts(&plugin.counts())),
         (
             "instances",
-            Node::list(plugin.reports().iter().map(|report| process(report, plugin.is_stopping()))),
+            Node::list(
+                plugin
+                    .reports()
+                    .iter()
+                    .map(|report| process(report, plugin.is_stopping())),
+            ),
         ),
     ])
 }
@@ -182,33 +262,52 @@ fn process(report: &Report, stopping: bool) -> Node {
         ("pid", optional(facts.pid.map(|pid| i64::from(pid).into()))),
         ("number", whole(facts.number)),
         ("protocol_version", i64::from(facts.version).into()),
-        ("uptime_ms", optional(facts.since.map(|since| milliseconds(now - since)))),
+        (
+            "uptime_ms",
+            optional(facts.since.map(|since| milliseconds(now - since))),
+        ),
         ("in_flight", i64::from(facts.in_flight).into()),
         ("restarts", whole(facts.restarts)),
         ("last_end", optional(facts.last.as_deref().map(Node::from))),
         (
             "next_start_ms",
-            optional(facts.next.map(|next| milliseconds(next.saturating_duration_since(now)))),
+            optional(
+                facts
+                    .next
+                    .map(|next| milliseconds(next.saturating_duration_since(now))),
+            ),
         ),
         ("failed_checks", whole(facts.failed_checks)),
         ("memory_bytes", whole(facts.usage.memory)),
         ("cpu_ms", milliseconds(facts.spent + facts.usage.cpu)),
         ("processes", i64::from(facts.usage.processes).into()),
         ("descriptors", i64::from(facts.usage.descriptors).into()),
-        ("sandbox", optional(report.output.granted().map(|granted| sandbox(&granted)))),
-        ("output", Node::list(report.output.tail().iter().map(|line| line.as_str().into()))),
+        (
+            "sandbox",
+            optional(report.output.granted().map(|granted| sandbox(&granted))),
+        ),
+        (
+            "output",
+            Node::list(report.output.tail().iter().map(|line| line.as_str().into())),
+        ),
     ])
 }
 
 fn sandbox(granted: &Granted) -> Node {
     Node::map([
         ("full", granted.full.into()),
-        ("landlock_abi", optional(granted.landlock.map(|abi| i64::from(abi).into()))),
+        (
+            "landlock_abi",
+            optional(granted.landlock.map(|abi| i64::from(abi).into())),
+        ),
         ("seccomp", granted.seccomp.into()),
         ("no_new_privs", granted.no_new_privs.into()),
         ("user", optional(granted.user.as_deref().map(Node::from))),
         ("verified_files", i64::from(granted.verified).into()),
-        ("missing", Node::list(granted.missing.iter().map(|text| text.as_str().into()))),
+        (
+            "missing",
+            Node::list(granted.missing.iter().map(|text| text.as_str().into())),
+        ),
     ])
 }
 

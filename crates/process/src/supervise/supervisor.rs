@@ -167,7 +167,11 @@ impl Entry {
     fn versions(&self) -> Vec<Arc<Plugin>> {
         let mut inner = lock(&self.inner);
         inner.look();
-        inner.all.iter().filter_map(|(plugin, _)| plugin.upgrade()).collect()
+        inner
+            .all
+            .iter()
+            .filter_map(|(plugin, _)| plugin.upgrade())
+            .collect()
     }
 
     fn counts(&self) -> Counts {
@@ -194,16 +198,17 @@ impl Versions {
     /// end is lost.
     fn look(&mut self) {
         let retired = &mut self.retired;
-        self.all.retain_mut(|(plugin, seen)| match plugin.upgrade() {
-            Some(plugin) => {
-                *seen = plugin.counts();
-                true
-            }
-            None => {
-                seen.in_flight = 0;
-                retired.add(seen);
-                false
-            }
-        });
+        self.all
+            .retain_mut(|(plugin, seen)| match plugin.upgrade() {
+                Some(plugin) => {
+                    *seen = plugin.counts();
+                    true
+                }
+                None => {
+                    seen.in_flight = 0;
+                    retired.add(seen);
+                    false
+                }
+            });
     }
 }

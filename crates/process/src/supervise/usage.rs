@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn a_process_is_seen_with_its_children() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let own = of(std::process::id()).unwrap();
         let below = of(child.id()).unwrap();
         child.kill().unwrap();

@@ -7,9 +7,7 @@ use std::time::Duration;
 use transom_api::node::known;
 use transom_api::{Fields, Level, Node, ParseError};
 
-use super::{
-    Bounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile, Variable,
-};
+use super::{Bounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile, Variable};
 use crate::launch::profile::{Files, Limits, Network, Profile};
 
 /// Most instances of one plugin.
@@ -40,7 +38,11 @@ impl Spec {
             spec.command.extend(texts(args)?);
         }
         if let Some(env) = fields.optional("env") {
-            spec.env = env.as_list()?.iter().map(variable).collect::<Result<_, _>>()?;
+            spec.env = env
+                .as_list()?
+                .iter()
+                .map(variable)
+                .collect::<Result<_, _>>()?;
         }
         spec.cwd = fields.optional("cwd").map(path).transpose()?;
         if let Some(protocol) = fields.optional("protocol") {
@@ -74,7 +76,11 @@ impl Spec {
             spec.bounds = bounds_of(bounds)?;
         }
         spec.memory = fields.optional("memory").map(Node::as_size).transpose()?;
-        spec.sandbox = fields.optional("sandbox").map(sandbox_of).transpose()?.flatten();
+        spec.sandbox = fields
+            .optional("sandbox")
+            .map(sandbox_of)
+            .transpose()?
+            .flatten();
         spec.trust = trust_of(fields)?;
         if let Some(log) = fields.optional("log") {
             spec.log = log_of(log)?;
@@ -163,11 +169,7 @@ fn address_of(node: &Node) -> Result<String, ParseError> {
     Ok(text.to_owned())
 }
 
-fn one_of<T: Copy>(
-    node: &Node,
-    what: &str,
-    all: &[(&'static str, T)],
-) -> Result<T, ParseError> {
+fn one_of<T: Copy>(node: &Node, what: &str, all: &[(&'static str, T)]) -> Result<T, ParseError> {
     let text = node.as_str()?;
     let found = all.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
@@ -192,11 +194,7 @@ fn duration(
     Ok(())
 }
 
-fn number(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    into: &mut u32,
-) -> Result<(), ParseError> {
+fn number(fields: &mut Fields<'_>, name: &'static str, into: &mut u32) -> Result<(), ParseError> {
     if let Some(node) = fields.optional(name) {
         *into = node.as_integer()?;
     }
@@ -307,8 +305,15 @@ fn sandbox_of(node: &Node) -> Result<Option<Profile>, ParseError> {
     let mut fields = node.as_fields()?;
     let mut profile = match fields.optional("base") {
         None => Profile::default(),
-        Some(base) => one_of(base, "bases", &[("default", false), ("strict", true)])
-            .map(|strict| if strict { Profile::strict() } else { Profile::default() })?,
+        Some(base) => {
+            one_of(base, "bases", &[("default", false), ("strict", true)]).map(|strict| {
+                if strict {
+                    Profile::strict()
+                } else {
+                    Profile::default()
+                }
+            })?
+        }
     };
     let flags: [(&'static str, &mut bool); 5] = [
         ("no_new_privs", &mut profile.no_new_privs),
@@ -335,7 +340,13 @@ fn sandbox_of(node: &Node) -> Result<Option<Profile>, ParseError> {
         profile.network = network_of(network)?;
     }
     fields.finish()?;
-    if !profile.no_new_privs && (profile.files.is_some() || profile.system_calls || !profile.subprocesses || profile.network.is_some() || profile.scoped) {
+    if !profile.no_new_privs
+        && (profile.files.is_some()
+            || profile.system_calls
+            || !profile.subprocesses
+            || profile.network.is_some()
+            || profile.scoped)
+    {
         return Err(node
             .error("without `no_new_privs` neither Landlock nor seccomp can be had")
             .with_help("leave `no_new_privs` on, or use only `user` and `limits` and `system_calls: false`"));
@@ -346,10 +357,22 @@ fn sandbox_of(node: &Node) -> Result<Option<Profile>, ParseError> {
 fn limits_of(node: &Node) -> Result<Limits, ParseError> {
     let mut limits = Limits::default();
     let mut fields = node.as_fields()?;
-    limits.open_files = fields.optional("open_files").map(Node::as_integer).transpose()?;
-    limits.processes = fields.optional("processes").map(Node::as_integer).transpose()?;
-    limits.address_space = fields.optional("address_space").map(Node::as_size).transpose()?;
-    limits.file_size = fields.optional("file_size").map(Node::as_size).transpose()?;
+    limits.open_files = fields
+        .optional("open_files")
+        .map(Node::as_integer)
+        .transpose()?;
+    limits.processes = fields
+        .optional("processes")
+        .map(Node::as_integer)
+        .transpose()?;
+    limits.address_space = fields
+        .optional("address_space")
+        .map(Node::as_size)
+        .transpose()?;
+    limits.file_size = fields
+        .optional("file_size")
+        .map(Node::as_size)
+        .transpose()?;
     limits.core = fields.optional("core").map(Node::as_size).transpose()?;
     if let Some(cpu) = fields.optional("cpu") {
         limits.cpu = Some(cpu.as_duration()?.as_secs().max(1));
@@ -378,7 +401,10 @@ fn network_of(node: &Node) -> Result<Option<Network>, ParseError> {
     if let Ok(text) = node.as_str() {
         return match text {
             "any" => Ok(None),
-            "none" => Ok(Some(Network { none: true, ..Network::default() })),
+            "none" => Ok(Some(Network {
+                none: true,
+                ..Network::default()
+            })),
             _ => Err(node
                 .error(format!("there is no network {text:?}"))
                 .with_help("write `none`, `any`, or `{connect: [443], bind: []}`")),
@@ -387,7 +413,10 @@ fn network_of(node: &Node) -> Result<Option<Network>, ParseError> {
     let mut fields = node.as_fields()?;
     let mut ports = |name| -> Result<Vec<u16>, ParseError> {
         let list = fields.optional(name).map(Node::as_list).transpose()?;
-        list.unwrap_or_default().iter().map(Node::as_integer).collect()
+        list.unwrap_or_default()
+            .iter()
+            .map(Node::as_integer)
+            .collect()
     };
     let network = Network {
         connect: ports("connect")?,
@@ -421,19 +450,28 @@ fn trust_of(fields: &mut Fields<'_>) -> Result<Trust, ParseError> {
     if minisign.is_none()
         && let (Some(node), Some(file)) = (
             fields.optional("files"),
-            files.iter().find(|file: &&TrustedFile| file.sha256.is_none()),
+            files
+                .iter()
+                .find(|file: &&TrustedFile| file.sha256.is_none()),
         )
     {
         return Err(node
             .error(format!("nothing is asked of {}", file.path.display()))
             .with_help("give it a `sha256`, or the plugin a `minisign` key"));
     }
-    Ok(Trust { sha256, minisign, files })
+    Ok(Trust {
+        sha256,
+        minisign,
+        files,
+    })
 }
 
 fn trusted_file(node: &Node) -> Result<TrustedFile, ParseError> {
     if node.as_str().is_ok() {
-        return Ok(TrustedFile { path: path(node)?, sha256: None });
+        return Ok(TrustedFile {
+            path: path(node)?,
+            sha256: None,
+        });
     }
     let mut fields = node.as_fields()?;
     let file = TrustedFile {

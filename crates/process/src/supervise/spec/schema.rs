@@ -76,21 +76,58 @@ fn bounds() -> Schema {
 
 fn log() -> Schema {
     let level = |description| {
-        of(Shape::OneOf(vec!["trace", "debug", "info", "warn", "error", "off"]), description).or("info")
+        of(
+            Shape::OneOf(vec!["trace", "debug", "info", "warn", "error", "off"]),
+            description,
+        )
+        .or("info")
     };
     Schema::object()
         .describe("At which level its output is logged.")
         .optional("stdout", level("Lines on standard output."))
-        .optional("stderr", level("Lines on standard error that do not say their level themselves."))
-        .optional("lines_per_second", number("Lines of a second that are logged; the rest is counted.", 1000))
+        .optional(
+            "stderr",
+            level("Lines on standard error that do not say their level themselves."),
+        )
+        .optional(
+            "lines_per_second",
+            number(
+                "Lines of a second that are logged; the rest is counted.",
+                1000,
+            ),
+        )
 }
 
 fn swap() -> Schema {
     Schema::object()
         .describe("How a new version takes over.")
-        .optional("share", of(Shape::Integer(0, 100), "Percent of calls that it gets at first.").or(10))
-        .optional("watch", duration("How long it is watched before it gets all.", "30s"))
+        .optional(
+            "share",
+            of(
+                Shape::Integer(0, 100),
+                "Percent of calls that it gets at first.",
+            )
+            .or(10),
+        )
+        .optional(
+            "watch",
+            duration("How long it is watched before it gets all.", "30s"),
+        )
         .optional("calls", number("Fewest calls that say something.", 100))
-        .optional("errors", of(Shape::Number(0.0, 1000.0), "By how many percent points its errors may exceed the old version's.").or(1.0))
-        .optional("latency", of(Shape::Number(0.0, 1000.0), "By what factor its median latency may exceed the old version's.").or(2.0))
+        .optional(
+            "errors",
+            of(
+                Shape::Number(0.0, 1000.0),
+                "By how many percent points its errors may exceed the old version's.",
+            )
+            .or(1.0),
+        )
+        .optional(
+            "latency",
+            of(
+                Shape::Number(0.0, 1000.0),
+                "By what factor its median latency may exceed the old version's.",
+            )
+            .or(2.0),
+        )
 }
