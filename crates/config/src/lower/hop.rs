@@ -6,9 +6,7 @@ use transom_api::field;
 use super::Lowering;
 use crate::file;
 use crate::report::Problem;
-use crate::{
-    Forwarded, ForwardedMode, HopOptions, Located, RequestId, Server, Trace, Trust,
-};
+use crate::{Forwarded, ForwardedMode, HopOptions, Located, RequestId, Server, Trace, Trust};
 
 /// What the file says of it.
 pub(super) struct WrittenHop {
@@ -38,7 +36,7 @@ impl Lowering<'_> {
             }
         }
         HopOptions {
-            trust: self.trust(forwarded.trusted_hops, forwarded.trusted_networks),
+            trust: self.trust(&forwarded.trusted_hops, forwarded.trusted_networks),
             forwarded: Forwarded {
                 mode,
                 host: forwarded.host.value,
@@ -62,7 +60,7 @@ impl Lowering<'_> {
 
     fn trust(
         &mut self,
-        hops: Located<file::Ranged<0, 100>>,
+        hops: &Located<file::Ranged<0, 100>>,
         networks: Located<file::Items<crate::IpNetwork>>,
     ) -> Trust {
         let (count, place) = (hops.value.0, networks.span);
@@ -89,7 +87,9 @@ impl Lowering<'_> {
         if !field::is_name(&plain) {
             self.problems.push(
                 Problem::new(format!("{:?} is no name for `via`", name.value), name.span)
-                    .with_help("write a host, a host and port, or a pseudonym without spaces: `edge-1`"),
+                    .with_help(
+                        "write a host, a host and port, or a pseudonym without spaces: `edge-1`",
+                    ),
             );
         }
         name.value
@@ -108,8 +108,11 @@ impl Lowering<'_> {
         let map = transom_api::HeaderMap::ResponseHeaders;
         if field::check(map, b"server", name.as_bytes()).is_err() {
             self.problems.push(
-                Problem::new(format!("{name:?} cannot be the value of a header field"), place)
-                    .with_help("leave out control characters, and spaces at both ends"),
+                Problem::new(
+                    format!("{name:?} cannot be the value of a header field"),
+                    place,
+                )
+                .with_help("leave out control characters, and spaces at both ends"),
             );
         }
     }

@@ -117,7 +117,8 @@ async fn exchange(
 async fn fresh(worker: &Rc<Worker>, host: &Rc<WorkerHost>) -> Result<Lease, CalloutError> {
     let connected = connect(host, worker).await;
     let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;
-    Ok(Lease::new(HostPeer::new(connected, worker), slot))
+    let facts = Rc::clone(&connected.facts);
+    Ok(Lease::new(HostPeer::new(connected, worker), slot, facts))
 }
 
 enum AttemptError {
