@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::metrics::MetricId;
 use crate::reply::LocalReply;
 use crate::shared::SharedData;
 use crate::stream::Wants;
-use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue};
+use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue, attribute};
 use crate::verdict::{Direction, Phase};
 
 /// The level of a log line. Numbers as in proxy-wasm.
@@ -150,6 +151,12 @@ pub trait AsyncHost {
 pub trait InfoHost {
     /// An attribute by its name (see [`attribute`](crate::value::attribute)).
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+    /// The client's address, as a trusted proxy before this one tells it; `None` for a Unix socket. The same as the
+    /// attribute, without the way through text.
+    fn source_address(&self) -> Option<SocketAddr> {
+        let address = self.attribute(attribute::SOURCE_ADDRESS)?;
+        address.as_str()?.parse().ok()
+    }
     /// A value of dynamic metadata.
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue>;
     /// All values of a namespace of dynamic metadata.

@@ -151,7 +151,7 @@ def ip_access():
         "ip_access and RBAC by x-forwarded-for",
         envoy=[("rbac", "http.rbac.v3.RBAC", {"rules": {"action": "DENY", "policies": {
             "some": policy(("10.0.0.0", 8), ("2001:db8::", 32))}}})],
-        transom=[("ip_access", {"default": "allow", "header": "x-forwarded-for", "rules": [
+        transom=[("ip_access", {"default": "allow", "rules": [
             {"action": "deny", "addresses": ["10.0.0.0/8", "2001:db8::/32"]}]})],
         requests=[{"headers": {"X-Forwarded-For": value}} for value in forwarded] + [{}],
         statuses=[403, 403, 200, 403, 200, 200],

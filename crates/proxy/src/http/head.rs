@@ -352,11 +352,13 @@ impl Head {
     #[inline]
     pub(crate) fn tells_of_client(&self) -> bool {
         let mut fields = self.fields.iter();
-        fields.any(|field| {
+        fields.any(|field| match field.known {
+            Known::XForwardedFor | Known::XForwardedProto => true,
             // The shortest are `forwarded` and `x-real-ip`.
-            field.name.len >= 9
-                && field.known == Known::Other
-                && crate::stream::tells_of_client(self.bytes(field.name))
+            Known::Other => {
+                field.name.len >= 9 && crate::stream::tells_of_client(self.bytes(field.name))
+            }
+            _ => false,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -389,6 +390,10 @@ impl AsyncHost for Context<'_> {
 impl InfoHost for Context<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         self.core.attributes().get(name)
+    }
+
+    fn source_address(&self) -> Option<SocketAddr> {
+        self.core.info.remote.or(self.core.connection.source)
     }
 
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {

@@ -13,6 +13,8 @@ mod extensions;
 mod faults;
 mod half_close;
 mod health;
+mod hops;
+mod hosts;
 mod http;
 mod limits;
 mod network;
