@@ -13,7 +13,7 @@ use transom_config::HostAddress;
 use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
 use crate::io::Io;
-use crate::tls::{self, TlsConnectError, TlsInfo};
+use crate::tls::{self, TlsConnectError, TlsIdentity, TlsInfo};
 use crate::worker::Worker;
 
 /// A connection that is being made, or waited for.
@@ -33,8 +33,8 @@ pub(crate) enum Obtained {
 pub(crate) struct Connected {
     pub(crate) io: Io,
     pub(crate) facts: Rc<UpstreamConnection>,
-    /// Which TLS of the host it was made with; 0 for none.
-    pub(crate) generation: u64,
+    /// What its TLS was made with.
+    pub(crate) identity: TlsIdentity,
 }
 
 /// What is known of a connection to a host for as long as it is there.
@@ -67,17 +67,23 @@ pub(crate) enum ConnectError {
 
 /// Connects a host. With as many connections as bounds allow it waits until there is room or, if the caller can use such,
 /// (`use_idle`) an idle one.
-pub(crate) fn connection(host: &Rc<WorkerHost>, worker: &Rc<Worker>, use_idle: bool) -> Connecting {
+pub(crate) fn connection(
+    host: &Rc<WorkerHost>,
+    worker: &Rc<Worker>,
+    identity: TlsIdentity,
+    use_idle: bool,
+) -> Connecting {
     let (host, worker) = (Rc::clone(host), Rc::clone(worker));
-    Box::pin(async move { obtain(&host, &worker, use_idle).await })
+    Box::pin(async move { obtain(&host, &worker, identity, use_idle).await })
 }
 
 /// Connects a host anew: for what cannot use a connection that others used before.
 pub(crate) async fn connect(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
+    identity: TlsIdentity,
 ) -> Result<(Connected, Slot), ConnectError> {
-    match obtain(host, worker, false).await? {
+    match obtain(host, worker, identity, false).await? {
         Obtained::Fresh(connected, slot) => Ok((connected, slot)),
         // Not asked for, and so never given.
         Obtained::Idle(_) => Err(ConnectError::Overflow),
@@ -87,11 +93,12 @@ pub(crate) async fn connect(
 async fn obtain(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
+    identity: TlsIdentity,
     idle: bool,
 ) -> Result<Obtained, ConnectError> {
     let slot = match Slot::open(host, worker.now()) {
         Some(slot) => slot,
-        None => match room(host, worker, idle).await {
+        None => match room(host, worker, &identity, idle).await {
             Some(Room::Slot(slot)) => slot,
             Some(Room::Idle(lease)) => return Ok(Obtained::Idle(lease)),
             None => {
@@ -101,12 +108,12 @@ async fn obtain(
         },
     };
     worker.shard.add(host.metrics.connections.0, 1);
-    let made = make(host).await;
+    let made = make(host, &identity).await;
     if made.is_err() {
         worker.shard.add(host.metrics.connect_failures.0, 1);
         host.note_outcome(false, worker);
     }
-    let (io, generation) = made?;
+    let io = made?;
     let facts = UpstreamConnection {
         id: worker.connection_id(),
         local: io.local_address(),
@@ -115,25 +122,24 @@ async fn obtain(
     let connected = Connected {
         io,
         facts: Rc::new(facts),
-        generation,
+        identity,
     };
     Ok(Obtained::Fresh(connected, slot))
 }
 
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
-async fn make(host: &WorkerHost) -> Result<(Io, u64), ConnectError> {
-    let generation = host.generation();
+async fn make(host: &WorkerHost, identity: &TlsIdentity) -> Result<Io, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
         let io = connect_socket(&host.host.address)
             .await
             .map_err(ConnectError::Io)?;
         match &host.tls {
-            Some(tls) => Ok(tls::connect(tls, io).await?),
+            Some(tls) => Ok(tls::connect(tls, identity, io).await?),
             None => Ok(io),
         }
     });
     match connected.await {
-        Ok(Ok(io)) => Ok((io, generation)),
+        Ok(Ok(io)) => Ok(io),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ConnectError::Timeout),
     }
