@@ -117,10 +117,7 @@ fn main() {
     }
     println!();
     for (name, few, many) in own {
-        println!(
-            "{:<24}{few:>10.0}{many:>10.0}   of these, its own test",
-            name
-        );
+        println!("{name:<24}{few:>10.0}{many:>10.0}   of these, its own test");
     }
 }
 
