@@ -14,10 +14,10 @@ use transom_api::{FailurePolicy, Metadata, MetadataValue, Node, NodeKind, Phase}
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
-    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite,
-    PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
-    RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol, Treatment,
-    TrustedCa, Use, ValueMatch, WeightedCluster,
+    IpNetwork, ListenAddress, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch,
+    PathRewrite, PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol,
+    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster, listener::format_mode,
 };
 
 /// What stands in place of a secret.
@@ -46,6 +46,7 @@ impl Resources {
     #[must_use]
     pub fn dump(&self) -> Value {
         json!({
+            "limits": {"max_connections": self.limits.max_connections},
             "listeners": list(&self.listeners, listener),
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
@@ -83,6 +84,17 @@ fn listener(listener: &Listener) -> Value {
         "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
         "network_filters": network_filters(&listener.network_filters),
         "max_connections": listener.max_connections,
+        "accept_rate": listener.accept_rate.map(|rate| json!({
+            "per_second": rate.per_second,
+            "burst": rate.burst,
+        })),
+        "balance": listener.balance.name(),
+        "unix_socket": matches!(listener.address.value, ListenAddress::Unix(_)).then(|| json!({
+            "mode": format_mode(listener.unix_socket.mode),
+            "user": listener.unix_socket.user.as_ref().map(|user| &user.value),
+            "group": listener.unix_socket.group.as_ref().map(|group| &group.value),
+        })),
+        "transparent": listener.transparent,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The real data plane between raw clients and scripted upstreams.
 
 mod access_logs;
+mod admission;
 mod bodies;
 mod bounds;
 mod callouts;
@@ -34,3 +35,4 @@ mod tls;
 mod trace;
 mod tunnels;
 mod udp_proxy;
+mod unix;
