@@ -169,12 +169,14 @@ fn cluster_tls(tls: &ClusterTls) -> Value {
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
+            Some(TrustedCa::Providers) => json!("providers"),
             None => Value::Null,
         },
         "crl": tls.revoked.as_ref().map(|file| &file.value),
         "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
         "alpn": tls.alpn,
         "min_version": tls.min_version.name(),
     })

@@ -15,6 +15,7 @@ mod faults;
 mod half_close;
 mod health;
 mod hops;
+mod host_certificates;
 mod hosts;
 mod http;
 mod limits;
