@@ -203,9 +203,8 @@ class Files(transom.CertificateProvider):
         return config.read(chain=transom.text(), key=transom.text())
 
     async def certificate(self, server_name):
-        chain, key = await asyncio.gather(
-            *(asyncio.to_thread(pathlib.Path(file).read_bytes) for file in (self.settings.chain, self.settings.key))
-        )
+        chain = await asyncio.to_thread(pathlib.Path(self.settings.chain).read_bytes)
+        key = await asyncio.to_thread(pathlib.Path(self.settings.key).read_bytes)
         return transom.Certificate(chain, key, refresh_after=3600)
 
 

@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugin;
 mod run;
 
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             listener: listener.as_deref(),
             output,
         }),
+        Command::Plugin(command) => plugin::run(&command),
         Command::Schema => check::schema(),
         Command::Version => {
             println!("transom {}", env!("CARGO_PKG_VERSION"));

@@ -46,13 +46,14 @@ class Worker:
             if kind in ("data", "bytes"):
                 self.used_bytes += len(getattr(message, kind).data)
             self._grant()
+        if kind == "headers" and message.headers.HasField("begin"):
+            self._begin(number, message.headers.begin)
         if kind == "hello":
             self._granted(message.hello.credit)
         elif kind == "credit":
             self._granted(message.credit)
         elif kind == "stream_begin":
-            begin = message.stream_begin
-            self.streams[number] = Stream(number, self, self.service.use(begin.use_id), self.service.level, begin)
+            self._begin(number, message.stream_begin)
         elif kind == "connection_begin":
             begin = message.connection_begin
             connection = Connection(number, self, self.service.use(begin.use_id), self.service.level, begin)
@@ -62,6 +63,9 @@ class Worker:
             self._stream(self.streams[number], callback, kind, message)
         elif number in self.connections:
             self._connection(self.connections[number], callback, kind, message)
+
+    def _begin(self, number, begin):
+        self.streams[number] = Stream(number, self, self.service.use(begin.use_id), self.service.level, begin)
 
     def _stream(self, stream, callback, kind, message):
         if kind == "headers":

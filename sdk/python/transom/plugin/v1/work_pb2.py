@@ -26,7 +26,7 @@ from transom.plugin.v1 import action_pb2 as transom_dot_plugin_dot_v1_dot_action
 from transom.plugin.v1 import http_pb2 as transom_dot_plugin_dot_v1_dot_http__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctransom/plugin/v1/work.proto\x12\x11transom.plugin.v1\x1a\x1etransom/plugin/v1/action.proto\x1a\x1ctransom/plugin/v1/http.proto\"\xec\x04\n\x08ToPlugin\x12\x0e\n\x06stream\x18\x01 \x01(\x04\x12\x10\n\x08\x63\x61llback\x18\x02 \x01(\x04\x12)\n\x05hello\x18\x03 \x01(\x0b\x32\x18.transom.plugin.v1.HelloH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.transom.plugin.v1.CreditH\x00\x12\x36\n\x0cstream_begin\x18\x05 \x01(\x0b\x32\x1e.transom.plugin.v1.StreamBeginH\x00\x12-\n\x07headers\x18\x06 \x01(\x0b\x32\x1a.transom.plugin.v1.HeadersH\x00\x12\'\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.transom.plugin.v1.DataH\x00\x12/\n\x08trailers\x18\x08 \x01(\x0b\x32\x1b.transom.plugin.v1.TrailersH\x00\x12/\n\x08\x63omplete\x18\t \x01(\x0b\x32\x1b.transom.plugin.v1.CompleteH\x00\x12>\n\x10\x63onnection_begin\x18\n \x01(\x0b\x32\".transom.plugin.v1.ConnectionBeginH\x00\x12(\n\x05\x62ytes\x18\x0b \x01(\x0b\x32\x17.transom.plugin.v1.DataH\x00\x12+\n\x06\x63losed\x18\x0c \x01(\x0b\x32\x19.transom.plugin.v1.ClosedH\x00\x12)\n\x05\x65vent\x18\r \x01(\x0b\x32\x18.transom.plugin.v1.EventH\x00\x12\'\n\x04gone\x18\x0e \x01(\x0b\x32\x17.transom.plugin.v1.GoneH\x00\x42\t\n\x07message\"\xe9\x01\n\x06ToHost\x12\x0e\n\x06stream\x18\x01 \x01(\x04\x12\x10\n\x08\x63\x61llback\x18\x02 \x01(\x04\x12)\n\x05hello\x18\x03 \x01(\x0b\x32\x18.transom.plugin.v1.HelloH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.transom.plugin.v1.CreditH\x00\x12+\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x19.transom.plugin.v1.AnswerH\x00\x12-\n\x07\x61\x63tions\x18\x06 \x01(\x0b\x32\x1a.transom.plugin.v1.ActionsH\x00\x42\t\n\x07message\"T\n\x05Hello\x12\x10\n\x08revision\x18\x01 \x01(\r\x12)\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x19.transom.plugin.v1.Credit\x12\x0e\n\x06worker\x18\x03 \x01(\r\")\n\x06\x43redit\x12\x10\n\x08messages\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xc4\x01\n\x0bStreamBegin\x12\x0e\n\x06use_id\x18\x01 \x01(\x04\x12\x42\n\nattributes\x18\x02 \x03(\x0b\x32..transom.plugin.v1.StreamBegin.AttributesEntry\x12\x14\n\x0croute_config\x18\x03 \x01(\x0c\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\"\xb6\x01\n\x0f\x43onnectionBegin\x12\x0e\n\x06use_id\x18\x01 \x01(\x04\x12\x46\n\nattributes\x18\x02 \x03(\x0b\x32\x32.transom.plugin.v1.ConnectionBegin.AttributesEntry\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\"q\n\x07Headers\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.transom.plugin.v1.Field\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"R\n\x04\x44\x61ta\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"e\n\x08Trailers\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.transom.plugin.v1.Field\"\xd6\x01\n\x08\x43omplete\x12?\n\nattributes\x18\x01 \x03(\x0b\x32+.transom.plugin.v1.Complete.AttributesEntry\x12\x32\n\x05reset\x18\x02 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReasonH\x00\x88\x01\x01\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\x42\x08\n\x06_reset\"4\n\x06\x43losed\x12*\n\x02\x62y\x18\x01 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReason\"F\n\x04Gone\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReasonH\x00\x88\x01\x01\x42\t\n\x07_reason\"E\n\x06\x41nswer\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x19.transom.plugin.v1.Action\x12\x0f\n\x07verdict\x18\x02 \x01(\x05\"5\n\x07\x41\x63tions\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x19.transom.plugin.v1.Action*C\n\x0bResetReason\x12\x0e\n\nDOWNSTREAM\x10\x00\x12\x0c\n\x08UPSTREAM\x10\x01\x12\t\n\x05LOCAL\x10\x02\x12\x0b\n\x07TIMEOUT\x10\x03*\xc0\x01\n\x0eHeadersVerdict\x12\x14\n\x10HEADERS_CONTINUE\x10\x00\x12\x1a\n\x16HEADERS_STOP_ITERATION\x10\x01\x12#\n\x1fHEADERS_CONTINUE_AND_END_STREAM\x10\x02\x12)\n%HEADERS_STOP_ALL_ITERATION_AND_BUFFER\x10\x03\x12,\n(HEADERS_STOP_ALL_ITERATION_AND_WATERMARK\x10\x04*\x8e\x01\n\x0b\x44\x61taVerdict\x12\x11\n\rDATA_CONTINUE\x10\x00\x12\"\n\x1e\x44\x41TA_STOP_ITERATION_AND_BUFFER\x10\x01\x12%\n!DATA_STOP_ITERATION_AND_WATERMARK\x10\x02\x12!\n\x1d\x44\x41TA_STOP_ITERATION_NO_BUFFER\x10\x03*E\n\x0fTrailersVerdict\x12\x15\n\x11TRAILERS_CONTINUE\x10\x00\x12\x1b\n\x17TRAILERS_STOP_ITERATION\x10\x01*B\n\x0eNetworkVerdict\x12\x14\n\x10NETWORK_CONTINUE\x10\x00\x12\x1a\n\x16NETWORK_STOP_ITERATION\x10\x01*A\n\x05Phase\x12\x10\n\x0c\x42\x45\x46ORE_ROUTE\x10\x00\x12\x0f\n\x0b\x41\x46TER_ROUTE\x10\x01\x12\x15\n\x11\x41\x46TER_CHOOSE_HOST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctransom/plugin/v1/work.proto\x12\x11transom.plugin.v1\x1a\x1etransom/plugin/v1/action.proto\x1a\x1ctransom/plugin/v1/http.proto\"\xec\x04\n\x08ToPlugin\x12\x0e\n\x06stream\x18\x01 \x01(\x04\x12\x10\n\x08\x63\x61llback\x18\x02 \x01(\x04\x12)\n\x05hello\x18\x03 \x01(\x0b\x32\x18.transom.plugin.v1.HelloH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.transom.plugin.v1.CreditH\x00\x12\x36\n\x0cstream_begin\x18\x05 \x01(\x0b\x32\x1e.transom.plugin.v1.StreamBeginH\x00\x12-\n\x07headers\x18\x06 \x01(\x0b\x32\x1a.transom.plugin.v1.HeadersH\x00\x12\'\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.transom.plugin.v1.DataH\x00\x12/\n\x08trailers\x18\x08 \x01(\x0b\x32\x1b.transom.plugin.v1.TrailersH\x00\x12/\n\x08\x63omplete\x18\t \x01(\x0b\x32\x1b.transom.plugin.v1.CompleteH\x00\x12>\n\x10\x63onnection_begin\x18\n \x01(\x0b\x32\".transom.plugin.v1.ConnectionBeginH\x00\x12(\n\x05\x62ytes\x18\x0b \x01(\x0b\x32\x17.transom.plugin.v1.DataH\x00\x12+\n\x06\x63losed\x18\x0c \x01(\x0b\x32\x19.transom.plugin.v1.ClosedH\x00\x12)\n\x05\x65vent\x18\r \x01(\x0b\x32\x18.transom.plugin.v1.EventH\x00\x12\'\n\x04gone\x18\x0e \x01(\x0b\x32\x17.transom.plugin.v1.GoneH\x00\x42\t\n\x07message\"\xe9\x01\n\x06ToHost\x12\x0e\n\x06stream\x18\x01 \x01(\x04\x12\x10\n\x08\x63\x61llback\x18\x02 \x01(\x04\x12)\n\x05hello\x18\x03 \x01(\x0b\x32\x18.transom.plugin.v1.HelloH\x00\x12+\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x19.transom.plugin.v1.CreditH\x00\x12+\n\x06\x61nswer\x18\x05 \x01(\x0b\x32\x19.transom.plugin.v1.AnswerH\x00\x12-\n\x07\x61\x63tions\x18\x06 \x01(\x0b\x32\x1a.transom.plugin.v1.ActionsH\x00\x42\t\n\x07message\"T\n\x05Hello\x12\x10\n\x08revision\x18\x01 \x01(\r\x12)\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x19.transom.plugin.v1.Credit\x12\x0e\n\x06worker\x18\x03 \x01(\r\")\n\x06\x43redit\x12\x10\n\x08messages\x18\x01 \x01(\x04\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xc4\x01\n\x0bStreamBegin\x12\x0e\n\x06use_id\x18\x01 \x01(\x04\x12\x42\n\nattributes\x18\x02 \x03(\x0b\x32..transom.plugin.v1.StreamBegin.AttributesEntry\x12\x14\n\x0croute_config\x18\x03 \x01(\x0c\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\"\xb6\x01\n\x0f\x43onnectionBegin\x12\x0e\n\x06use_id\x18\x01 \x01(\x04\x12\x46\n\nattributes\x18\x02 \x03(\x0b\x32\x32.transom.plugin.v1.ConnectionBegin.AttributesEntry\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\"\xa0\x01\n\x07Headers\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.transom.plugin.v1.Field\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\x12-\n\x05\x62\x65gin\x18\x04 \x01(\x0b\x32\x1e.transom.plugin.v1.StreamBegin\"R\n\x04\x44\x61ta\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x03 \x01(\x08\"e\n\x08Trailers\x12/\n\tdirection\x18\x01 \x01(\x0e\x32\x1c.transom.plugin.v1.Direction\x12(\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x18.transom.plugin.v1.Field\"\xd6\x01\n\x08\x43omplete\x12?\n\nattributes\x18\x01 \x03(\x0b\x32+.transom.plugin.v1.Complete.AttributesEntry\x12\x32\n\x05reset\x18\x02 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReasonH\x00\x88\x01\x01\x1aK\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.transom.plugin.v1.Value:\x02\x38\x01\x42\x08\n\x06_reset\"4\n\x06\x43losed\x12*\n\x02\x62y\x18\x01 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReason\"F\n\x04Gone\x12\x33\n\x06reason\x18\x01 \x01(\x0e\x32\x1e.transom.plugin.v1.ResetReasonH\x00\x88\x01\x01\x42\t\n\x07_reason\"S\n\x06\x41nswer\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x19.transom.plugin.v1.Action\x12\x0f\n\x07verdict\x18\x02 \x01(\x05\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"5\n\x07\x41\x63tions\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x19.transom.plugin.v1.Action*C\n\x0bResetReason\x12\x0e\n\nDOWNSTREAM\x10\x00\x12\x0c\n\x08UPSTREAM\x10\x01\x12\t\n\x05LOCAL\x10\x02\x12\x0b\n\x07TIMEOUT\x10\x03*\xc0\x01\n\x0eHeadersVerdict\x12\x14\n\x10HEADERS_CONTINUE\x10\x00\x12\x1a\n\x16HEADERS_STOP_ITERATION\x10\x01\x12#\n\x1fHEADERS_CONTINUE_AND_END_STREAM\x10\x02\x12)\n%HEADERS_STOP_ALL_ITERATION_AND_BUFFER\x10\x03\x12,\n(HEADERS_STOP_ALL_ITERATION_AND_WATERMARK\x10\x04*\x8e\x01\n\x0b\x44\x61taVerdict\x12\x11\n\rDATA_CONTINUE\x10\x00\x12\"\n\x1e\x44\x41TA_STOP_ITERATION_AND_BUFFER\x10\x01\x12%\n!DATA_STOP_ITERATION_AND_WATERMARK\x10\x02\x12!\n\x1d\x44\x41TA_STOP_ITERATION_NO_BUFFER\x10\x03*E\n\x0fTrailersVerdict\x12\x15\n\x11TRAILERS_CONTINUE\x10\x00\x12\x1b\n\x17TRAILERS_STOP_ITERATION\x10\x01*B\n\x0eNetworkVerdict\x12\x14\n\x10NETWORK_CONTINUE\x10\x00\x12\x1a\n\x16NETWORK_STOP_ITERATION\x10\x01*A\n\x05Phase\x12\x10\n\x0c\x42\x45\x46ORE_ROUTE\x10\x00\x12\x0f\n\x0b\x41\x46TER_ROUTE\x10\x01\x12\x15\n\x11\x41\x46TER_CHOOSE_HOST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONBEGIN_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_COMPLETE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_COMPLETE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_RESETREASON']._serialized_start=2256
-  _globals['_RESETREASON']._serialized_end=2323
-  _globals['_HEADERSVERDICT']._serialized_start=2326
-  _globals['_HEADERSVERDICT']._serialized_end=2518
-  _globals['_DATAVERDICT']._serialized_start=2521
-  _globals['_DATAVERDICT']._serialized_end=2663
-  _globals['_TRAILERSVERDICT']._serialized_start=2665
-  _globals['_TRAILERSVERDICT']._serialized_end=2734
-  _globals['_NETWORKVERDICT']._serialized_start=2736
-  _globals['_NETWORKVERDICT']._serialized_end=2802
-  _globals['_PHASE']._serialized_start=2804
-  _globals['_PHASE']._serialized_end=2869
+  _globals['_RESETREASON']._serialized_start=2318
+  _globals['_RESETREASON']._serialized_end=2385
+  _globals['_HEADERSVERDICT']._serialized_start=2388
+  _globals['_HEADERSVERDICT']._serialized_end=2580
+  _globals['_DATAVERDICT']._serialized_start=2583
+  _globals['_DATAVERDICT']._serialized_end=2725
+  _globals['_TRAILERSVERDICT']._serialized_start=2727
+  _globals['_TRAILERSVERDICT']._serialized_end=2796
+  _globals['_NETWORKVERDICT']._serialized_start=2798
+  _globals['_NETWORKVERDICT']._serialized_end=2864
+  _globals['_PHASE']._serialized_start=2866
+  _globals['_PHASE']._serialized_end=2931
   _globals['_TOPLUGIN']._serialized_start=114
   _globals['_TOPLUGIN']._serialized_end=734
   _globals['_TOHOST']._serialized_start=737
@@ -67,22 +67,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONBEGIN']._serialized_end=1483
   _globals['_CONNECTIONBEGIN_ATTRIBUTESENTRY']._serialized_start=1223
   _globals['_CONNECTIONBEGIN_ATTRIBUTESENTRY']._serialized_end=1298
-  _globals['_HEADERS']._serialized_start=1485
-  _globals['_HEADERS']._serialized_end=1598
-  _globals['_DATA']._serialized_start=1600
-  _globals['_DATA']._serialized_end=1682
-  _globals['_TRAILERS']._serialized_start=1684
-  _globals['_TRAILERS']._serialized_end=1785
-  _globals['_COMPLETE']._serialized_start=1788
-  _globals['_COMPLETE']._serialized_end=2002
+  _globals['_HEADERS']._serialized_start=1486
+  _globals['_HEADERS']._serialized_end=1646
+  _globals['_DATA']._serialized_start=1648
+  _globals['_DATA']._serialized_end=1730
+  _globals['_TRAILERS']._serialized_start=1732
+  _globals['_TRAILERS']._serialized_end=1833
+  _globals['_COMPLETE']._serialized_start=1836
+  _globals['_COMPLETE']._serialized_end=2050
   _globals['_COMPLETE_ATTRIBUTESENTRY']._serialized_start=1223
   _globals['_COMPLETE_ATTRIBUTESENTRY']._serialized_end=1298
-  _globals['_CLOSED']._serialized_start=2004
-  _globals['_CLOSED']._serialized_end=2056
-  _globals['_GONE']._serialized_start=2058
-  _globals['_GONE']._serialized_end=2128
-  _globals['_ANSWER']._serialized_start=2130
-  _globals['_ANSWER']._serialized_end=2199
-  _globals['_ACTIONS']._serialized_start=2201
-  _globals['_ACTIONS']._serialized_end=2254
+  _globals['_CLOSED']._serialized_start=2052
+  _globals['_CLOSED']._serialized_end=2104
+  _globals['_GONE']._serialized_start=2106
+  _globals['_GONE']._serialized_end=2176
+  _globals['_ANSWER']._serialized_start=2178
+  _globals['_ANSWER']._serialized_end=2261
+  _globals['_ACTIONS']._serialized_start=2263
+  _globals['_ACTIONS']._serialized_end=2316
 # @@protoc_insertion_point(module_scope)
