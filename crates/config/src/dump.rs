@@ -13,10 +13,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
-    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
-    RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch,
-    RouteTable, SanMatch, SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch,
-    WeightedCluster,
+    IpNetwork, ListenAddress, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch,
+    PathRewrite, PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol,
+    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster, listener::format_mode,
 };
 
 /// What stands in place of a secret.
@@ -45,10 +45,12 @@ impl Resources {
     #[must_use]
     pub fn dump(&self) -> Value {
         json!({
+            "limits": {"max_connections": self.limits.max_connections},
             "listeners": list(&self.listeners, listener),
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
             "host_sets": list(&self.host_sets, host_set),
+            "plugins": plugins(&self.plugins),
             "extensions": list(&self.extensions, extension),
         })
     }
@@ -81,6 +83,17 @@ fn listener(listener: &Listener) -> Value {
         "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
         "network_filters": network_filters(&listener.network_filters),
         "max_connections": listener.max_connections,
+        "accept_rate": listener.accept_rate.map(|rate| json!({
+            "per_second": rate.per_second,
+            "burst": rate.burst,
+        })),
+        "balance": listener.balance.name(),
+        "unix_socket": matches!(listener.address.value, ListenAddress::Unix(_)).then(|| json!({
+            "mode": format_mode(listener.unix_socket.mode),
+            "user": listener.unix_socket.user.as_ref().map(|user| &user.value),
+            "group": listener.unix_socket.group.as_ref().map(|group| &group.value),
+        })),
+        "transparent": listener.transparent,
     })
 }
 
@@ -151,15 +164,18 @@ fn san_matches(rules: &[SanMatch]) -> Value {
 fn cluster_tls(tls: &ClusterTls) -> Value {
     json!({
         "sni": tls.sni.as_ref().map(|sni| &sni.value),
+        "auto_sni": tls.auto_sni,
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
+            Some(TrustedCa::Providers) => json!("providers"),
             None => Value::Null,
         },
         "crl": tls.revoked.as_ref().map(|file| &file.value),
         "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
         "alpn": tls.alpn,
         "min_version": tls.min_version.name(),
     })
@@ -226,6 +242,24 @@ fn treatment(treatment: Treatment) -> &'static str {
         Treatment::Reject => "reject",
         Treatment::Normalise => "normalise",
     }
+}
+
+fn plugins(plugins: &BTreeMap<String, Arc<PluginDeclaration>>) -> Value {
+    let one = |plugin: &PluginDeclaration| {
+        let mut shown = redacted(&plugin.declaration);
+        if shown.is_null() {
+            shown = json!({});
+        }
+        if let Some(keys) = shown.as_object_mut() {
+            keys.insert("runtime".to_owned(), json!(plugin.runtime.value));
+        }
+        shown
+    };
+    let plugins = plugins.iter();
+    plugins
+        .map(|(name, plugin)| (name.clone(), one(plugin)))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 fn extension(extension: &Extension) -> Value {

@@ -45,6 +45,8 @@ pub struct OnDemand {
 pub struct ClusterTls {
     /// The name that is asked for and that the host's certificate must have. The host's address when there is none.
     pub sni: Option<Located<String>>,
+    /// Whether the host of a request's authority stands in the place of `sni`, for connections with requests.
+    pub auto_sni: bool,
     /// Whose certificates are believed; `None` believes any.
     pub trusted: Option<TrustedCa>,
     /// A file with what the authorities have revoked.
@@ -53,6 +55,8 @@ pub struct ClusterTls {
     pub names: Vec<SanMatch>,
     /// What the proxy shows to hosts that ask for a certificate.
     pub client: Option<CertificateFiles>,
+    /// Where more of these come from, behind the one in files.
+    pub providers: Vec<Use>,
     /// The protocols that may be agreed on, the most wanted first. Empty offers none.
     pub alpn: Vec<String>,
     /// The oldest version that is spoken.
@@ -120,6 +124,8 @@ pub enum SanKind {
 pub enum TrustedCa {
     /// The authorities that the system trusts.
     System,
+    /// Those that the certificate providers name.
+    Providers,
     /// Those in a PEM file.
     File(Located<PathBuf>),
 }

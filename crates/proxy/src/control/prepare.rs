@@ -1,13 +1,15 @@
 //! From resources to a snapshot: parse, prepare, bind. What did not change is taken from the snapshot before.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use transom_api::{
-    AccessLogConfig, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
+    AccessLogConfig, Gauge, ListenerFilters, MetricError, NetworkFilters, PrepareError, Registry,
+    SharedData, Span, StreamFilters,
 };
 use transom_config::{
     Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
@@ -16,20 +18,22 @@ use transom_config::{
 mod clusters;
 mod extensions;
 mod network;
+mod plugins;
 mod routes;
+mod sockets;
 mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
+pub(crate) use self::plugins::PreparedPlugins;
 use super::ApplyError;
 use super::snapshot::{
     PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
 };
 use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
-use crate::listener::ListenerLimits;
+use crate::listener::limits::Total;
 use crate::metrics::MetricStore;
-use crate::socket::SocketSet;
 use crate::worker::inbox::WorkerInbox;
 
 /// What stays from snapshot to snapshot, and what prepares them.
@@ -38,8 +42,13 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
-    /// How workers are told of room for a connection.
-    inboxes: Vec<Arc<WorkerInbox>>,
+    /// How workers are told of room for a connection, and are given connections.
+    inboxes: Arc<[Arc<WorkerInbox>]>,
+    /// The connections of all listeners.
+    pub(crate) total: Arc<Total>,
+    /// How many there may be, and the metric that tells.
+    limit: AtomicU32,
+    limit_metric: Gauge,
     /// Certificate providers tell by it that they have something new.
     pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
@@ -52,17 +61,25 @@ impl Preparer {
         metrics: Arc<MetricStore>,
         shared: SharedData,
         inboxes: Vec<Arc<WorkerInbox>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, MetricError> {
+        let limit_metric = metrics.metrics().gauge(
+            "connections_limit",
+            "How many connections of clients the process may have.",
+            &[],
+        )?;
+        Ok(Self {
+            limit: AtomicU32::new(0),
+            limit_metric,
             registry,
             metrics,
             shared,
             workers: inboxes.len(),
-            inboxes,
+            total: Arc::new(Total::new(inboxes.len())),
+            inboxes: inboxes.into(),
             told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Makes a snapshot of `resources`. Nothing of it is active yet; dropping it undoes all.
@@ -72,7 +89,8 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
     ) -> Result<Snapshot, ApplyError> {
-        let declared = Declared::new(resources, before);
+        let plugins = self.prepare_plugins(resources, before).await?;
+        let declared = Declared::new(resources, before, plugins);
         let clusters = self.prepare_clusters(resources, before, &declared).await?;
         let mut listeners = BTreeMap::new();
         let mut udp_listeners = BTreeMap::new();
@@ -90,6 +108,7 @@ impl Preparer {
                 .await?;
             listeners.insert(name.clone(), prepared);
         }
+        let (extensions, plugins) = declared.into_prepared();
         Ok(Snapshot {
             version,
             resources: resources.clone(),
@@ -97,7 +116,8 @@ impl Preparer {
             listeners,
             udp_listeners,
             clusters,
-            extensions: declared.into_prepared(),
+            extensions,
+            plugins,
         })
     }
 
@@ -109,17 +129,7 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
         declared: &Declared<'_>,
     ) -> Result<Arc<PreparedListener>, ApplyError> {
-        let ListenAddress::Tcp(address) = &listener.address.value else {
-            return Err(ApplyError::at(
-                listener.address.span,
-                format!(
-                    "the listener `{}` cannot listen on a Unix socket yet",
-                    listener.name
-                ),
-                "write an address and a port, such as 127.0.0.1:8080",
-            ));
-        };
-        let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
+        let (sockets, rebound) = self.sockets(listener, before, known)?;
         let mut listener_filters = Vec::new();
         for used in listener
             .listener_filters
@@ -233,33 +243,6 @@ impl Preparer {
         })
     }
 
-    /// The sockets of a listener: those that it has, those of the listener that had this address, or new ones.
-    fn sockets(
-        &self,
-        address: SocketAddr,
-        listener: &Listener,
-        before: Option<&Snapshot>,
-        known: Option<&Arc<PreparedListener>>,
-    ) -> Result<(Arc<SocketSet>, bool), ApplyError> {
-        let has = |prepared: &PreparedListener| {
-            prepared.config.address.value == listener.address.value
-                || prepared.sockets.address() == address
-        };
-        if let Some(known) = known.filter(|known| has(known)) {
-            return Ok((Arc::clone(&known.sockets), false));
-        }
-        // Port 0 is a new port each time; any other address may move from one listener to another.
-        let owner = before
-            .filter(|_| address.port() != 0)
-            .and_then(|before| before.listeners.values().find(|prepared| has(prepared)));
-        if let Some(owner) = owner {
-            return Ok((Arc::clone(&owner.sockets), true));
-        }
-        let sockets = SocketSet::bind(address, self.workers)
-            .map_err(|error| cannot_listen(listener, &error))?;
-        Ok((Arc::new(sockets), true))
-    }
-
     async fn prepare_http(
         &self,
         http: &Http,
@@ -360,43 +343,6 @@ impl Preparer {
             })
     }
 
-    fn listener_limits(
-        &self,
-        listener: &Listener,
-        known: Option<&ListenerLimits>,
-    ) -> Result<ListenerLimits, ApplyError> {
-        let metrics = self.metrics.metrics();
-        let labels = [("listener", listener.name.as_str())];
-        Ok(ListenerLimits {
-            open: known.map_or_else(
-                || Arc::new(AtomicU32::new(0)),
-                |known| Arc::clone(&known.open),
-            ),
-            most: listener.max_connections,
-            accepted: metrics.counter(
-                "connections_total",
-                "Connections that were accepted.",
-                &labels,
-            )?,
-            refused: metrics.counter(
-                "connections_refused_total",
-                "Connections that were closed at once because the listener had its most.",
-                &labels,
-            )?,
-            unmatched: metrics.counter(
-                "connections_unmatched_total",
-                "Connections that were closed because no filter chain is for them.",
-                &labels,
-            )?,
-            timed_out: metrics.counter(
-                "listener_filter_timeouts_total",
-                "Connections whose listener filters waited for longer than listener_filters_timeout.",
-                &labels,
-            )?,
-            active: metrics.gauge("connections_active", "Connections that are open.", &labels)?,
-        })
-    }
-
     fn http_metrics(&self, listener: &str) -> Result<HttpMetrics, ApplyError> {
         let metrics = self.metrics.metrics();
         let by_class = |class: &str| {
@@ -434,24 +380,30 @@ impl Preparer {
     }
 }
 
-/// Why an address could not be bound, and what to do.
-fn cannot_listen(listener: &Listener, error: &std::io::Error) -> ApplyError {
-    let help = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another process, or another listener, has this address: end it or choose another port"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
-        }
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-        _ => "see the kernel's word above",
-    };
-    ApplyError::at(
-        listener.address.span,
-        format!(
-            "the listener `{}` cannot listen on {}: {error}",
-            listener.name, listener.address.value
-        ),
-        help,
-    )
+/// How long one extension, or one plugin, may take to prepare: start, compile, fetch.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What became of a prepare. `what` says what could not be done; the place is that of the use or declaration.
+fn failure_of<T>(
+    outcome: Result<Result<T, PrepareError>, Elapsed>,
+    what: &str,
+    span: Option<Span>,
+) -> Result<T, ApplyError> {
+    let stays = "the configuration that was active stays active";
+    match outcome {
+        Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Err(error)) => Err(ApplyError {
+            message: format!("{what}: {}", error.message),
+            help: match (error.span, error.help) {
+                (None, None) => Some(stays.to_owned()),
+                (_, help) => help,
+            },
+            span: error.span.or(span),
+        }),
+        Err(_) => Err(ApplyError::at(
+            span,
+            format!("{what}: it took longer than {} s", PREPARE_LIMIT.as_secs()),
+            stays,
+        )),
+    }
 }

@@ -49,8 +49,15 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
     for cluster in snapshot.clusters.values() {
         show(&cluster.selector.config, &mut each);
         show(&cluster.table, &mut each);
+        if let Some(tls) = &cluster.tls {
+            show(tls, &mut each);
+        }
+        for used in &cluster.providers {
+            show(&used.config, &mut each);
+        }
     }
     snapshot.extensions.visit(&mut each);
+    snapshot.plugins.visit(&mut each);
     for listener in snapshot.udp_listeners.values() {
         for used in &listener.access_logs {
             show(&used.config, &mut each);

@@ -305,13 +305,17 @@ impl Peer for Http1Server {
                 });
             }
             let most = (self.options.limits.head as usize).max(LARGEST_READ);
-            ready!(self.wire.poll_more(cx, most))?;
+            ready!(self.wire.poll_fill(cx, most))?;
         }
     }
 
     #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     #[inline]
