@@ -15,6 +15,7 @@ import (
 	als "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	extproc "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
+	envoytype "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -23,8 +24,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Gives an empty answer to everything, without a script: for measuring.
-var bare = len(os.Args) > 1 && os.Args[1] == "--bare"
+// Without a script, and nothing is noted: for measuring. It lets requests with `user: admin` pass and refuses others.
+var bare = len(os.Args) > 1 && os.Args[1] == "--auth"
 
 var lock sync.Mutex
 
@@ -116,6 +117,9 @@ func (processor) Process(stream extproc.ExternalProcessor_ProcessServer) error {
 		}
 		kind, empty := emptyAnswer(request)
 		if bare {
+			if headers := request.GetRequestHeaders(); headers != nil && !isAdmin(headers) {
+				empty = refusal
+			}
 			if err := stream.Send(empty); err != nil {
 				return err
 			}
@@ -151,6 +155,19 @@ func (processor) Process(stream extproc.ExternalProcessor_ProcessServer) error {
 			}
 		}
 	}
+}
+
+var refusal = &extproc.ProcessingResponse{Response: &extproc.ProcessingResponse_ImmediateResponse{
+	ImmediateResponse: &extproc.ImmediateResponse{Status: &envoytype.HttpStatus{Code: envoytype.StatusCode_Forbidden}},
+}}
+
+func isAdmin(headers *extproc.HttpHeaders) bool {
+	for _, header := range headers.GetHeaders().GetHeaders() {
+		if header.GetKey() == "user" {
+			return string(header.GetRawValue()) == "admin"
+		}
+	}
+	return false
 }
 
 func emptyAnswer(request *extproc.ProcessingRequest) (string, *extproc.ProcessingResponse) {
