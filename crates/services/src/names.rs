@@ -89,6 +89,8 @@ impl Pattern {
 pub(crate) fn parse_regex(node: &Node) -> Result<Regex, ParseError> {
     let text = node.as_str()?;
     RegexBuilder::new(&format!("^(?:{text})$"))
+        // Names are ASCII.
+        .unicode(false)
         .case_insensitive(true)
         .size_limit(REGEX_SIZE)
         .build()

@@ -35,9 +35,10 @@ fn records_go_in_batches_on_one_call() {
     let plane = Setup::to(&upstream).access_log(&log).start();
     let mut client = plane.client();
     for _ in 0..5 {
-        client
+        let answer = client
             .send("GET /p HTTP/1.1\r\nHost: test\r\nX-A: 1\r\n\r\n")
             .answer();
+        assert_eq!(answer.status(), 200);
     }
     eventually("the records", || (entries(&server) == 5).then_some(()));
     assert_eq!(server.count(), 1);
@@ -76,7 +77,7 @@ fn a_server_that_is_away_costs_records_and_no_time() {
     for _ in 0..50 {
         assert_eq!(client.get("/").status(), 200);
     }
-    assert!(plane.metric("als_records_dropped_total", &[("log", "mine")]) > 0);
+    assert!(plane.metric("transom_als_records_dropped_total", &[("log", "mine")]) > 0);
 }
 
 #[test]
@@ -85,11 +86,10 @@ fn a_call_that_the_server_ends_is_begun_again() {
     let upstream = Upstream::ok("hello");
     let log = use_of(&server, ", flush_interval: 20ms");
     let plane = Setup::to(&upstream).access_log(&log).start();
-    plane.get("/");
-    eventually("the first call", || (server.count() == 1).then_some(()));
-    plane.get("/");
-    eventually("the second call", || (server.count() == 2).then_some(()));
-    eventually("the second record", || {
-        (entries(&server) == 2).then_some(())
+    assert_eq!(plane.get("/").status(), 200);
+    // A record may go down with the call that ends under it, so there are more of them.
+    eventually("the second call", || {
+        assert_eq!(plane.get("/").status(), 200);
+        (server.count() >= 2).then_some(())
     });
 }

@@ -1,6 +1,5 @@
 //! `ext_authz`.
 
-use prost::Message as _;
 use transom_e2e::upstream::ok;
 use transom_e2e::{Setup, Upstream};
 use transom_services::proto::auth::check_response::HttpResponse;
@@ -73,7 +72,7 @@ fn a_request_passes_or_is_answered_by_the_service() {
     assert_eq!(answer.header("www-authenticate"), Some("Basic"));
     assert_eq!(answer.body, b"who");
     assert_eq!(upstream.requests().len(), 1);
-    assert_eq!(plane.metric("ext_authz_denied_total", &[]), 1);
+    assert_eq!(plane.metric("transom_ext_authz_denied_total", &[]), 1);
 }
 
 #[test]

@@ -134,7 +134,7 @@ async fn connection(
         let (script, seen, hang) = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&hang));
         tokio::spawn(async move {
             // A call that the client gives up is no matter of the server's.
-            let _ = call(request.into_body(), respond, index, &script, &seen, &hang).await;
+            let _ = call(request.into_body(), respond, index, &*script, &seen, &hang).await;
         });
     }
 }
