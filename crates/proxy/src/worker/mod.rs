@@ -252,17 +252,10 @@ impl Worker {
     /// A stream from the spare ones, or a new one.
     pub(crate) fn take_stream(
         self: &Rc<Self>,
-        connection: &Rc<ConnectionInfo>,
         listener: &Rc<HttpListener>,
     ) -> Box<Stream> {
         let spare = self.streams.borrow_mut().pop();
-        spare.unwrap_or_else(|| {
-            Box::new(Stream::new(
-                Rc::clone(self),
-                Rc::clone(connection),
-                Rc::clone(listener),
-            ))
-        })
+        spare.unwrap_or_else(|| Box::new(Stream::new(Rc::clone(self), Rc::clone(listener))))
     }
 
     /// Keeps a finished stream for reuse.
