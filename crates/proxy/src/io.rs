@@ -3,7 +3,7 @@
 mod ahead;
 mod counted;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -460,6 +460,8 @@ pub(crate) struct BufferPool {
     free: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
     write: RefCell<Vec<Vec<u8>>>,
+    /// The fewest that waited since the last [`BufferPool::trim`]: so many nobody has needed since.
+    least: Cell<(usize, usize)>,
 }
 
 impl BufferPool {
@@ -477,10 +479,14 @@ impl BufferPool {
 
     /// An initialised read buffer.
     pub(crate) fn take(&self) -> Vec<u8> {
-        self.free
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| vec![0; Self::SIZE])
+        let mut free = self.free.borrow_mut();
+        let buffer = free.pop();
+        let (least, least_write) = self.least.get();
+        if free.len() < least {
+            self.least.set((free.len(), least_write));
+        }
+        drop(free);
+        buffer.unwrap_or_else(|| vec![0; Self::SIZE])
     }
 
     /// An initialised large buffer.
@@ -506,10 +512,28 @@ impl BufferPool {
 
     /// An empty write buffer.
     pub(crate) fn take_write(&self) -> Vec<u8> {
-        self.write
-            .borrow_mut()
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(2 << 10))
+        let mut write = self.write.borrow_mut();
+        let buffer = write.pop();
+        let (least, least_write) = self.least.get();
+        if write.len() < least_write {
+            self.least.set((least, write.len()));
+        }
+        drop(write);
+        buffer.unwrap_or_else(|| Vec::with_capacity(2 << 10))
+    }
+
+    /// Frees the buffers that nobody has needed since the last time, and the large ones: they are for moments.
+    pub(crate) fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        let mut write = self.write.borrow_mut();
+        let (least, least_write) = self.least.get();
+        // Those that were used last lie at the end.
+        let unused = least.min(free.len());
+        free.drain(..unused);
+        let unused = least_write.min(write.len());
+        write.drain(..unused);
+        self.least.set((free.len(), write.len()));
+        self.large.borrow_mut().clear();
     }
 
     #[inline]

@@ -53,7 +53,8 @@ enum State {
         since: Instant,
         stream: Option<Box<Stream>>,
     },
-    Serving(Exchange),
+    /// Apart: an idle connection has no room for it.
+    Serving(Box<Exchange>),
     /// The last answer is being written.
     Flushing,
     Lingering {
@@ -176,11 +177,11 @@ impl HttpConnection {
             now,
         );
         self.http = Some(http);
-        State::Serving(exchange)
+        State::Serving(Box::new(exchange))
     }
 
     /// Ends the exchange; gives what comes after it.
-    fn end(&mut self, exchange: Exchange, outcome: Outcome) -> Option<State> {
+    fn end(&mut self, exchange: Box<Exchange>, outcome: Outcome) -> Option<State> {
         let options = Rc::clone(exchange.options());
         let mut stream = exchange.finish(outcome);
         stream.swap_connection(&mut self.info);

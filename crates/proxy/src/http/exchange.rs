@@ -247,7 +247,7 @@ impl Exchange {
     }
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
-    pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
+    pub(crate) fn finish(mut self: Box<Self>, outcome: Outcome) -> Box<Stream> {
         if self.switch == Switch::Open {
             self.count_tunnels(-1);
         }
