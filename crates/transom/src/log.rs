@@ -16,11 +16,17 @@ pub(crate) struct Levels {
     levels: Mutex<LogLevels>,
 }
 
+/// Lines that may wait for whoever reads standard error. Room for all of them is taken at the start: 32 bytes each.
+const LINES_IN_QUEUE: usize = 8_192;
+
 /// Starts the log. What is still in its queue is written when the guard is dropped.
 ///
 /// A worker never waits for whoever reads standard error: when the queue is full, lines are dropped.
 pub(crate) fn start() -> (WorkerGuard, Levels) {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES_IN_QUEUE)
+        .finish(stderr());
     let all = std::env::var("TRANSOM_LOG")
         .ok()
         .filter(|directives| !directives.trim().is_empty())
