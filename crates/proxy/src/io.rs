@@ -691,3 +691,39 @@ impl WriteBuffer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_buffers_that_nobody_needed_since_the_last_time_are_freed() {
+        let pool = BufferPool::default();
+        let burst: Vec<_> = (0..10).map(|_| pool.take()).collect();
+        burst.into_iter().for_each(|buffer| pool.give(buffer));
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 10, "they were needed just now");
+        // Two at a time from now on.
+        for _ in 0..5 {
+            let (one, other) = (pool.take(), pool.take());
+            pool.give(one);
+            pool.give(other);
+        }
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 2);
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 0);
+    }
+
+    #[test]
+    fn spare_write_buffers_are_freed_likewise() {
+        let pool = BufferPool::default();
+        let burst: Vec<_> = (0..4).map(|_| pool.take_write()).collect();
+        burst.into_iter().for_each(|buffer| pool.give_write(buffer));
+        pool.trim();
+        let one = pool.take_write();
+        pool.give_write(one);
+        pool.trim();
+        assert_eq!(pool.write.borrow().len(), 1);
+    }
+}

@@ -225,6 +225,7 @@ impl HttpConnection {
     }
 
     /// Time is over; gives what comes now. `None` closes.
+    #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
         match &mut self.state {
             State::Idle { .. } if !self.server.is_idle() => {
@@ -245,6 +246,7 @@ impl HttpConnection {
     }
 
     /// Ends an exchange whose connection is closed.
+    #[cold]
     fn give_up(&mut self, reason: ResetReason) {
         if let State::Serving(exchange) = std::mem::replace(&mut self.state, State::Flushing) {
             self.end(exchange, Outcome::Broken(reason));

@@ -210,6 +210,7 @@ impl Stream {
     }
 
     /// Answers a request whose head alone shows that it will not be served. Its filters see the answer.
+    #[cold]
     pub(crate) fn refuse(&mut self, fault: &Fault) {
         let failed = self.make_filters();
         self.core.request.side.begun = true;
@@ -345,6 +346,7 @@ impl Stream {
     }
 
     /// No answer can come from the host: answers in its place.
+    #[cold]
     pub(crate) fn fault(&mut self, fault: &Fault) {
         self.core.info.flags.add(fault.flags());
         let reply = fault.reply(self.core.listener.local_reply);
@@ -538,6 +540,7 @@ impl Stream {
 
     /// Counts a failure of a filter and has its worker part rebuilt if it asks for that; the fault to answer with, if
     /// its policy is `closed`.
+    #[cold]
     fn note_failure(&mut self, filter: usize, error: &FilterError) -> Option<Fault> {
         let slot = self.slots.get_mut(filter)?;
         slot.failed = true;
@@ -560,6 +563,7 @@ impl Stream {
         }
     }
 
+    #[cold]
     fn tell_all(&mut self, event: impl Fn() -> Event) {
         for filter in 0..self.slots.len() {
             if self
