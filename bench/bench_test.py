@@ -12,12 +12,12 @@ from measure import Cell, LoadFailed, read_report
 
 
 def cells(cpu, *, requests=1000.0):
-    return [Cell(requests, 10, 20, value, 5.0, 0.0, 0.0) for value in cpu]
+    return [Cell(requests, 10, 20, value, 5.0, 4.0, 0.0, 0.0) for value in cpu]
 
 
 def measured(transom=(8.0, 9.0, 30.0), noop=(10.0, 11.0, 12.0)):
     return {
-        ("http1-small", "direct"): [Cell(2000, 1, 2, None, None, 0.0, 0.0)] * 3,
+        ("http1-small", "direct"): [Cell(2000, 1, 2, None, None, None, 0.0, 0.0)] * 3,
         ("http1-small", "nginx"): cells([9.0, 10.0, 40.0]),
         ("http1-small", "transom"): cells(transom, requests=1100.0),
         ("http1-small-32noop", "transom"): cells(noop, requests=900.0),
@@ -71,10 +71,17 @@ class Gates(unittest.TestCase):
             self.assertFalse(all_met, said)
             self.assertIn(f"CPU per request, {case}: ", said[-1])
 
+    def test_connections_at_rest_have_a_gate(self):
+        at_rest = lambda rss: [Cell(None, None, None, None, rss, 12.0, 0.0, 0.0)] * 3
+        for ours, met in ((19.0, True), (19.1, False)):
+            said, all_met = report.gates({("idle-10k", "nginx"): at_rest(19.0), ("idle-10k", "transom"): at_rest(ours)})
+            self.assertEqual(all_met, met, said)
+        self.assertIn("| –", report.table({("idle-10k", "nginx"): at_rest(19.0)}))
+
     def test_a_disturbed_run_says_so(self):
         self.assertNotIn("NOT QUIET", report.noise(measured()))
         loud = measured()
-        loud["http1-small", "nginx"] = [Cell(1000, 1, 1, 9.0, 5.0, 0.5, 0.0)] * 3
+        loud["http1-small", "nginx"] = [Cell(1000, 1, 1, 9.0, 5.0, 4.0, 0.5, 0.0)] * 3
         self.assertIn("NOT QUIET", report.noise(loud))
 
 

@@ -28,8 +28,14 @@ class Case:
     tls: str | None = None
     # Each request has a connection of its own, and with TLS a whole handshake: wrk resumes no sessions.
     close: bool = False
+    # Connections that each had one answer and then rest: memory is measured, and nothing else.
+    idle: int = 0
     # The case with the same load, in whose row of nginx the ratios are taken.
     reference: str | None = None
+
+    def most_connections(self) -> int:
+        """What peers with a bound are told: no more than they need, as some hold memory for as many."""
+        return self.idle + 240 if self.idle else 8192
 
     def on_cores(self, core: int) -> list[str]:
         """What comes before a command to put it where it belongs: on its core, or on any (bench/run itself keeps to one)."""
@@ -38,6 +44,8 @@ class Case:
 
 # Those whose configuration has a place for TLS.
 TLS_PEERS = frozenset({"nginx", "transom"})
+# HAProxy wants two descriptors for each connection that it may have, idle or not: more than users often may have.
+IDLE_PEERS = frozenset({"nginx", "envoy", "transom"})
 
 CASES = [
     Case("http1-small", pinned=True, workers=1, connections=64, threads=1, quick=True),
@@ -62,5 +70,6 @@ CASES = [
     # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
     Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),
     Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, only=TLS_PEERS),
+    Case("idle-10k", pinned=True, workers=1, connections=0, threads=0, idle=10_000, only=IDLE_PEERS),
     Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, path="/1m", body=1 << 20, tls="p256", only=TLS_PEERS),
 ]

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import resource
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,17 +20,21 @@ TICKS = os.sysconf("SC_CLK_TCK")
 WARM_UP_SECONDS = 0.4
 # The first handshakes of all connections come at once, and none is over before it had its turn.
 TLS_WARM_UP_SECONDS = 1.5
+# Connections at rest have let go of what they held by then.
+SETTLE_SECONDS = 1
 
 
 @dataclass
 class Cell:
-    """What one proxy did in one round. Without a proxy (`direct`), it has neither CPU nor memory."""
+    """What one proxy did in one round. Without a proxy (`direct`), it has neither CPU nor memory; at rest it has memory only."""
 
-    requests_per_s: float
-    p50_us: float
-    p99_us: float
+    requests_per_s: float | None
+    p50_us: float | None
+    p99_us: float | None
     cpu_us_per_request: float | None
     rss_mib: float | None
+    # The same with what processes share counted once.
+    pss_mib: float | None
     # Cores that somebody else used meanwhile, and cores that the hypervisor gave to other machines.
     foreign: float
     steal: float
@@ -41,6 +47,8 @@ class LoadFailed(Exception):
 def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) -> Cell:
     scheme = "https" if proxy and case.tls else "http"
     address = f"{scheme}://{(proxy or upstream).address}{case.path}"
+    if case.idle:
+        return measure_idle(case, proxy)
     warm_up(case, address)
     proxy_pids = proxy.pids() if proxy else []
     upstream_pids = upstream.pids()
@@ -51,7 +59,7 @@ def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) 
     with ended(wrk):
         # Half-way: all connections are there, and none has gone yet.
         time.sleep(seconds / 2)
-        memory = rss_mib(proxy_pids) if proxy else None
+        memory = memory_mib(proxy_pids) if proxy else (None, None)
         output = wrk.stdout.read()
         _, status, usage = os.wait4(wrk.pid, 0)
         wrk.returncode = os.waitstatus_to_exitcode(status)
@@ -69,7 +77,8 @@ def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) 
         p50_us=report["p50_us"],
         p99_us=report["p99_us"],
         cpu_us_per_request=proxy_cpu / requests * 1e6 if proxy else None,
-        rss_mib=memory,
+        rss_mib=memory[0],
+        pss_mib=memory[1],
         foreign=max(0.0, (busy - proxy_cpu - upstream_cpu - own) / elapsed),
         steal=(machine_after.steal - machine.steal) / elapsed,
     )
@@ -94,14 +103,43 @@ def cpu_seconds(pids: list[int]) -> float:
     return ticks / TICKS
 
 
-def rss_mib(pids: list[int]) -> float:
-    """Resident memory, summed: pages that nginx's master and workers share count once for each."""
-    kib = 0
+def memory_mib(pids: list[int]) -> tuple[float, float]:
+    """Resident memory, summed: what processes share (nginx's master and workers, their program) counted for each of them, and counted once."""
+    rss, pss = 0, 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                kib += int(line.split()[1])
-    return kib / 1024
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Rss:"):
+                rss += int(line.split()[1])
+            elif line.startswith("Pss:"):
+                pss += int(line.split()[1])
+    return rss / 1024, pss / 1024
+
+
+def measure_idle(case: Case, proxy: Running) -> Cell:
+    """Memory while connections rest that each had one answer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = case.idle + 100
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise LoadFailed(f"{case.name} needs {needed} descriptors, and this user may have {hard} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+    host, port = proxy.address.split(":")
+    request = f"GET {case.path} HTTP/1.1\r\nHost: bench.test\r\n{HEADER[0]}: {HEADER[1]}\r\n\r\n".encode()
+    machine, begun = Machine(), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        for number in range(case.idle):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            connection.sendall(request)
+            answer = b""
+            while not answer.endswith(b"0123456789"):
+                piece = connection.recv(4096)
+                if not piece:
+                    raise LoadFailed(f"{proxy.peer.name} closed connection {number} of {case.idle} after {answer!r}")
+                answer += piece
+        time.sleep(SETTLE_SECONDS)
+        machine_after, elapsed = Machine(), time.monotonic() - begun
+        rss, pss = memory_mib(proxy.pids())
+    # Busy is what the proxy, the upstream and this client were, too.
+    return Cell(None, None, None, None, rss, pss, 0.0, (machine_after.steal - machine.steal) / elapsed)
 
 
 def warm_up(case: Case, address: str) -> None:

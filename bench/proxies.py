@@ -1,7 +1,7 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters),
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@CONNECTIONS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters),
 `@SSL@` and `# @TLS@` (what cases over TLS need, see tls.py).
 """
 
@@ -103,6 +103,7 @@ class Running:
             "LISTEN_PORT": self.address.rpartition(":")[2],
             "UPSTREAM_PORT": upstream.rpartition(":")[2],
             "WORKERS": case.workers,
+            "CONNECTIONS": case.most_connections(),
             "ADMIN_PORT": free_port(),
             "FOLDER": folder,
         }.items():

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::factory::Factory;
 use crate::kind::{ExtensionKind, Kind};
 use crate::node::{ParseError, known};
+use crate::runtime::Runtime;
 
 /// A map from `(kind, name)` to the factory of that implementation.
 ///
@@ -17,6 +18,7 @@ use crate::node::{ParseError, known};
 pub struct Registry {
     base: Option<Arc<Registry>>,
     factories: BTreeMap<(Kind, String), Box<dyn Any + Send + Sync>>,
+    runtimes: BTreeMap<String, Arc<dyn Runtime>>,
 }
 
 /// A name was registered twice for one kind.
@@ -52,6 +54,7 @@ impl Registry {
         Self {
             base: Some(base),
             factories: BTreeMap::new(),
+            runtimes: BTreeMap::new(),
         }
     }
 
@@ -94,6 +97,34 @@ impl Registry {
             name: key.1,
             known: self.names(K::KIND),
         })
+    }
+
+    /// Adds a runtime, in place of one of the same name.
+    pub fn register_runtime(&mut self, name: &str, runtime: Arc<dyn Runtime>) {
+        self.runtimes.insert(name.to_owned(), runtime);
+    }
+
+    /// The runtime `name`, which declarations of plugins name in `runtime`.
+    #[must_use]
+    pub fn runtime(&self, name: &str) -> Option<Arc<dyn Runtime>> {
+        match self.runtimes.get(name) {
+            Some(runtime) => Some(Arc::clone(runtime)),
+            None => self.base.as_ref()?.runtime(name),
+        }
+    }
+
+    /// The names of all runtimes, sorted.
+    #[must_use]
+    pub fn runtimes(&self) -> Vec<String> {
+        let mut names = self
+            .base
+            .as_ref()
+            .map(|base| base.runtimes())
+            .unwrap_or_default();
+        names.extend(self.runtimes.keys().cloned());
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// The names of all implementations of a kind, sorted.
@@ -156,6 +187,7 @@ impl fmt::Debug for Registry {
             .map(|(kind, name)| format!("{kind}/{name}"));
         f.debug_struct("Registry")
             .field("factories", &names.collect::<Vec<_>>())
+            .field("runtimes", &self.runtimes.keys())
             .field("base", &self.base)
             .finish()
     }

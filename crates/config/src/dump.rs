@@ -13,10 +13,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
-    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite, Process,
-    RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction, RouteFilter, RouteMatch,
-    RouteTable, SanMatch, SourceType, TransportProtocol, Treatment, TrustedCa, Use, ValueMatch,
-    WeightedCluster,
+    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite,
+    PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
+    RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol, Treatment,
+    TrustedCa, Use, ValueMatch, WeightedCluster,
 };
 
 /// What stands in place of a secret.
@@ -49,6 +49,7 @@ impl Resources {
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
             "host_sets": list(&self.host_sets, host_set),
+            "plugins": plugins(&self.plugins),
             "extensions": list(&self.extensions, extension),
         })
     }
@@ -151,6 +152,7 @@ fn san_matches(rules: &[SanMatch]) -> Value {
 fn cluster_tls(tls: &ClusterTls) -> Value {
     json!({
         "sni": tls.sni.as_ref().map(|sni| &sni.value),
+        "auto_sni": tls.auto_sni,
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
@@ -226,6 +228,24 @@ fn treatment(treatment: Treatment) -> &'static str {
         Treatment::Reject => "reject",
         Treatment::Normalise => "normalise",
     }
+}
+
+fn plugins(plugins: &BTreeMap<String, Arc<PluginDeclaration>>) -> Value {
+    let one = |plugin: &PluginDeclaration| {
+        let mut shown = redacted(&plugin.declaration);
+        if shown.is_null() {
+            shown = json!({});
+        }
+        if let Some(keys) = shown.as_object_mut() {
+            keys.insert("runtime".to_owned(), json!(plugin.runtime.value));
+        }
+        shown
+    };
+    let plugins = plugins.iter();
+    plugins
+        .map(|(name, plugin)| (name.clone(), one(plugin)))
+        .collect::<Map<String, Value>>()
+        .into()
 }
 
 fn extension(extension: &Extension) -> Value {

@@ -60,6 +60,11 @@ pub(crate) struct Configuration {
     /// Sets of hosts that clusters use by name. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) host_sets: Items<HostSet>,
+    /// Code that is not compiled in, by name: what a use calls it in `plugin`. A plugin that holds several extensions has
+    /// them called `NAME/EXTENSION`.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "std::collections::BTreeMap<String, Plugin>")]
+    pub(crate) plugins: Entries<Verbatim>,
     /// Extensions that are configured once and used by name, with `extension`. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) extensions: Items<Located<Extension>>,
@@ -111,6 +116,17 @@ pub(crate) struct Listener {
     /// How many connections may be open at once. No limit when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
+}
+
+/// Code that is not compiled in. What else it may say depends on its runtime.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Plugin {
+    /// The runtime that hosts it: `process` for a program of its own.
+    #[expect(
+        dead_code,
+        reason = "read by hand: the runtime's own keys stand beside it"
+    )]
+    pub(crate) runtime: String,
 }
 
 /// An extension that is configured once and used by name. Its users share it, and a reload that changes it alone leaves

@@ -80,5 +80,5 @@ pub use tls::{
     Admitted, CertificateFiles, ClientCertificate, ClusterTls, ListenerTls, OnDemand, SanKind,
     SanMatch, TlsVersion, TrustedCa,
 };
-pub use usage::{Extension, ExtensionName, Use};
+pub use usage::{Extension, ExtensionName, PluginDeclaration, Use};
 pub use validate::validate;

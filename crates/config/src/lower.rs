@@ -9,6 +9,7 @@ mod health;
 mod listeners;
 mod matches;
 mod network;
+mod plugins;
 mod routes;
 mod tls;
 
@@ -38,6 +39,7 @@ pub(crate) fn lower(
         route_tables: names(root, "route_tables", "name"),
         host_sets: names(root, "host_sets", "name"),
         extensions: names(root, "extensions", "id"),
+        plugins: keys(root, "plugins"),
         declared: HashMap::new(),
         chains: BTreeMap::new(),
         route_filters: Vec::new(),
@@ -57,6 +59,7 @@ pub(crate) fn lower(
     };
     lowering.host_sets(file.host_sets);
     lowering.clusters(file.clusters);
+    lowering.plugins(file.plugins);
     lowering.extensions(file.extensions);
     lowering.named_route_tables(file.route_tables);
     lowering.listeners(file.listeners);
@@ -72,6 +75,7 @@ struct Lowering<'a> {
     route_tables: Vec<&'a str>,
     host_sets: Vec<&'a str>,
     extensions: Vec<&'a str>,
+    plugins: Vec<&'a str>,
     /// Where each of `extensions` is declared, for messages.
     declared: HashMap<String, Option<Span>>,
     /// The stream filters of the chains that use a route table, by its name.
@@ -169,6 +173,16 @@ fn refer(what: &str, name: &Located<String>, names: &[&str], problems: &mut Prob
         let message = format!("unknown {what} `{name}`");
         problems.push(Problem::new(message, name.span).with_help(help));
     }
+}
+
+/// The names in the map under `key`.
+fn keys<'n>(root: &'n Node, key: &str) -> Vec<&'n str> {
+    let Some(NodeKind::Map(entries)) = root.entry(key).map(|node| &node.kind) else {
+        return Vec::new();
+    };
+    let mut names: Vec<&str> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
+    names.sort_unstable();
+    names
 }
 
 /// The names in the list under `key`: what its items have under `called`.

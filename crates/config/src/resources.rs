@@ -9,7 +9,8 @@ use std::time::Duration;
 use transom_api::Node;
 
 use crate::{
-    Cluster, Extension, ExtensionName, HostSet, ListenAddress, Listener, RouteTable, Sources, Use,
+    Cluster, Extension, ExtensionName, HostSet, ListenAddress, Listener, PluginDeclaration,
+    RouteTable, Sources, Use,
 };
 
 /// All that a source of configuration says.
@@ -52,6 +53,8 @@ pub struct Resources {
     pub clusters: BTreeMap<String, Arc<Cluster>>,
     /// Host sets by name. One written inside a cluster has the cluster's name.
     pub host_sets: BTreeMap<String, Arc<HostSet>>,
+    /// Plugins by name.
+    pub plugins: BTreeMap<String, Arc<PluginDeclaration>>,
     /// Extensions that are configured once and used by name, by name.
     pub extensions: BTreeMap<String, Arc<Extension>>,
     /// Where relative paths begin: the folder of the file that these were read from. `None` is the process's working
@@ -75,6 +78,8 @@ pub enum Resource {
     HostSet(Arc<HostSet>),
     /// A cluster.
     Cluster(Arc<Cluster>),
+    /// A plugin.
+    Plugin(Arc<PluginDeclaration>),
     /// An extension that is used by name.
     Extension(Arc<Extension>),
     /// A route table.
@@ -99,6 +104,8 @@ pub enum ResourceKind {
     HostSet,
     /// A cluster.
     Cluster,
+    /// A plugin.
+    Plugin,
     /// An extension that is used by name.
     Extension,
     /// A route table.
@@ -125,6 +132,13 @@ impl Resources {
             &new.clusters,
             ResourceKind::Cluster,
             Resource::Cluster,
+            &mut changes,
+        );
+        compare(
+            &old.plugins,
+            &new.plugins,
+            ResourceKind::Plugin,
+            Resource::Plugin,
             &mut changes,
         );
         compare(
@@ -160,6 +174,7 @@ impl Resources {
             match name.kind {
                 ResourceKind::HostSet => drop(next.host_sets.remove(&name.name)),
                 ResourceKind::Cluster => drop(next.clusters.remove(&name.name)),
+                ResourceKind::Plugin => drop(next.plugins.remove(&name.name)),
                 ResourceKind::Extension => drop(next.extensions.remove(&name.name)),
                 ResourceKind::RouteTable => drop(next.route_tables.remove(&name.name)),
                 ResourceKind::Listener => drop(next.listeners.remove(&name.name)),
@@ -169,6 +184,7 @@ impl Resources {
             match resource.clone() {
                 Resource::HostSet(it) => drop(next.host_sets.insert(it.name.clone(), it)),
                 Resource::Cluster(it) => drop(next.clusters.insert(it.name.clone(), it)),
+                Resource::Plugin(it) => drop(next.plugins.insert(it.name.clone(), it)),
                 Resource::Extension(it) => drop(next.extensions.insert(it.name.clone(), it)),
                 Resource::RouteTable(it) => drop(next.route_tables.insert(it.name.clone(), it)),
                 Resource::Listener(it) => drop(next.listeners.insert(it.name.clone(), it)),

@@ -41,6 +41,7 @@ pub fn schema(registry: &Registry) -> Value {
     splice_selectors(definitions, &configs::<Selectors>(registry));
     let providers = configs::<CertificateProviders>(registry);
     splice::<file::CertificateProviderUse>(definitions, &providers, false);
+    splice_runtimes(definitions, registry);
     let mut any = configs::<StreamFilters>(registry);
     any.extend(configs::<NetworkFilters>(registry));
     any.extend(configs::<ListenerFilters>(registry));
@@ -48,6 +49,39 @@ pub fn schema(registry: &Registry) -> Value {
     any.extend(providers);
     splice::<file::Extension>(definitions, &one_per_name(any), false);
     root
+}
+
+/// What each runtime reads in a declaration of a plugin.
+fn splice_runtimes(definitions: &mut Map<String, Value>, registry: &Registry) {
+    let Some(definition) = definitions
+        .get_mut(&*file::Plugin::schema_name())
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let names = registry.runtimes();
+    if let Some(runtime) = definition
+        .get_mut("properties")
+        .and_then(|properties| properties.get_mut("runtime"))
+        .and_then(Value::as_object_mut)
+    {
+        runtime.insert("enum".to_owned(), json!(names));
+    }
+    let rules = names.iter().filter_map(|name| {
+        let mut keys = of_extension(&registry.runtime(name)?.schema());
+        // The key that chose this schema stands among the runtime's own.
+        if let Some(properties) = keys.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("runtime".to_owned(), json!({}));
+        }
+        Some(json!({
+            "if": {"properties": {"runtime": {"const": name}}, "required": ["runtime"]},
+            "then": keys,
+        }))
+    });
+    let rules: Vec<Value> = rules.collect();
+    if !rules.is_empty() {
+        definition.insert("allOf".to_owned(), Value::Array(rules));
+    }
 }
 
 /// The extensions of a kind, with the schema of their configurations.

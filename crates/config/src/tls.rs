@@ -45,6 +45,8 @@ pub struct OnDemand {
 pub struct ClusterTls {
     /// The name that is asked for and that the host's certificate must have. The host's address when there is none.
     pub sni: Option<Located<String>>,
+    /// Whether the host of a request's authority stands in the place of `sni`, for connections with requests.
+    pub auto_sni: bool,
     /// Whose certificates are believed; `None` believes any.
     pub trusted: Option<TrustedCa>,
     /// A file with what the authorities have revoked.

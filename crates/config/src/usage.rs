@@ -1,6 +1,9 @@
 //! The use of an extension: one shape wherever a configuration names one.
 
+use transom_api::runtime::split_extension;
 use transom_api::{FailurePolicy, Node, Phase, Span};
+
+use crate::Located;
 
 /// A place in a chain that an extension fills.
 #[derive(Clone, Debug)]
@@ -36,24 +39,68 @@ pub struct Extension {
     pub span: Option<Span>,
 }
 
+/// Code that is not compiled in, declared once and used by its name.
+#[derive(Clone, Debug)]
+pub struct PluginDeclaration {
+    /// Its name: what uses call it in `plugin`.
+    pub name: String,
+    /// The name of the runtime that hosts it.
+    pub runtime: Located<String>,
+    /// What else is declared, as written: the runtime reads it.
+    pub declaration: Node,
+    /// Where the name stands.
+    pub span: Option<Span>,
+}
+
 /// The name of an extension.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtensionName {
     /// Compiled in (`name:`).
     Builtin(String),
-    /// Declared in `plugins` (`plugin:`).
+    /// Declared in `plugins` (`plugin:`): the plugin's name, or that and behind a slash the extension's in the plugin.
     Plugin(String),
     /// Configured in `extensions` (`extension:`).
     Resource(String),
 }
 
+impl From<&str> for ExtensionName {
+    fn from(builtin: &str) -> Self {
+        Self::Builtin(builtin.to_owned())
+    }
+}
+
 impl ExtensionName {
+    /// What a use is called that has no `id`: the name; of an extension in a plugin that has several, its own.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        let name = self.as_str();
+        match (self, split_extension(name)) {
+            (Self::Plugin(_), (_, extension)) if !extension.is_empty() => extension,
+            _ => name,
+        }
+    }
+
     /// The name without its kind.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             Self::Builtin(name) | Self::Plugin(name) | Self::Resource(name) => name,
         }
+    }
+}
+
+/// All but the places.
+impl PartialEq for PluginDeclaration {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            runtime,
+            declaration,
+            span: _,
+        } = self;
+        *name == other.name
+            && runtime.value == other.runtime.value
+            && *declaration == other.declaration
     }
 }
 

@@ -1,13 +1,14 @@
 //! What only the registry knows: whether extensions exist and accept their configurations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use transom_api::kind::{
     AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::node::known;
-use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Registry, Span};
+use transom_api::runtime::split_extension;
+use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Plugin, Registry, Span};
 
 use crate::lower::{PARTS_OF_PROXY, without_end};
 use crate::problems::Problems;
@@ -43,11 +44,13 @@ pub(crate) fn check(
     let mut check = Check {
         resources,
         registry,
+        plugins: BTreeMap::new(),
         complete,
         routes: BTreeSet::new(),
         declared: BTreeSet::new(),
         problems,
     };
+    check.plugins();
     for cluster in resources.clusters.values() {
         // The default is there wherever the proxy is.
         if cluster.load_balancing.span.is_some() {
@@ -78,6 +81,8 @@ type Checked<K> = (Arc<dyn Factory<K>>, Option<Arc<dyn Parsed<K>>>);
 struct Check<'c> {
     resources: &'c Resources,
     registry: &'c Registry,
+    /// The plugins whose declarations are good.
+    plugins: BTreeMap<&'c str, Plugin>,
     complete: bool,
     /// Route table, name of the use and extension of the routes' configurations that were looked at: listeners that
     /// share a table do not each report its mistakes.
@@ -88,6 +93,28 @@ struct Check<'c> {
 }
 
 impl<'c> Check<'c> {
+    fn plugins(&mut self) {
+        for (name, declared) in &self.resources.plugins {
+            let runtime = &declared.runtime;
+            let Some(hosts) = self.registry.runtime(runtime) else {
+                let names = self.registry.runtimes();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let help = known(runtime, "runtimes", &names);
+                let message = format!("unknown runtime `{runtime}`");
+                self.problems
+                    .push(Problem::new(message, runtime.span).with_help(help));
+                continue;
+            };
+            match hosts.parse(name, &declared.declaration) {
+                Ok(plugin) => drop(self.plugins.insert(name, plugin)),
+                Err(error) => {
+                    let error = error.or_at(declared.declaration.span.or(declared.span));
+                    self.problems.push(error);
+                }
+            }
+        }
+    }
+
     fn network_filters(&mut self, filters: &'c [NetworkFilter]) {
         for (index, filter) in filters.iter().enumerate() {
             match filter {
@@ -189,8 +216,7 @@ impl<'c> Check<'c> {
         // The loader has told of a name that is not there.
         let declared = self.resources.extensions.get(name)?;
         if !self.declared.insert((name, K::KIND)) {
-            let name = declared.extension.as_str();
-            let factory = self.registry.find::<K>(name).ok()?;
+            let factory = self.find::<K>(&declared.extension)?;
             let parsed = factory.parse(&declared.config).ok();
             return Some((factory, parsed));
         }
@@ -204,14 +230,18 @@ impl<'c> Check<'c> {
                 continue;
             }
             let written = Written::declared(declared, None);
-            let name = declared.extension.as_str();
-            if self.registry.find::<NetworkFilters>(name).is_ok() {
+            let name = &declared.extension;
+            if matches!(name, ExtensionName::Plugin(_)) {
+                // It may have several kinds of the name: which one is meant shows the first use.
+                continue;
+            }
+            if self.find::<NetworkFilters>(name).is_some() {
                 self.written::<NetworkFilters>(&written);
-            } else if self.registry.find::<ListenerFilters>(name).is_ok() {
+            } else if self.find::<ListenerFilters>(name).is_some() {
                 self.written::<ListenerFilters>(&written);
-            } else if self.registry.find::<AccessLogs>(name).is_ok() {
+            } else if self.find::<AccessLogs>(name).is_some() {
                 self.written::<AccessLogs>(&written);
-            } else if self.registry.find::<CertificateProviders>(name).is_ok() {
+            } else if self.find::<CertificateProviders>(name).is_some() {
                 self.written::<CertificateProviders>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
@@ -222,13 +252,36 @@ impl<'c> Check<'c> {
     /// Checks an extension with its configuration, where it is written. Its factory, when there is one, and its
     /// configuration, when that is good.
     fn written<K: ExtensionKind>(&mut self, used: &Written<'_>) -> Option<Checked<K>> {
-        let ExtensionName::Builtin(name) = used.extension else {
-            // No plugin can be declared yet; the loader has refused it.
-            return None;
+        let found = match used.extension {
+            ExtensionName::Plugin(name) => {
+                let (plugin, extension) = split_extension(name);
+                // A plugin that is not there, or has a mistake of its own, was told of already.
+                let declared = self.plugins.get(plugin)?;
+                let Some(factory) = declared.find::<K>(extension) else {
+                    let kinds: Vec<&str> = declared.kinds().map(Kind::name).collect();
+                    let kind = K::KIND.name().replace('_', " ");
+                    self.problems.push(
+                        Problem::new(
+                            format!("the plugin `{plugin}` cannot be used as a {kind}"),
+                            used.span,
+                        )
+                        .with_label(used.used, format!("this {kind} names it"))
+                        .with_help(match kinds.is_empty() {
+                            true => "it holds no extensions: its program is only kept running"
+                                .to_owned(),
+                            false => format!("it can be used as: {}", kinds.join(", ")),
+                        }),
+                    );
+                    return None;
+                };
+                Ok(factory)
+            }
+            name => self.registry.find::<K>(name.as_str()),
         };
-        let factory = match self.registry.find::<K>(name) {
+        let factory = match found {
             Ok(factory) => factory,
             Err(error) => {
+                let name = used.extension.as_str();
                 let mut names: Vec<&str> = error.known.iter().map(String::as_str).collect();
                 if K::KIND == Kind::NetworkFilter {
                     names.extend(PARTS_OF_PROXY);
@@ -254,6 +307,17 @@ impl<'c> Check<'c> {
                 self.problems.push(error);
                 Some((factory, None))
             }
+        }
+    }
+
+    /// The factory of an extension, when there is one.
+    fn find<K: ExtensionKind>(&self, extension: &ExtensionName) -> Option<Arc<dyn Factory<K>>> {
+        match extension {
+            ExtensionName::Plugin(name) => {
+                let (plugin, extension) = split_extension(name);
+                self.plugins.get(plugin)?.find::<K>(extension)
+            }
+            name => self.registry.find::<K>(name.as_str()).ok(),
         }
     }
 

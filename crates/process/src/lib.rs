@@ -38,6 +38,7 @@
 
 pub mod call;
 pub mod needs;
+pub mod probe;
 pub mod v1;
 
 pub use call::{

@@ -12,6 +12,7 @@
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
 //! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection; `peek`: on a
 //!   socket before it;
+//! - `plugins`: a runtime, whose plugins are the filters that are here;
 //! - [`certificates`]: a certificate provider that is late, fails and panics.
 
 mod attributes;
@@ -26,6 +27,7 @@ mod notes;
 mod parts;
 mod pause;
 mod peek;
+mod plugins;
 mod routes;
 mod timers;
 mod trace;
@@ -50,5 +52,6 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     network::register(registry, &lab)?;
     peek::register(registry)?;
     certificates::register(registry, &lab)?;
+    plugins::register(registry, &lab);
     Ok(lab)
 }

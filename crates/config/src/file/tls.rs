@@ -64,6 +64,10 @@ pub(crate) struct ClusterTls {
     /// when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) sni: Option<Located<String>>,
+    /// Whether the name is that of the request instead: the host of its `:authority`, as it is sent. `sni` is then the name
+    /// for connections without a request, as of `tcp_proxy` and most health checks.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) auto_sni: bool,
     /// Whose certificates are believed: a PEM file with authorities, or `system` for those that the system trusts.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "system"))]

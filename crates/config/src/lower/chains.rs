@@ -106,7 +106,7 @@ impl Lowering<'_> {
         let id_place = used.id.as_ref().map_or(place, |id| id.span);
         let id = match used.id {
             Some(id) => id.value.0,
-            None => extension.as_str().to_owned(),
+            None => extension.id().to_owned(),
         };
         if let Some(first) = ids.seen.get(&id) {
             let problem =

@@ -1,5 +1,6 @@
 //! Extensions that are configured once, and what a use names.
 
+use transom_api::runtime::split_extension;
 use transom_api::{Node, Span};
 
 use super::{Lowering, Unique, refer};
@@ -96,7 +97,12 @@ impl Lowering<'_> {
         let extension = match key {
             "name" => ExtensionName::Builtin(value.clone()),
             "plugin" => {
-                refer("plugin", &name, &[], self.problems);
+                let (plugin, _) = split_extension(value);
+                let plugin = Located {
+                    value: plugin.to_owned(),
+                    span: *span,
+                };
+                refer("plugin", &plugin, &self.plugins, self.problems);
                 ExtensionName::Plugin(value.clone())
             }
             _ => {

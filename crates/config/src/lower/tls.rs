@@ -277,6 +277,7 @@ impl Lowering<'_> {
         };
         Some(ClusterTls {
             sni: tls.sni,
+            auto_sni: tls.auto_sni,
             trusted,
             revoked,
             names,

@@ -120,6 +120,7 @@ fn value_of(key: &str, schema: &Value) -> String {
                 ("use", "uses-of-extensions")
             }
             "Extension" => ("extension", "shared-extensions"),
+            "Plugin" => ("plugin", "plugins"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
             "FilterChain" => ("filter chain", "filter-chains"),

@@ -7,8 +7,8 @@ use transom_api::kind::{
     AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::{
-    ExtensionKind, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
-    Registry, RouteConfig, Schema,
+    ExtensionKind, Factory, Node, ParseError, Parsed, Plugin, PluginLife, Prepare, PrepareContext,
+    PrepareError, PreparePlugin, Registry, RouteConfig, Runtime, Schema,
 };
 
 /// `header_match` (any key to text; per route as well), `authorize` (calls a cluster), the selectors by their names, one
@@ -38,10 +38,41 @@ pub(crate) fn registry() -> Registry {
             .register::<Selectors>(name, Arc::new(Choose))
             .unwrap();
     }
+    registry.register_runtime("process", Arc::new(Program));
     registry
         .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
         .unwrap();
     registry
+}
+
+/// A runtime: takes `command`; stream filters and access logs.
+struct Program;
+
+impl Runtime for Program {
+    fn schema(&self) -> Schema {
+        Schema::object().required(
+            "command",
+            Schema::list(Schema::string()).describe("The program and its arguments."),
+        )
+    }
+
+    fn parse(&self, _name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
+        let mut fields = declaration.as_fields()?;
+        for word in fields.required("command")?.as_list()? {
+            word.as_str()?;
+        }
+        fields.finish()?;
+        let plugin = Plugin::new(Arc::new(Program))
+            .with::<StreamFilters>(|_| Arc::new(HeaderMatch))
+            .with::<AccessLogs>(|_| Arc::new(Authorize(PhantomData)));
+        Ok(plugin)
+    }
+}
+
+impl PluginLife for Program {
+    fn prepare(&self, _context: PrepareContext) -> PreparePlugin {
+        Box::pin(std::future::ready(Err(PrepareError::new("not here"))))
+    }
 }
 
 /// Takes `choices`.

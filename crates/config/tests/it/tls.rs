@@ -79,7 +79,7 @@ fn every_key_of_tls_can_be_written() {
         "{certificates: [{certificate: a.pem, private_key: a.key}, {certificate: b.pem, private_key: b.key}], \
          alpn: [spdy], client_ca: ca.pem, client_certificate: optional, min_version: 1.3}",
         TCP,
-        "{sni: app.test, ca: ca.pem, client: {certificate: a.pem, private_key: a.key}, alpn: [http/1.1], \
+        "{sni: app.test, auto_sni: true, ca: ca.pem, client: {certificate: a.pem, private_key: a.key}, alpn: [http/1.1], \
          min_version: \"1.3\"}",
     );
     let tls = configuration.resources.listeners["in"]
@@ -107,7 +107,7 @@ fn every_key_of_tls_can_be_written() {
     assert_eq!(
         dump["clusters"][0]["tls"],
         json!({
-            "sni": "app.test", "ca": "ca.pem", "verify": true, "alpn": ["http/1.1"], "min_version": "1.3",
+            "sni": "app.test", "auto_sni": true, "ca": "ca.pem", "verify": true, "alpn": ["http/1.1"], "min_version": "1.3",
             "client": {"certificate": "a.pem", "private_key": "a.key", "ocsp_response": null},
             "crl": null, "san": [],
         })

@@ -12,7 +12,7 @@ use transom_config::HostAddress;
 use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
 use crate::io::Io;
-use crate::tls::{self, TlsConnectError};
+use crate::tls::{self, TlsConnectError, TlsIdentity};
 use crate::worker::Worker;
 
 /// A connection that is being made, or waited for.
@@ -31,8 +31,8 @@ pub(crate) enum Obtained {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) io: Io,
-    /// Which TLS of the host it was made with; 0 for none.
-    pub(crate) generation: u64,
+    /// What its TLS was made with.
+    pub(crate) identity: TlsIdentity,
 }
 
 /// Why a host could not be connected.
@@ -54,17 +54,23 @@ pub(crate) enum ConnectError {
 
 /// Connects a host. With as many connections as bounds allow it waits until there is room or, if the caller can use such,
 /// (`use_idle`) an idle one.
-pub(crate) fn connection(host: &Rc<WorkerHost>, worker: &Rc<Worker>, use_idle: bool) -> Connecting {
+pub(crate) fn connection(
+    host: &Rc<WorkerHost>,
+    worker: &Rc<Worker>,
+    identity: TlsIdentity,
+    use_idle: bool,
+) -> Connecting {
     let (host, worker) = (Rc::clone(host), Rc::clone(worker));
-    Box::pin(async move { obtain(&host, &worker, use_idle).await })
+    Box::pin(async move { obtain(&host, &worker, identity, use_idle).await })
 }
 
 /// Connects a host anew: for what cannot use a connection that others used before.
 pub(crate) async fn connect(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
+    identity: TlsIdentity,
 ) -> Result<(Connected, Slot), ConnectError> {
-    match obtain(host, worker, false).await? {
+    match obtain(host, worker, identity, false).await? {
         Obtained::Fresh(connected, slot) => Ok((connected, slot)),
         // Not asked for, and so never given.
         Obtained::Idle(_) => Err(ConnectError::Overflow),
@@ -74,11 +80,12 @@ pub(crate) async fn connect(
 async fn obtain(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
+    identity: TlsIdentity,
     idle: bool,
 ) -> Result<Obtained, ConnectError> {
     let slot = match Slot::open(host, worker.now()) {
         Some(slot) => slot,
-        None => match room(host, worker, idle).await {
+        None => match room(host, worker, &identity, idle).await {
             Some(Room::Slot(slot)) => slot,
             Some(Room::Idle(lease)) => return Ok(Obtained::Idle(lease)),
             None => {
@@ -88,7 +95,7 @@ async fn obtain(
         },
     };
     worker.shard.add(host.metrics.connections.0, 1);
-    let connected = make(host).await;
+    let connected = make(host, identity).await;
     if connected.is_err() {
         worker.shard.add(host.metrics.connect_failures.0, 1);
         host.note_outcome(false, worker);
@@ -97,19 +104,18 @@ async fn obtain(
 }
 
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
-async fn make(host: &WorkerHost) -> Result<Connected, ConnectError> {
-    let generation = host.generation();
+async fn make(host: &WorkerHost, identity: TlsIdentity) -> Result<Connected, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
         let io = connect_socket(&host.host.address)
             .await
             .map_err(ConnectError::Io)?;
         match &host.tls {
-            Some(tls) => Ok(tls::connect(tls, io).await?),
+            Some(tls) => Ok(tls::connect(tls, &identity, io).await?),
             None => Ok(io),
         }
     });
     match connected.await {
-        Ok(Ok(io)) => Ok(Connected { io, generation }),
+        Ok(Ok(io)) => Ok(Connected { io, identity }),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ConnectError::Timeout),
     }

@@ -26,7 +26,7 @@ use transom_config::Cluster;
 use crate::control::snapshot::PreparedUse;
 
 use crate::http::peer::Upstream;
-use crate::tls::{ClientTls, WorkerTls};
+use crate::tls::{ClientTls, TlsConnectError, TlsIdentity, WorkerTls};
 use crate::worker::Worker;
 
 use self::choice::Choice;
@@ -149,33 +149,41 @@ impl WorkerCluster {
 impl WorkerHost {
     fn new(host: Arc<Host>, prepared: &PreparedCluster) -> Self {
         let cluster = Arc::clone(&prepared.config);
-        let sni = cluster.tls.as_ref().and_then(|tls| tls.sni.as_ref());
         Self {
             state: Arc::clone(&prepared.state),
             metrics: prepared.metrics,
             pool: Pool::new(&cluster.pool),
-            tls: prepared.tls.as_ref().map(|tls| {
-                WorkerTls::new(
-                    Arc::clone(tls),
-                    &host.address,
-                    sni.map(|sni| sni.value.as_str()),
-                )
-            }),
+            tls: prepared
+                .tls
+                .as_ref()
+                .zip(cluster.tls.as_ref())
+                .map(|(tls, config)| WorkerTls::new(Arc::clone(tls), &host.address, config)),
             host,
             cluster,
         }
     }
 
-    /// An idle connection that is still good and was made with the TLS of now.
-    pub(crate) fn take_idle(&self, now: Instant) -> Option<Lease> {
-        self.pool.take(now, self.generation())
+    /// What a connection for a request to this authority is made with; `None` for what is no request.
+    #[inline]
+    pub(crate) fn identity(&self, authority: Option<&[u8]>) -> Result<TlsIdentity, ConnectError> {
+        match &self.tls {
+            None => Ok(TlsIdentity::default()),
+            Some(tls) => tls
+                .identity(authority)
+                .ok_or_else(|| TlsConnectError::no_name().into()),
+        }
+    }
+
+    /// An idle connection that is still good and was made with this TLS.
+    pub(crate) fn take_idle(&self, now: Instant, identity: &TlsIdentity) -> Option<Lease> {
+        self.pool.take(now, identity)
     }
 
     /// Keeps a connection for later, unless it is old, or somebody waits for its place.
     pub(crate) fn give_idle(&self, lease: Lease, worker: &Worker) {
         let now = worker.now();
         let pool = &self.cluster.pool;
-        let is_good = lease.generation() == self.generation()
+        let is_good = lease.identity().generation == self.generation()
             && pool
                 .max_requests_per_connection
                 .is_none_or(|most| lease.requests() < most)
@@ -204,8 +212,8 @@ impl WorkerHost {
         self.pool.len()
     }
 
-    /// Which TLS a connection is made with that is begun now.
-    pub(crate) fn generation(&self) -> u64 {
+    /// Which state of the TLS a connection is made with that is begun now.
+    fn generation(&self) -> u64 {
         self.tls.as_ref().map_or(0, WorkerTls::generation)
     }
 

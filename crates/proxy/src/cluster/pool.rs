@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Lease;
 use crate::http::peer::Upstream;
+use crate::tls::TlsIdentity;
 
 /// Idle connections to one host. The one used last is taken first, so that the surplus grows old and is closed.
 #[derive(Debug)]
@@ -31,16 +32,23 @@ impl Pool {
         }
     }
 
-    /// A connection that is still good: open, nothing came on it unasked, and made with the TLS of `generation`.
-    pub(crate) fn take(&self, now: Instant, generation: u64) -> Option<Lease> {
+    /// A connection that is still good: open, nothing came on it unasked, and made with this TLS.
+    pub(crate) fn take(&self, now: Instant, identity: &TlsIdentity) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut candidate) = idle.pop() {
+        // Those with another name are for other requests.
+        let mut end = idle.len();
+        while let Some(index) = idle.get(..end).and_then(|idle| {
+            idle.iter()
+                .rposition(|it| is_for(it.client.identity(), identity))
+        }) {
+            let mut candidate = idle.remove(index);
             if is_young(&candidate, now, self.idle_timeout, self.max_age)
-                && candidate.client.generation() == generation
+                && candidate.client.identity() == identity
                 && is_quiet(&mut candidate.client)
             {
                 return Some(candidate.client);
             }
+            end = index;
         }
         None
     }
@@ -48,6 +56,14 @@ impl Pool {
     /// Keeps a connection for later, unless there are enough.
     pub(crate) fn give(&self, client: Lease, now: Instant) {
         let mut idle = self.idle.borrow_mut();
+        // With as many as may be, one for the name that is asked for now is worth more than one for a name of old.
+        if idle.len() >= self.max_idle
+            && idle
+                .first()
+                .is_some_and(|oldest| oldest.client.identity() != client.identity())
+        {
+            idle.remove(0);
+        }
         if idle.len() < self.max_idle {
             idle.push(Idle { client, since: now });
         }
@@ -84,6 +100,11 @@ impl Pool {
     pub(crate) fn len(&self) -> usize {
         self.idle.borrow().len()
     }
+}
+
+/// Whether a connection is looked at for a request: those of an old state of the TLS are, as they are of no use to any.
+fn is_for(made: &TlsIdentity, wanted: &TlsIdentity) -> bool {
+    made.generation != wanted.generation || made == wanted
 }
 
 fn is_young(idle: &Idle, now: Instant, timeout: Duration, max_age: Option<Duration>) -> bool {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{ClusterState, Host, WorkerHost};
 use crate::http::host_peer::HostPeer;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// The place that a connection has among those of its cluster and host, for as long as it lives.
@@ -162,14 +163,19 @@ impl Drop for RetryPermit {
 
 /// Waits until the host can have one more connection, or one of its own is idle. `None` when as many wait as may.
 ///
-/// `idle`: whether an idle connection is good for the caller.
-pub(super) async fn room(host: &Rc<WorkerHost>, worker: &Rc<Worker>, idle: bool) -> Option<Room> {
+/// `idle`: whether an idle connection is good for the caller, if its TLS is that of `identity`.
+pub(super) async fn room(
+    host: &Rc<WorkerHost>,
+    worker: &Rc<Worker>,
+    identity: &TlsIdentity,
+    idle: bool,
+) -> Option<Room> {
     let mut waiting = Waiting::begin(host, worker)?;
     host.state.ask_for_room(worker.index, &host.host);
     let room = poll_fn(|cx| {
         waiting.register(cx.waker());
         let now = worker.now();
-        if idle && let Some(lease) = host.take_idle(now) {
+        if idle && let Some(lease) = host.take_idle(now, identity) {
             return Poll::Ready(Room::Idle(lease));
         }
         if let Some(slot) = Slot::open(host, now) {

@@ -38,7 +38,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         weights: vec![1; hosts],
         selector: PreparedUse {
             name: "in_turn".to_owned(),
-            extension: "in_turn".to_owned(),
+            extension: "in_turn".into(),
             declared: None,
             factory: 0,
             node: Node::null(),

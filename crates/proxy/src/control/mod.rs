@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, oneshot};
 use transom_api::control::{MetricFamily, Readiness};
 use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span, StreamFilterConfig};
-use transom_config::{Changes, Resources};
+use transom_config::{Changes, ExtensionName, Resources};
 
 use self::generations::{Change, PlaceStatus, Step};
 use self::prepare::Preparer;
@@ -322,39 +322,38 @@ impl Proxy {
         &self,
         listener: &str,
         filter: &str,
-        extension: &str,
+        extension: impl Into<ExtensionName>,
         config: &Node,
         share: u8,
     ) -> Result<PlaceStatus, ApplyError> {
+        let extension = extension.into();
         // Held to the end: of two that start at the same time the second must find the first.
         let mut active = self.active.lock().await;
-        let used = active
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.stream_filter(listener, filter))
-            .ok_or_else(|| {
-                ApplyError::new(format!(
-                    "listener `{listener}` has no stream filter `{filter}`"
-                ))
-            })?;
-        let routes_know_it = active
-            .snapshot
-            .as_ref()
-            .is_some_and(|snapshot| snapshot.routes_name(listener, filter));
-        if used.extension != extension && routes_know_it {
+        let unknown = || {
+            ApplyError::new(format!(
+                "listener `{listener}` has no stream filter `{filter}`"
+            ))
+        };
+        let snapshot = active.snapshot.clone().ok_or_else(unknown)?;
+        let used = snapshot
+            .stream_filter(listener, filter)
+            .ok_or_else(unknown)?;
+        // A plugin's newer version is another plugin.
+        let is_other = match (&used.extension, &extension) {
+            (ExtensionName::Plugin(_), ExtensionName::Plugin(_)) => false,
+            (before, after) => before != after,
+        };
+        if is_other && snapshot.routes_name(listener, filter) {
             return Err(ApplyError::new(format!(
                 "the stream filter `{filter}` is `{}`, and routes have configurations for it: a generation of it cannot \
-                 be `{extension}`, which does not know them",
-                used.extension
+                 be `{}`, which does not know them",
+                used.extension.as_str(),
+                extension.as_str(),
             )));
         }
-        let folder = active
-            .snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.resources.folder.clone());
         let prepared = active
             .preparer
-            .prepare_swap(extension, filter, config, folder.as_deref())
+            .prepare_swap(&extension, filter, config, &snapshot)
             .await?;
         let before = self.change(listener, filter, Step::Look).await?;
         if before.generations.len() > 1 {

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use transom_api::{
-    AccessLogConfig, ListenerFilters, NetworkFilters, Registry, SharedData, StreamFilters,
+    AccessLogConfig, ListenerFilters, NetworkFilters, PrepareError, Registry, SharedData, Span,
+    StreamFilters,
 };
 use transom_config::{
     Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
@@ -16,11 +19,13 @@ use transom_config::{
 mod clusters;
 mod extensions;
 mod network;
+mod plugins;
 mod routes;
 mod tls;
 
 use self::extensions::Declared;
 pub(crate) use self::extensions::PreparedExtensions;
+pub(crate) use self::plugins::PreparedPlugins;
 use super::ApplyError;
 use super::snapshot::{
     PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
@@ -72,7 +77,8 @@ impl Preparer {
         resources: &Resources,
         before: Option<&Snapshot>,
     ) -> Result<Snapshot, ApplyError> {
-        let declared = Declared::new(resources, before);
+        let plugins = self.prepare_plugins(resources, before).await?;
+        let declared = Declared::new(resources, before, plugins);
         let clusters = self.prepare_clusters(resources, before, &declared).await?;
         let mut listeners = BTreeMap::new();
         let mut udp_listeners = BTreeMap::new();
@@ -90,6 +96,7 @@ impl Preparer {
                 .await?;
             listeners.insert(name.clone(), prepared);
         }
+        let (extensions, plugins) = declared.into_prepared();
         Ok(Snapshot {
             version,
             resources: resources.clone(),
@@ -97,7 +104,8 @@ impl Preparer {
             listeners,
             udp_listeners,
             clusters,
-            extensions: declared.into_prepared(),
+            extensions,
+            plugins,
         })
     }
 
@@ -431,6 +439,34 @@ impl Preparer {
                 &[("listener", listener)],
             )?,
         })
+    }
+}
+
+/// How long one extension, or one plugin, may take to prepare: start, compile, fetch.
+const PREPARE_LIMIT: Duration = Duration::from_secs(30);
+
+/// What became of a prepare. `what` says what could not be done; the place is that of the use or declaration.
+fn failure_of<T>(
+    outcome: Result<Result<T, PrepareError>, Elapsed>,
+    what: &str,
+    span: Option<Span>,
+) -> Result<T, ApplyError> {
+    let stays = "the configuration that was active stays active";
+    match outcome {
+        Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Err(error)) => Err(ApplyError {
+            message: format!("{what}: {}", error.message),
+            help: match (error.span, error.help) {
+                (None, None) => Some(stays.to_owned()),
+                (_, help) => help,
+            },
+            span: error.span.or(span),
+        }),
+        Err(_) => Err(ApplyError::at(
+            span,
+            format!("{what}: it took longer than {} s", PREPARE_LIMIT.as_secs()),
+            stays,
+        )),
     }
 }
 

@@ -51,6 +51,7 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         show(&cluster.table, &mut each);
     }
     snapshot.extensions.visit(&mut each);
+    snapshot.plugins.visit(&mut each);
     for listener in snapshot.udp_listeners.values() {
         for used in &listener.access_logs {
             show(&used.config, &mut each);

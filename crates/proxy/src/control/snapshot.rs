@@ -9,12 +9,12 @@ use transom_api::{
     Registry, StreamFilterConfig,
 };
 use transom_config::{
-    ChainIndex, ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener,
+    ChainIndex, ExtensionName, ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener,
     LocalReplyOptions, PathOptions, Resources,
 };
 use transom_http1::Limits;
 
-use super::prepare::PreparedExtensions;
+use super::prepare::{PreparedExtensions, PreparedPlugins};
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::ListenerLimits;
@@ -38,6 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) clusters: BTreeMap<String, Arc<PreparedCluster>>,
     /// The declared extensions that something uses.
     pub(crate) extensions: PreparedExtensions,
+    /// The declared plugins.
+    pub(crate) plugins: PreparedPlugins,
 }
 
 /// A listener made ready.
@@ -114,7 +116,7 @@ pub(crate) struct PreparedHttp {
 /// A use of an extension made ready.
 pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) name: String,
-    pub(crate) extension: String,
+    pub(crate) extension: ExtensionName,
     /// The declaration that it is a use of.
     pub(crate) declared: Option<String>,
     /// Where its factory lies; the snapshot's registry keeps it there.
@@ -154,8 +156,13 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
 
 impl<C: ?Sized> PreparedUse<C> {
     /// Whether it was prepared from this extension and an equal configuration.
-    pub(crate) fn stands_for(&self, factory: usize, extension: &str, node: &Node) -> bool {
-        self.factory == factory && self.extension == extension && self.node == *node
+    pub(crate) fn stands_for(
+        &self,
+        factory: usize,
+        extension: &ExtensionName,
+        node: &Node,
+    ) -> bool {
+        self.factory == factory && self.extension == *extension && self.node == *node
     }
 }
 

@@ -67,7 +67,7 @@ impl ClusterStatus {
             .collect();
         Self {
             name: cluster.config.name.clone(),
-            load_balancing: cluster.selector.extension.clone(),
+            load_balancing: cluster.selector.extension.as_str().to_owned(),
             panic: cluster.panics(),
             connections: cluster.state.connections.get(),
             requests: cluster.state.requests.get(),

@@ -157,7 +157,7 @@ impl Subject {
     fn same(&self, other: &Self) -> bool {
         let sni = |subject: &Self| {
             let tls = subject.cluster.config.tls.as_ref();
-            tls.and_then(|tls| tls.sni.as_ref().map(|sni| sni.value.clone()))
+            tls.map(|tls| (tls.sni.as_ref().map(|sni| sni.value.clone()), tls.auto_sni))
         };
         Arc::ptr_eq(&self.host, &other.host)
             && Arc::ptr_eq(&self.cluster.state, &other.cluster.state)

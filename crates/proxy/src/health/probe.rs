@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,6 +23,8 @@ pub(super) struct Probe {
 
 struct Request {
     bytes: Vec<u8>,
+    /// The host that was configured.
+    host: Option<String>,
     kind: RequestKind,
     statuses: Vec<Statuses>,
 }
@@ -38,11 +41,9 @@ impl Probe {
             }
             _ => host.clone(),
         };
-        let sni = cluster.config.tls.as_ref().and_then(|tls| tls.sni.as_ref());
+        let tls = cluster.tls.as_ref().zip(cluster.config.tls.as_ref());
         Self {
-            tls: cluster.tls.as_ref().map(|tls| {
-                WorkerTls::new(tls.clone(), &address, sni.map(|sni| sni.value.as_str()))
-            }),
+            tls: tls.map(|(tls, config)| WorkerTls::new(Arc::clone(tls), &address, config)),
             request: check.http.as_ref().map(|http| {
                 let authority = http.host.clone().unwrap_or_else(|| match &address {
                     HostAddress::Tcp(address) => address.to_string(),
@@ -56,6 +57,7 @@ impl Probe {
                 Request {
                     kind: RequestKind::of(http.method.as_bytes(), false),
                     bytes: bytes.into_bytes(),
+                    host: http.host.clone(),
                     statuses: http.statuses.clone(),
                 }
             }),
@@ -91,7 +93,18 @@ impl Probe {
     }
 
     async fn connect(&mut self) -> io::Result<Box<dyn Socket>> {
-        let handshake = self.tls.as_ref().map(WorkerTls::handshake);
+        // A check asks for a host by name only where it says so; else the name is that of the cluster.
+        let host = self
+            .request
+            .as_ref()
+            .and_then(|request| request.host.as_ref());
+        let handshake = match &self.tls {
+            Some(tls) => {
+                let identity = tls.identity(host.map(String::as_bytes));
+                Some(identity.and_then(|identity| tls.handshake(&identity)))
+            }
+            None => None,
+        };
         let socket: Box<dyn Socket> = match &self.address {
             HostAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
             HostAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),

@@ -16,6 +16,7 @@ use super::tunnel::{Tunnel, is_asked};
 use super::wire::{LARGEST_READ, Wire};
 use crate::cluster::Connected;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, and the exchange on it.
@@ -25,7 +26,7 @@ pub(crate) struct Http1Client {
     keep_alive: bool,
     answered: bool,
     requests: u64,
-    generation: u64,
+    identity: TlsIdentity,
     interim: Head,
     /// What the last request asked to switch to; empty for most.
     asked: Vec<u8>,
@@ -39,7 +40,7 @@ impl Http1Client {
             keep_alive: true,
             answered: false,
             requests: 0,
-            generation: connected.generation,
+            identity: connected.identity,
             interim: Head::default(),
             asked: Vec::new(),
         }
@@ -122,13 +123,17 @@ impl Peer for Http1Client {
                     Eof::Idle => Err(DecodeError::Truncated.into()),
                 });
             }
-            ready!(self.wire.poll_more(cx, LARGEST_READ))?;
+            ready!(self.wire.poll_fill(cx, LARGEST_READ))?;
         }
     }
 
     #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     #[inline]
@@ -222,8 +227,8 @@ impl Upstream for Http1Client {
     }
 
     #[inline]
-    fn generation(&self) -> u64 {
-        self.generation
+    fn identity(&self) -> &TlsIdentity {
+        &self.identity
     }
 
     #[inline]

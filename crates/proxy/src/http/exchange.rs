@@ -21,6 +21,7 @@ use crate::error::{Fault, Flags};
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
 use crate::stream::side::End;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
@@ -295,6 +296,7 @@ impl Exchange {
         while !client.request_ended() {
             if !self.may_read_request() {
                 self.request_held = true;
+                client.pause();
                 return Ok(());
             }
             let open = self.stream.is_open(Direction::Request);
@@ -441,11 +443,18 @@ impl Exchange {
                     self.active = Some(active);
                     // The bytes of a tunnel need a connection on which there was no HTTP.
                     let use_idle = !self.stream.core().terminates_connect();
-                    let idle = use_idle.then(|| host.take_idle(self.worker.now()));
+                    let identity = match self.identity(&host) {
+                        Ok(identity) => identity,
+                        Err(error) => {
+                            self.connect_failed(&host, &error);
+                            return false;
+                        }
+                    };
+                    let idle = use_idle.then(|| host.take_idle(self.worker.now(), &identity));
                     self.upstream = match idle.flatten() {
                         Some(client) => Host::Ready(host, client),
                         None => {
-                            let connecting = connection(&host, &self.worker, use_idle);
+                            let connecting = connection(&host, &self.worker, identity, use_idle);
                             Host::Connecting(host, connecting)
                         }
                     };
@@ -483,21 +492,31 @@ impl Exchange {
                 true
             }
             Poll::Ready(Err(error)) => {
-                let host = &host.host.text;
-                let fault = match &error {
-                    ConnectError::Overflow => Fault::Overflow,
-                    ConnectError::Timeout => Fault::ConnectTimeout,
-                    ConnectError::Io(_) => Fault::ConnectFailed,
-                    ConnectError::Tls(error) => Fault::TlsFailed(error.0),
-                };
-                tracing::debug!(host, %error, "a host could not be connected");
-                if let ConnectError::Tls(error) = &error {
-                    self.stream.core_mut().info.upstream_failure = Some(error.0.into());
-                }
-                self.attempt_failed(false, &fault);
+                let host = Rc::clone(host);
+                self.connect_failed(&host, &error);
                 false
             }
         }
+    }
+
+    /// What a connection for this request is made with.
+    fn identity(&self, host: &WorkerHost) -> Result<TlsIdentity, ConnectError> {
+        host.identity(self.stream.core().request.head.pseudo(Pseudo::Authority))
+    }
+
+    #[cold]
+    fn connect_failed(&mut self, host: &WorkerHost, error: &ConnectError) {
+        let fault = match error {
+            ConnectError::Overflow => Fault::Overflow,
+            ConnectError::Timeout => Fault::ConnectTimeout,
+            ConnectError::Io(_) => Fault::ConnectFailed,
+            ConnectError::Tls(error) => Fault::TlsFailed(error.0),
+        };
+        tracing::debug!(host = host.host.text, %error, "a host could not be connected");
+        if let ConnectError::Tls(error) = error {
+            self.stream.core_mut().info.upstream_failure = Some(error.0.into());
+        }
+        self.attempt_failed(false, &fault);
     }
 
     /// The host of the attempt that begins. `None`: none yet, or there is none and the client is told.
@@ -592,6 +611,9 @@ impl Exchange {
             }
             if !self.may_read_response(client) {
                 self.response_held = true;
+                if let Host::Ready(_, host) = &mut self.upstream {
+                    host.pause();
+                }
                 return;
             }
             let open =
@@ -739,10 +761,14 @@ impl Exchange {
             return false;
         }
         let host = Rc::clone(host);
+        // The name of before, and the files of now.
+        let Ok(identity) = self.identity(&host) else {
+            return false;
+        };
         // Its place is free for the fresh one.
         self.upstream = Host::None;
         self.stream.core_mut().info.attempts += 1;
-        let connecting = connection(&host, &self.worker, true);
+        let connecting = connection(&host, &self.worker, identity, true);
         self.upstream = Host::Connecting(host, connecting);
         self.rewind();
         true

@@ -9,6 +9,7 @@ use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::raw::RawClient;
 use crate::cluster::Connected;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, or a stream of one. An enum and not a trait object: what pools, exchanges and callouts do with
@@ -55,6 +56,11 @@ impl Peer for HostPeer {
     #[inline]
     fn data(&self) -> &[u8] {
         each!(self, peer => peer.data())
+    }
+
+    #[inline]
+    fn pause(&mut self) {
+        each!(self, peer => peer.pause());
     }
 
     #[inline]
@@ -105,8 +111,8 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn generation(&self) -> u64 {
-        each!(self, peer => peer.generation())
+    fn identity(&self) -> &TlsIdentity {
+        each!(self, peer => peer.identity())
     }
 
     #[inline]

@@ -13,6 +13,7 @@ use transom_http1::{DecodeError, EncodeError};
 
 use super::head::Head;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 
 /// One end of an exchange: for the length of one request and its response.
 pub(crate) trait Peer {
@@ -26,6 +27,9 @@ pub(crate) trait Peer {
 
     /// The data of the last [`PeerEvent::Data`].
     fn data(&self) -> &[u8];
+
+    /// No event will be asked for before something else has happened: what the last one lent is given back.
+    fn pause(&mut self);
 
     /// Sends body bytes: at once as far as this end takes them, the rest is kept.
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError>;
@@ -87,8 +91,8 @@ pub(crate) trait Upstream: Peer {
     /// Requests that were sent on this connection.
     fn requests(&self) -> u64;
 
-    /// Which TLS of the host the connection was made with; 0 for none.
-    fn generation(&self) -> u64;
+    /// What the connection's TLS was made with.
+    fn identity(&self) -> &TlsIdentity;
 
     /// Ends the exchange and gives back its memory. True when the connection can be used again: both messages are over,
     /// and the host keeps it open. One step, as the memory holds what tells whether the request was sent whole: a host

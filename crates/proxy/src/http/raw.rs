@@ -12,13 +12,14 @@ use super::tunnel::Tunnel;
 use super::wire::{LARGEST_READ, Wire};
 use crate::cluster::Connected;
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host for the bytes of one tunnel. To the exchange it looks like a host that answers a CONNECT.
 pub(crate) struct RawClient {
     wire: Wire,
     answered: bool,
-    generation: u64,
+    identity: TlsIdentity,
     interim: Head,
 }
 
@@ -27,7 +28,7 @@ impl RawClient {
         Self {
             wire: Wire::new(connected.io, worker),
             answered: false,
-            generation: connected.generation,
+            identity: connected.identity,
             interim: Head::default(),
         }
     }
@@ -60,12 +61,16 @@ impl Peer for RawClient {
             if self.wire.eof {
                 return Poll::Ready(Ok(PeerEvent::End));
             }
-            ready!(self.wire.poll_more(cx, LARGEST_READ))?;
+            ready!(self.wire.poll_fill(cx, LARGEST_READ))?;
         }
     }
 
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
@@ -103,8 +108,8 @@ impl Upstream for RawClient {
         1
     }
 
-    fn generation(&self) -> u64 {
-        self.generation
+    fn identity(&self) -> &TlsIdentity {
+        &self.identity
     }
 
     fn rest(&mut self) -> bool {

@@ -126,7 +126,10 @@ impl Http1Server {
 
     /// Whether no byte of a request has come.
     pub(crate) fn is_idle(&self) -> bool {
-        self.decoder.as_ref().is_none_or(|decoder| decoder.is_idle()) && self.wire.read.is_empty()
+        self.decoder
+            .as_ref()
+            .is_none_or(|decoder| decoder.is_idle())
+            && self.wire.read.is_empty()
     }
 
     /// Answers a request that could not be understood; the connection closes afterwards.
@@ -322,13 +325,17 @@ impl Peer for Http1Server {
                 });
             }
             let most = (self.options.limits.head as usize).max(LARGEST_READ);
-            ready!(self.wire.poll_more(cx, most))?;
+            ready!(self.wire.poll_fill(cx, most))?;
         }
     }
 
     #[inline]
     fn data(&self) -> &[u8] {
         self.wire.data()
+    }
+
+    fn pause(&mut self) {
+        self.wire.pause();
     }
 
     #[inline]

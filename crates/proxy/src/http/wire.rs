@@ -10,11 +10,11 @@ use transom_http1::{Event, Span};
 
 use super::head::{Head, Presence};
 use super::peer::{PeerError, PeerEvent};
-use crate::io::{Io, ReadBuffer, WriteBuffer};
+use crate::io::{BufferPool, Io, ReadBuffer, WriteBuffer};
 use crate::worker::Worker;
 
-/// A read that may grow to this, so that big bodies take few system calls.
-pub(super) const LARGEST_READ: usize = 64 << 10;
+/// So much may be unread at most.
+pub(super) const LARGEST_READ: usize = BufferPool::LARGE;
 
 /// A connection as either end of an exchange reads and writes it.
 pub(super) struct Wire {
@@ -78,19 +78,17 @@ impl Wire {
         self.awaited = false;
     }
 
-    /// Reads once for a message that is under way: bigger reads while they are filled.
-    #[inline]
-    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
-        if self.read.is_full() {
-            self.read.grow(LARGEST_READ);
-        }
-        self.poll_fill(cx, most)
-    }
-
     /// Drops the data that the last event lent.
     #[inline]
     pub(super) fn take_back(&mut self) {
         self.read.consume(std::mem::take(&mut self.consumed));
+    }
+
+    /// The same before a pause: memory is given back too.
+    #[inline]
+    pub(super) fn pause(&mut self) {
+        self.take_back();
+        self.release_if_empty();
     }
 
     /// Forgets the data of the last message.

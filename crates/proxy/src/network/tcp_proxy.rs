@@ -252,7 +252,11 @@ async fn connect_host(
         }
         let began = Instant::now();
         let active = Active::relay(&host);
-        match connect(&host, worker).await {
+        let connected = match host.identity(None) {
+            Ok(identity) => connect(&host, worker, identity).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok((connected, slot)) => {
                 worker
                     .shard

@@ -14,6 +14,7 @@ use transom_config::{ClusterTls, HostAddress, TrustedCa};
 
 use super::certificate::Certificate;
 use super::files::{TlsFileError, authorities, revocations};
+use super::identity::{TlsIdentity, name_of};
 use super::names::NameRules;
 use super::provider::{provider, versions};
 use super::published::{Loaded, Published};
@@ -32,14 +33,22 @@ pub(crate) struct Client {
 pub(crate) struct WorkerTls {
     shared: Arc<ClientTls>,
     name: ServerName<'static>,
+    /// The name is that of the request, where there is one.
+    by_authority: bool,
+    /// The authority that came last, with its name: mostly the next one is the same.
+    last: RefCell<Option<Named>>,
     mine: RefCell<Option<(Arc<Client>, Arc<ClientConfig>)>>,
     generation: Cell<u64>,
 }
 
+/// An authority, and the name that it is.
+type Named = (Box<[u8]>, Arc<ServerName<'static>>);
+
 impl WorkerTls {
-    pub(crate) fn new(shared: Arc<ClientTls>, address: &HostAddress, sni: Option<&str>) -> Self {
+    pub(crate) fn new(shared: Arc<ClientTls>, address: &HostAddress, config: &ClusterTls) -> Self {
         // The loader has seen to it that a name is one, and that a Unix socket has one unless nothing is verified.
-        let named = sni.and_then(|sni| ServerName::try_from(sni.to_owned()).ok());
+        let sni = config.sni.as_ref().map(|sni| sni.value.clone());
+        let named = sni.and_then(|sni| ServerName::try_from(sni).ok());
         let name = named.unwrap_or_else(|| {
             ServerName::from(match address {
                 HostAddress::Tcp(address) => address.ip(),
@@ -49,6 +58,8 @@ impl WorkerTls {
         Self {
             shared,
             name,
+            by_authority: config.auto_sni,
+            last: RefCell::default(),
             mine: RefCell::default(),
             generation: Cell::new(0),
         }
@@ -61,23 +72,51 @@ impl WorkerTls {
             .as_ref()
             .is_some_and(|(client, _)| self.shared.is_current(client));
         if !same {
-            // Room for one name: a worker's sessions with this host.
-            const NAMES: usize = 1;
+            // A worker's sessions with this host: it has one name, or those that requests bring.
+            let names = if self.by_authority { 64 } else { 1 };
             let client = self.shared.current();
             let mut config = client.config.clone();
-            config.resumption = Resumption::in_memory_sessions(NAMES);
+            config.resumption = Resumption::in_memory_sessions(names);
             *mine = Some((client, Arc::new(config)));
             self.generation.set(self.generation.get() + 1);
         }
         self.generation.get()
     }
 
+    /// What a connection for a request to this authority is made with. `None` when its host can be no certificate's.
+    pub(crate) fn identity(&self, authority: Option<&[u8]>) -> Option<TlsIdentity> {
+        let name = match authority.filter(|_| self.by_authority) {
+            Some(authority) => Some(self.name_of(authority)?),
+            None => None,
+        };
+        Some(TlsIdentity {
+            generation: self.generation(),
+            name,
+        })
+    }
+
+    fn name_of(&self, authority: &[u8]) -> Option<Arc<ServerName<'static>>> {
+        let mut last = self.last.borrow_mut();
+        if let Some((known, name)) = last.as_ref()
+            && **known == *authority
+        {
+            return Some(Arc::clone(name));
+        }
+        let name = Arc::new(name_of(authority)?);
+        *last = Some((Box::from(authority), Arc::clone(&name)));
+        Some(name)
+    }
+
     /// What the next handshake uses, and the name that the host's certificate must have.
-    pub(crate) fn handshake(&self) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
+    pub(crate) fn handshake(
+        &self,
+        identity: &TlsIdentity,
+    ) -> Option<(Arc<ClientConfig>, ServerName<'static>)> {
         self.generation();
         let mine = self.mine.borrow();
         let (_, config) = mine.as_ref()?;
-        Some((Arc::clone(config), self.name.clone()))
+        let name = identity.name.as_deref().unwrap_or(&self.name);
+        Some((Arc::clone(config), name.clone()))
     }
 
     pub(crate) fn shares(&self, other: &Arc<ClientTls>) -> bool {

@@ -6,11 +6,16 @@ use rustls::{CertificateError, Error};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::client::WorkerTls;
+use super::identity::TlsIdentity;
 use crate::io::Io;
 
 /// Does the handshake with a host over a connection that is there. The caller limits its time.
-pub(crate) async fn connect(tls: &WorkerTls, io: Io) -> Result<Io, TlsConnectError> {
-    let Some((config, name)) = tls.handshake() else {
+pub(crate) async fn connect(
+    tls: &WorkerTls,
+    identity: &TlsIdentity,
+    io: Io,
+) -> Result<Io, TlsConnectError> {
+    let Some((config, name)) = tls.handshake(identity) else {
         return Err(TlsConnectError("not_ready", io::ErrorKind::Other.into()));
     };
     let connected = TlsConnector::from(config)
@@ -26,6 +31,13 @@ pub(crate) async fn connect(tls: &WorkerTls, io: Io) -> Result<Io, TlsConnectErr
 #[derive(Debug, thiserror::Error)]
 #[error("the TLS handshake failed ({0}): {1}")]
 pub(crate) struct TlsConnectError(pub(crate) &'static str, io::Error);
+
+impl TlsConnectError {
+    /// The request names a host that no certificate can be for.
+    pub(crate) fn no_name() -> Self {
+        Self("authority_is_no_name", io::ErrorKind::InvalidInput.into())
+    }
+}
 
 fn cause(error: &io::Error) -> &'static str {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());

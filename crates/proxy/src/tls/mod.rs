@@ -10,7 +10,7 @@
 //! - `providers`, `source`: where certificates of listeners come from, and how that is asked; files are one of them;
 //! - `on_demand`: certificates for names that clients ask for;
 //! - `names`, `verify`: whose certificates are believed;
-//! - `server`, `client`: what all this becomes for a listener and for a cluster;
+//! - `server`, `client`: what all this becomes for a listener and for a cluster; `identity`: which connections to a host are alike;
 //! - `published`: holds a cluster's where all workers see it, and puts another in its place when files change;
 //! - `prepare`: what activation and the look at the files ask for;
 //! - `accept`, `connect`: handshakes on a worker, and what is known after them; `gate` keeps them short.
@@ -24,6 +24,7 @@ mod client;
 mod connect;
 mod files;
 mod gate;
+mod identity;
 mod names;
 mod on_demand;
 pub(crate) mod prepare;
@@ -39,3 +40,4 @@ pub(crate) use self::certificate::PeerCertificate;
 pub(crate) use self::client::{ClientTls, WorkerTls};
 pub(crate) use self::connect::{TlsConnectError, connect};
 pub(crate) use self::gate::HandshakeGate;
+pub(crate) use self::identity::TlsIdentity;

@@ -13,6 +13,7 @@ use crate::http::head::{Presence, Pseudo};
 use crate::http::host_peer::HostPeer;
 use crate::http::peer::{PeerError, PeerEvent, Upstream};
 use crate::stream::Message;
+use crate::tls::TlsIdentity;
 
 /// The default time limit of a callout.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,15 +81,19 @@ async fn exchange(
         worker.shard.add(host.metrics.overflows.requests.0, 1);
         return Err(CalloutError::Unavailable);
     };
-    let mut client = match host.take_idle(worker.now()) {
+    let authority = request.message.head.pseudo(Pseudo::Authority);
+    let identity = host
+        .identity(authority)
+        .map_err(|_| CalloutError::Unavailable)?;
+    let mut client = match host.take_idle(worker.now(), &identity) {
         Some(client) => client,
-        None => fresh(worker, &host).await?,
+        None => fresh(worker, &host, identity.clone()).await?,
     };
     let mut response = Message::default();
     let mut answer = attempt(&mut *client, request, call, &mut response).await;
     // A connection that idled may have been closed meanwhile; nothing was answered, so it is sent once more.
     if answer.is_err() && client.requests() > 1 && !client.is_answered() {
-        client = fresh(worker, &host).await?;
+        client = fresh(worker, &host, identity).await?;
         response = Message::default();
         answer = attempt(&mut *client, request, call, &mut response).await;
     }
@@ -114,8 +119,12 @@ async fn exchange(
     })
 }
 
-async fn fresh(worker: &Rc<Worker>, host: &Rc<WorkerHost>) -> Result<Lease, CalloutError> {
-    let connected = connect(host, worker).await;
+async fn fresh(
+    worker: &Rc<Worker>,
+    host: &Rc<WorkerHost>,
+    identity: TlsIdentity,
+) -> Result<Lease, CalloutError> {
+    let connected = connect(host, worker, identity).await;
     let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;
     Ok(Lease::new(HostPeer::new(connected, worker), slot))
 }

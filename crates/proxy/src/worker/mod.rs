@@ -253,10 +253,7 @@ impl Worker {
     }
 
     /// A stream from the spare ones, or a new one.
-    pub(crate) fn take_stream(
-        self: &Rc<Self>,
-        listener: &Rc<HttpListener>,
-    ) -> Box<Stream> {
+    pub(crate) fn take_stream(self: &Rc<Self>, listener: &Rc<HttpListener>) -> Box<Stream> {
         let mut streams = self.streams.borrow_mut();
         let spare = streams.pop();
         if streams.len() < self.least_streams.get() {

@@ -20,6 +20,7 @@ mod notes;
 mod parts;
 mod paths;
 mod pauses;
+mod plugins;
 mod reload;
 mod retries;
 mod route_filters;

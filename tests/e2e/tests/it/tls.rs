@@ -666,3 +666,64 @@ fn a_client_that_leaves_in_the_handshake_is_counted_and_harms_nobody() {
         .unwrap();
     assert_eq!(good.get("/").text(), "good");
 }
+
+#[test]
+fn the_request_may_say_whom_the_host_must_be() {
+    let (ca, folder) = (Authority::new("ca"), Folder::new());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&connections);
+    let serve = answering(|_, connection| ok(connection.server_name().unwrap_or("no name")));
+    let pair = ca.sign(&["a.test", "b.test", "127.0.0.1"]);
+    let address = upstream(&pair, None, move |connection| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        serve(connection);
+    });
+    let trusted = folder.write("ca.pem", ca.pem());
+    let plane = to_tls(address, &format!("auto_sni: true, ca: {trusted}"));
+    let mut client = plane.client();
+    let mut get = |authority: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+        client.answer()
+    };
+    // Each name has connections of its own, which are used again.
+    for (authority, name, made) in [
+        ("a.test", "a.test", 1),
+        ("B.test:8443", "b.test", 2),
+        ("a.test", "a.test", 2),
+        ("b.test", "b.test", 2),
+        ("127.0.0.1:1", "no name", 3),
+    ] {
+        assert_eq!(get(authority).text(), name, "{authority}");
+        assert_eq!(connections.load(Ordering::SeqCst), made, "{authority}");
+    }
+    // A name that the host's certificate has not is refused, with the connections of the others at hand.
+    for (authority, cause) in [
+        ("c.test", "certificate_for_another_name"),
+        ("127.0.0.2", "certificate_for_another_name"),
+        ("a..test", "authority_is_no_name"),
+    ] {
+        assert_eq!(get(authority).status(), 502, "{authority}");
+        plane.lab.wait_for(&format!(
+            "response.code=502 response.flags=UF \
+             response.code_details=upstream_reset_before_response_started{{tls_failure:{cause}}}"
+        ));
+    }
+}
+
+#[test]
+fn the_host_that_is_sent_is_the_one_that_is_asked_for() {
+    let (ca, folder) = (Authority::new("ca"), Folder::new());
+    let serve = answering(|_, connection| ok(connection.server_name().unwrap_or("no name")));
+    let address = upstream(&ca.sign(&["inner.test"]), None, serve);
+    let trusted = folder.write("ca.pem", ca.pem());
+    let plane = Setup::to_address(address)
+        .no_clusters()
+        .cluster_of(&format!(
+            "{{name: up, endpoints: [\"{address}\"], tls: {{auto_sni: true, ca: {trusted}}}}}"
+        ))
+        .route("{match: {prefix: /}, cluster: up, rewrite: {host: inner.test}}")
+        .start();
+    let mut client = plane.client();
+    client.send("GET / HTTP/1.1\r\nHost: outer.test\r\n\r\n");
+    assert_eq!(client.answer().text(), "inner.test");
+}

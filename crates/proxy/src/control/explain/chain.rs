@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use transom_api::runtime::split_extension;
 use transom_api::{Phase, Registry, StreamFilters};
 use transom_config::{
     ExtensionName, Http, Resources, ResponseOrder, Route, RouteAction, RouteFilter, Use,
@@ -91,9 +92,16 @@ fn part_of(
 
 /// The phase of a kind of filter; `None` when its configuration does not parse or it is not compiled in.
 fn phase_of(used: &Use, resources: &Resources, registry: &Registry) -> Option<Phase> {
-    let (ExtensionName::Builtin(name), config) = resources.implementation(used)? else {
-        return None;
+    let (extension, config) = resources.implementation(used)?;
+    let factory = match extension {
+        ExtensionName::Plugin(name) => {
+            let (plugin, extension) = split_extension(name);
+            let declared = resources.plugins.get(plugin)?;
+            let runtime = registry.runtime(&declared.runtime)?;
+            let plugin = runtime.parse(plugin, &declared.declaration).ok()?;
+            plugin.find::<StreamFilters>(extension)?
+        }
+        name => registry.find::<StreamFilters>(name.as_str()).ok()?,
     };
-    let factory = registry.find::<StreamFilters>(name).ok()?;
     Some(factory.parse(config).ok()?.phase())
 }

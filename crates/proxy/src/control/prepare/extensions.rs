@@ -4,29 +4,25 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use transom_api::kind::{AccessLogs, ExtensionKind, Kind, StreamFilters};
 use transom_api::{
-    AccessLogConfig, FailurePolicy, Node, ParseError, Phase, PrepareContext, Span,
-    StreamFilterConfig,
+    AccessLogConfig, FailurePolicy, Node, Phase, PrepareContext, Span, StreamFilterConfig,
 };
 use transom_config::{Extension, ExtensionName, Resources, Use};
 
-use super::Preparer;
+use super::{PREPARE_LIMIT, PreparedPlugins, Preparer, failure_of};
 use crate::cluster::AllowedClusters;
 use crate::control::ApplyError;
 use crate::control::retire::Retired;
 use crate::control::snapshot::{PreparedUse, Snapshot};
-
-/// How long one extension may take to prepare: start, compile, fetch.
-const PREPARE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The declared extensions of one activation. Each is prepared when the first of its users is.
 pub(super) struct Declared<'a> {
     resources: &'a Resources,
     before: Option<&'a PreparedExtensions>,
     prepared: Mutex<PreparedExtensions>,
+    plugins: PreparedPlugins,
 }
 
 /// Declared extensions made ready, by the kind that they are used as and their name.
@@ -62,18 +58,25 @@ impl PreparedExtensions {
 }
 
 impl<'a> Declared<'a> {
-    pub(super) fn new(resources: &'a Resources, before: Option<&'a Snapshot>) -> Self {
+    pub(super) fn new(
+        resources: &'a Resources,
+        before: Option<&'a Snapshot>,
+        plugins: PreparedPlugins,
+    ) -> Self {
         Self {
             resources,
             before: before.map(|before| &before.extensions),
             prepared: Mutex::default(),
+            plugins,
         }
     }
 
-    pub(super) fn into_prepared(self) -> PreparedExtensions {
-        self.prepared
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn into_prepared(self) -> (PreparedExtensions, PreparedPlugins) {
+        let prepared = self.prepared.into_inner();
+        (
+            prepared.unwrap_or_else(PoisonError::into_inner),
+            self.plugins,
+        )
     }
 
     fn find<K: ExtensionKind>(&self, name: &str) -> Option<Arc<PreparedUse<K::Config>>> {
@@ -94,10 +97,11 @@ impl<'a> Declared<'a> {
 struct Wanted<'a> {
     /// What messages and metrics call it.
     name: &'a str,
-    extension: &'a str,
+    extension: &'a ExtensionName,
     config: &'a Node,
     span: Option<Span>,
     folder: Option<&'a Path>,
+    plugins: &'a PreparedPlugins,
 }
 
 impl Preparer {
@@ -127,13 +131,14 @@ impl Preparer {
     ) -> Result<PreparedUse<K::Config>, ApplyError> {
         let folder = declared.resources.folder.as_deref();
         let mut prepared = match &used.extension {
-            ExtensionName::Builtin(extension) | ExtensionName::Plugin(extension) => {
+            extension @ (ExtensionName::Builtin(_) | ExtensionName::Plugin(_)) => {
                 let wanted = Wanted {
                     name: &used.id,
                     extension,
                     config: &used.config,
                     span: used.span,
                     folder,
+                    plugins: &declared.plugins,
                 };
                 let known = known.filter(|known| known.declared.is_none());
                 self.prepare_wanted::<K>(&wanted, known).await?
@@ -183,10 +188,11 @@ impl Preparer {
         }
         let wanted = Wanted {
             name,
-            extension: extension.extension.as_str(),
+            extension: &extension.extension,
             config: &extension.config,
             span: extension.span,
             folder: declared.resources.folder.as_deref(),
+            plugins: &declared.plugins,
         };
         let known = declared.before.and_then(|before| before.find::<K>(name));
         let prepared = self.prepare_wanted::<K>(&wanted, known.as_deref()).await?;
@@ -200,10 +206,10 @@ impl Preparer {
         wanted: &Wanted<'_>,
         known: Option<&PreparedUse<K::Config>>,
     ) -> Result<PreparedUse<K::Config>, ApplyError> {
-        let factory = self
-            .registry
-            .find::<K>(wanted.extension)
-            .map_err(|error| ApplyError::from(ParseError::from(error).or_at(wanted.span)))?;
+        let factory = wanted
+            .plugins
+            .factory::<K>(wanted.extension, &self.registry)
+            .map_err(|error| error.or_at(wanted.span))?;
         // The same name may stand for another factory in another registry.
         let identity = Arc::as_ptr(&factory).cast::<()>().addr();
         let is_same = |known: &&PreparedUse<K::Config>| {
@@ -226,42 +232,12 @@ impl Preparer {
             shared: self.shared.clone(),
             folder: Arc::from(wanted.folder.unwrap_or(Path::new(""))),
         };
-        let failed = |message: String, help: &str| {
-            ApplyError::at(
-                wanted.span,
-                format!(
-                    "the {} `{}` could not be prepared: {message}",
-                    K::KIND,
-                    wanted.name
-                ),
-                help,
-            )
-        };
-        let config = match tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await {
-            Ok(Ok(config)) => config,
-            Ok(Err(error)) if error.span.is_some() || error.help.is_some() => {
-                return Err(ApplyError {
-                    span: error.span.or(wanted.span),
-                    help: error.help,
-                    ..failed(error.message, "")
-                });
-            }
-            Ok(Err(error)) => {
-                return Err(failed(
-                    error.message,
-                    "the configuration that was active stays active",
-                ));
-            }
-            Err(_) => {
-                return Err(failed(
-                    format!("it took longer than {} s", PREPARE_LIMIT.as_secs()),
-                    "the configuration that was active stays active",
-                ));
-            }
-        };
+        let prepared = tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await;
+        let what = format!("the {} `{}` could not be prepared", K::KIND, wanted.name);
+        let config = failure_of(prepared, &what, wanted.span)?;
         Ok(PreparedUse {
             name: wanted.name.to_owned(),
-            extension: wanted.extension.to_owned(),
+            extension: wanted.extension.clone(),
             declared: None,
             factory: identity,
             node: wanted.config.clone(),
@@ -278,17 +254,18 @@ impl Preparer {
     /// Prepares a stream filter for a swap in the running chain.
     pub(crate) async fn prepare_swap(
         &self,
-        extension: &str,
+        extension: &ExtensionName,
         id: &str,
         config: &Node,
-        folder: Option<&Path>,
+        before: &Snapshot,
     ) -> Result<PreparedUse<dyn StreamFilterConfig>, ApplyError> {
         let wanted = Wanted {
             name: id,
             extension,
             config,
             span: None,
-            folder,
+            folder: before.resources.folder.as_deref(),
+            plugins: &before.plugins,
         };
         self.prepare_wanted::<StreamFilters>(&wanted, None).await
     }
