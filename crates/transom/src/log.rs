@@ -10,14 +10,15 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use transom_api::Level;
 use transom_api::control::LogLevels;
 
+/// Lines that wait for whoever reads standard error. The queue's memory is taken at the start: 32 bytes for each, beside the
+/// lines themselves.
+const QUEUED_LINES: usize = 8192;
+
 /// Which lines are written; can be changed at any time.
 pub(crate) struct Levels {
     filter: reload::Handle<EnvFilter, Registry>,
     levels: Mutex<LogLevels>,
 }
-
-/// Lines that may wait for whoever reads standard error. Room for all of them is taken at the start: 32 bytes each.
-const LINES_IN_QUEUE: usize = 8_192;
 
 /// Starts the log. What is still in its queue is written when the guard is dropped.
 ///
@@ -25,7 +26,7 @@ const LINES_IN_QUEUE: usize = 8_192;
 pub(crate) fn start() -> (WorkerGuard, Levels) {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(LINES_IN_QUEUE)
+        .buffered_lines_limit(QUEUED_LINES)
         .finish(stderr());
     let all = std::env::var("TRANSOM_LOG")
         .ok()
