@@ -249,6 +249,10 @@ impl Exchange {
     }
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
+    #[expect(
+        clippy::boxed_local,
+        reason = "it lies in a box, and is not moved out of it to be taken apart"
+    )]
     pub(crate) fn finish(mut self: Box<Self>, outcome: Outcome) -> Box<Stream> {
         if self.switch == Switch::Open {
             self.count_tunnels(-1);
