@@ -10,9 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::child::Child;
 use super::error::StartError;
+use super::group::Wanted;
 use super::instance::{Instance, Parts};
+use super::load::Load;
 use super::output::Output;
-use super::plugin::{Shared, Wanted, lock};
+use super::plugin::{Shared, lock};
 use super::restarts::{Next, Restarts};
 use super::state::State;
 use super::usage::{self, Usage};
@@ -23,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Keeps one process of a plugin running.
 pub(super) struct Slot {
     shared: Arc<Shared>,
+    group: u64,
+    load: Arc<Load>,
     report: Arc<Report>,
     wanted: watch::Receiver<Wanted>,
     restarts: Restarts,
@@ -80,6 +84,8 @@ enum Why {
 impl Slot {
     pub(super) fn new(
         shared: Arc<Shared>,
+        group: u64,
+        load: Arc<Load>,
         report: Arc<Report>,
         wanted: watch::Receiver<Wanted>,
         first: mpsc::Sender<Result<(), StartError>>,
@@ -88,6 +94,8 @@ impl Slot {
         Self {
             restarts: Restarts::new(shared.spec.restart.clone()),
             shared,
+            group,
+            load,
             report,
             wanted,
             first: Some(first),
@@ -158,11 +166,12 @@ impl Slot {
         };
         let instance = Arc::new(Instance::new(Parts {
             number: shared.number(),
+            group: self.group,
             pid: child.pid(),
             version: child.version(),
             channel: child.channel(),
             connector: child.connector(),
-            load: Arc::clone(&shared.load),
+            load: Arc::clone(&self.load),
         }));
         let running = Running {
             child: Arc::new(child),
