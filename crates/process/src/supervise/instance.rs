@@ -125,6 +125,15 @@ impl Instance {
         !self.is_gone() && self.state() != State::Draining
     }
 
+    /// Calls should rather go elsewhere until it is seen to be well.
+    pub fn doubt(&self) {
+        let (ready, degraded) = (State::Ready as u8, State::Degraded as u8);
+        // In every other state it is at least as bad.
+        let _ = self
+            .state
+            .compare_exchange(ready, degraded, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     pub(super) fn timeouts_in_a_row(&self) -> u32 {
         self.timeouts.load(Ordering::Relaxed)
     }
@@ -175,6 +184,7 @@ impl Permit {
             Outcome::Timeout => {
                 instance.timeouts.fetch_add(1, Ordering::Relaxed);
             }
+            Outcome::Lost => instance.doubt(),
         }
         instance.load.end(outcome, self.begun.elapsed());
     }

@@ -19,6 +19,9 @@ pub enum Outcome {
     Error,
     /// It was not answered in time.
     Timeout,
+    /// The connection ended, or could not be made. Counted as an error, and the instance is chosen only if there is no other until it was
+    /// seen to be well: it may have died a moment ago.
+    Lost,
 }
 
 /// Why a call was not taken.
@@ -142,7 +145,7 @@ impl Load {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match outcome {
             Outcome::Ok => return,
-            Outcome::Error => &self.errors,
+            Outcome::Error | Outcome::Lost => &self.errors,
             Outcome::Timeout => &self.timeouts,
         }
         .fetch_add(1, Ordering::Relaxed);

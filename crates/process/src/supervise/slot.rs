@@ -427,6 +427,7 @@ impl Slot {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = 0;
         let mut good = 0;
+        let mut is_hurried = false;
         let mut check = pin!(check(running, rules.interval, rules.timeout));
         loop {
             let wanted = *self.wanted.borrow_and_update();
@@ -469,6 +470,7 @@ impl Slot {
                             self.is(instance, State::Degraded);
                         }
                     }
+                    is_hurried = false;
                     // One that is not well is asked more often.
                     let pause = match instance.state() {
                         State::Ready => rules.interval,
@@ -479,6 +481,13 @@ impl Slot {
                 _ = looks.tick() => {
                     if let Some(why) = self.look(running) {
                         return why;
+                    }
+                    // Workers doubt it: it is asked now.
+                    if instance.state() == State::Degraded && !is_hurried && failed == 0 {
+                        is_hurried = true;
+                        self.is(instance, State::Degraded);
+                        let soon = rules.interval.min(Duration::from_millis(1));
+                        check.set(self::check(running, soon, rules.timeout));
                     }
                 }
             }

@@ -542,3 +542,22 @@ async fn a_new_version_that_dies_or_does_not_start_is_rolled_back() {
     assert_eq!(plugin.choose().unwrap().pid(), old);
     supervisor.stop().await;
 }
+
+#[tokio::test]
+async fn an_instance_that_lost_a_call_is_passed_over_until_it_is_seen_to_be_well() {
+    let plugin = start(Spec {
+        instances: 2.try_into().unwrap(),
+        ..spec(&["serve"])
+    })
+    .await
+    .unwrap();
+    eventually("both run", || plugin.instances().len() == 2).await;
+    let doubtful = plugin.choose().unwrap();
+    doubtful.admit().unwrap().end(Outcome::Lost);
+    assert_eq!(doubtful.state(), State::Degraded);
+    for _ in 0..10 {
+        assert_ne!(plugin.choose().unwrap().pid(), doubtful.pid());
+    }
+    eventually("it is ready again", || doubtful.state() == State::Ready).await;
+    plugin.stop().await;
+}
