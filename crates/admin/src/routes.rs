@@ -26,7 +26,7 @@ pub(crate) struct Routes {
 }
 
 /// Each endpoint: method, path, and what it is for.
-const ENDPOINTS: [(&str, &str, &str); 16] = [
+const ENDPOINTS: [(&str, &str, &str); 17] = [
     ("GET", "/", "this page"),
     (
         "GET",
@@ -43,6 +43,11 @@ const ENDPOINTS: [(&str, &str, &str); 16] = [
         "GET",
         "/clusters",
         "clusters and their hosts as JSON: health, load",
+    ),
+    (
+        "GET",
+        "/certificates",
+        "the certificates of listeners and clusters as JSON, and when they end",
     ),
     (
         "POST",
@@ -117,6 +122,7 @@ impl Routes {
             .route("/metrics", get(metrics))
             .route("/config_dump", get(config_dump))
             .route("/clusters", get(clusters))
+            .route("/certificates", get(certificates))
             .route("/reload", post(reload))
             .route("/reopen_logs", post(reopen_logs))
             .route("/logging", get(logging::show).post(logging::set))
@@ -194,6 +200,13 @@ async fn config_dump(State(desk): Shown) -> Response {
 async fn clusters(State(desk): Shown) -> Response {
     desk.render("application/json", |control| {
         dump::render(control.clusters())
+    })
+    .await
+}
+
+async fn certificates(State(desk): Shown) -> Response {
+    desk.render("application/json", |control| {
+        dump::render(control.certificates())
     })
     .await
 }

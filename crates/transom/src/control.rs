@@ -12,6 +12,7 @@ use transom_config::{Configuration, Problem, Report, check_file};
 use transom_logs::Logs;
 use transom_process::supervise::Supervisor;
 use transom_proxy::Proxy;
+use transom_proxy::control::certificates::CertificateStatus;
 use transom_proxy::control::status::ClusterStatus;
 
 use crate::log::Levels;
@@ -120,6 +121,11 @@ impl Control for Handle {
                 .iter()
                 .map(ClusterStatus::node),
         )
+    }
+
+    fn certificates(&self) -> Node {
+        let certificates = self.running.proxy.certificates();
+        Node::list(certificates.iter().map(CertificateStatus::node))
     }
 
     fn reload(&self) -> Ordered {

@@ -130,6 +130,9 @@ impl Stream {
     }
 
     fn release_head(&mut self, direction: Direction) {
+        if direction == Direction::Response {
+            self.core.mark_response();
+        }
         let message = self.core.message_mut(direction);
         message.head.set_presence(Presence::Released);
         message.side.released = true;
@@ -377,6 +380,10 @@ impl Stream {
         let end = hold.end.take();
         let trailers_seen = std::mem::take(&mut hold.trailers_seen);
         if head_waits {
+            // A body that the filter gives to a message without one: the head must know of it before it goes.
+            if self.core.message(direction).side.head_end {
+                self.run_injected(filter);
+            }
             self.let_head_go(direction, position);
         }
         if unseen {
