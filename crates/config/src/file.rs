@@ -11,6 +11,7 @@ mod network;
 mod route;
 mod socket;
 pub(crate) mod tls;
+mod upstream;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,7 @@ pub(crate) use route::{
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
 };
 pub(crate) use socket::{AcceptRate, Balance, Owner, ProcessLimits, UnixSocket};
+pub(crate) use upstream::{ProxyProtocol, ProxyValue};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

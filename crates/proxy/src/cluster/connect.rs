@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use transom_config::{HostAddress, socket_name};
 
-use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
+use super::{Identity, WorkerHost, proxy_header};
 use crate::io::Io;
-use crate::tls::{self, TlsConnectError, TlsIdentity};
+use crate::tls::{self, TlsConnectError};
 use crate::worker::Worker;
 
 /// A connection that is being made, or waited for.
@@ -31,8 +32,8 @@ pub(crate) enum Obtained {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) io: Io,
-    /// What its TLS was made with.
-    pub(crate) identity: TlsIdentity,
+    /// What it was made for.
+    pub(crate) identity: Identity,
 }
 
 /// Why a host could not be connected.
@@ -57,7 +58,7 @@ pub(crate) enum ConnectError {
 pub(crate) fn connection(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
     use_idle: bool,
 ) -> Connecting {
     let (host, worker) = (Rc::clone(host), Rc::clone(worker));
@@ -68,7 +69,7 @@ pub(crate) fn connection(
 pub(crate) async fn connect(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
 ) -> Result<(Connected, Slot), ConnectError> {
     match obtain(host, worker, identity, false).await? {
         Obtained::Fresh(connected, slot) => Ok((connected, slot)),
@@ -80,7 +81,7 @@ pub(crate) async fn connect(
 async fn obtain(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
     idle: bool,
 ) -> Result<Obtained, ConnectError> {
     let slot = match Slot::open(host, worker.now()) {
@@ -104,13 +105,18 @@ async fn obtain(
 }
 
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
-async fn make(host: &WorkerHost, identity: TlsIdentity) -> Result<Connected, ConnectError> {
+async fn make(host: &WorkerHost, identity: Identity) -> Result<Connected, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
-        let io = connect_socket(&host.host.address)
+        let mut io = connect_socket(&host.host.address)
             .await
             .map_err(ConnectError::Io)?;
+        if let Some(protocol) = &host.cluster.proxy_protocol {
+            // Before TLS: it is of the connection, and not of what is said on it.
+            let header = proxy_header::header(protocol, identity.client().as_deref());
+            io.write_all(&header).await.map_err(ConnectError::Io)?;
+        }
         match &host.tls {
-            Some(tls) => Ok(tls::connect(tls, &identity, io).await?),
+            Some(tls) => Ok(tls::connect(tls, &identity.tls, io).await?),
             None => Ok(io),
         }
     });

@@ -16,12 +16,13 @@ use super::attempts::{Attempts, Next};
 use super::host_peer::HostPeer;
 use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
 use super::{HttpOptions, limit};
-use crate::cluster::{Active, ConnectError, Connecting, Lease, Obtained, WorkerHost, connection};
+use crate::cluster::{
+    Active, ConnectError, Connecting, Identity, Lease, Obtained, WorkerHost, connection,
+};
 use crate::error::{Fault, Flags};
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
 use crate::stream::side::End;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
@@ -480,8 +481,10 @@ impl Exchange {
     }
 
     /// What a connection for this request is made with.
-    fn identity(&self, host: &WorkerHost) -> Result<TlsIdentity, ConnectError> {
-        host.identity(self.stream.core().request.head.pseudo(Pseudo::Authority))
+    fn identity(&self, host: &WorkerHost) -> Result<Identity, ConnectError> {
+        let core = self.stream.core();
+        let authority = core.request.head.pseudo(Pseudo::Authority);
+        host.identity(authority, Some(core.connection()))
     }
 
     fn connect_failed(&mut self, host: &WorkerHost, error: &ConnectError) {

@@ -76,7 +76,8 @@ impl Core {
                 self.cluster = Some(id);
                 let cluster = self.worker.cluster(id).ok_or(Fault::NoCluster)?;
                 self.info.cluster = Some(Rc::clone(&cluster.name));
-                let host = cluster.pick(&[]).ok_or(Fault::NoHealthyHost)?;
+                let host = cluster.pick_for(&self.connection, &[]);
+                let host = host.ok_or(Fault::NoHealthyHost)?;
                 self.host = Some(host);
                 return Ok(());
             }

@@ -655,10 +655,15 @@ impl Core {
         }
     }
 
+    /// The client's connection.
+    pub(crate) fn connection(&self) -> &Rc<ConnectionInfo> {
+        &self.connection
+    }
+
     /// Chooses another host of the same cluster than these, if there is one. False when none is available.
     pub(crate) fn choose_other_host(&mut self, tried: &[Rc<WorkerHost>]) -> bool {
         let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
-        self.host = cluster.and_then(|cluster| cluster.pick(tried));
+        self.host = cluster.and_then(|cluster| cluster.pick_for(&self.connection, tried));
         self.host.is_some()
     }
 
