@@ -37,8 +37,10 @@
 )]
 
 pub mod call;
+pub mod launch;
 pub mod needs;
 pub mod probe;
+pub mod supervise;
 pub mod v1;
 
 pub use call::{
