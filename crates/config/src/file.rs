@@ -136,7 +136,7 @@ pub(crate) struct Listener {
     /// The file of a Unix socket. For those only.
     #[serde(default)]
     pub(crate) unix_socket: Option<Tried<Located<UnixSocket>>>,
-    /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN.
+    /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN or CAP_NET_RAW.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) transparent: Located<bool>,
 }
