@@ -24,9 +24,6 @@ def plain(name: str, value: str | None) -> str | None:
         return None
     if name == "x-request-id" and UUID4.match(value):
         return "a UUID"
-    if name == "location":
-        # The port is the proxy's own.
-        return re.sub(r":\d{4,5}/", ":port/", value)
     return ", ".join(member.strip() for member in value.split(","))
 
 

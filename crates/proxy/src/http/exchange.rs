@@ -415,6 +415,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(Rc::clone(&host));
+                    core.info.upstream_connection = None;
                     core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
