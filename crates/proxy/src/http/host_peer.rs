@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use super::client::Http1Client;
 use super::head::Head;
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
@@ -65,6 +67,19 @@ impl Peer for HostPeer {
     #[inline]
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError> {
         each!(self, peer => peer.send_data(cx, data))
+    }
+
+    fn take_data(&mut self) -> Bytes {
+        each!(self, peer => peer.take_data())
+    }
+
+    fn send_bytes(&mut self, cx: &mut Context<'_>, data: Bytes) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_bytes(cx, data))
+    }
+
+    #[inline]
+    fn send_from(&mut self, cx: &mut Context<'_>, from: &mut impl Peer) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_from(cx, from))
     }
 
     #[inline]
