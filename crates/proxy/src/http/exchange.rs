@@ -16,12 +16,13 @@ use super::attempts::{Attempts, Next};
 use super::host_peer::HostPeer;
 use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
 use super::{HttpOptions, limit};
-use crate::cluster::{Active, ConnectError, Connecting, Lease, Obtained, WorkerHost, connection};
+use crate::cluster::{
+    Active, ConnectError, Connecting, Identity, Lease, Obtained, WorkerHost, connection,
+};
 use crate::error::{Fault, Flags};
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
 use crate::stream::side::End;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
@@ -319,17 +320,20 @@ impl Exchange {
                     match &mut self.upstream {
                         Host::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
                             let (reused, begun) = (host.requests() > 1, host.has_sent());
-                            if self.attempts.keeps(len, reused, begun) {
-                                self.attempts.keep(Bytes::copy_from_slice(client.data()));
-                            }
-                            let sent = host.send_data(cx, client.data());
+                            let sent = if self.attempts.keeps(len, reused, begun) {
+                                let piece = client.take_data();
+                                self.attempts.keep(piece.clone());
+                                host.send_bytes(cx, piece)
+                            } else {
+                                host.send_from(cx, client)
+                            };
                             self.stream.note_data(Direction::Request, len, false);
                             if let Err(error) = sent {
                                 self.send_failed(&error);
                             }
                         }
                         _ => {
-                            let bytes = Bytes::copy_from_slice(client.data());
+                            let bytes = client.take_data();
                             self.stream.data(Direction::Request, bytes, false);
                         }
                     }
@@ -422,6 +426,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(Rc::clone(&host));
+                    core.info.upstream_connection = None;
                     core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
@@ -509,8 +514,10 @@ impl Exchange {
     }
 
     /// What a connection for this request is made with.
-    fn identity(&self, host: &WorkerHost) -> Result<TlsIdentity, ConnectError> {
-        host.identity(self.stream.core().request.head.pseudo(Pseudo::Authority))
+    fn identity(&self, host: &WorkerHost) -> Result<Identity, ConnectError> {
+        let core = self.stream.core();
+        let authority = core.request.head.pseudo(Pseudo::Authority);
+        host.identity(authority, Some(core.connection()))
     }
 
     #[cold]
@@ -668,12 +675,12 @@ impl Exchange {
                     }
                 }
                 PeerEvent::Data => {
-                    if open && client.send_data(cx, host.data()).is_ok() {
-                        self.stream
-                            .note_data(Direction::Response, host.data().len(), false);
+                    let len = host.data().len();
+                    if open && client.send_from(cx, &mut **host).is_ok() {
+                        self.stream.note_data(Direction::Response, len, false);
                         self.downstream_at = self.worker.now();
                     } else {
-                        let bytes = Bytes::copy_from_slice(host.data());
+                        let bytes = host.take_data();
                         self.stream.data(Direction::Response, bytes, false);
                     }
                 }
@@ -1045,7 +1052,7 @@ fn drain<P: Peer>(
             break;
         };
         before(to, &chunk);
-        to.send_data(cx, &chunk)?;
+        to.send_bytes(cx, chunk)?;
     }
     stream.check_watermark(direction, to.unsent());
     let message = stream.outgoing(direction).message;

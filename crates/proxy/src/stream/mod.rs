@@ -700,13 +700,18 @@ impl Core {
         }
     }
 
+    /// The client's connection.
+    pub(crate) fn connection(&self) -> &Rc<ConnectionInfo> {
+        &self.connection
+    }
+
     /// Chooses another host of the same cluster than these, if there is one. False when none is available.
     pub(crate) fn choose_other_host(&mut self, tried: &[Rc<WorkerHost>]) -> bool {
         let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
         self.host = cluster.and_then(|cluster| match &self.host_override {
             // No other will do.
             Some(asked) if asked.strict => cluster.pick_asked(asked),
-            _ => cluster.pick(tried),
+            _ => cluster.pick_for(&self.connection, tried),
         });
         self.host.is_some()
     }

@@ -147,6 +147,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         listener: Rc::from("test"),
         source: None,
         destination: None,
+        original: None,
         scheme: "http",
         server_name: None,
         tls: None,
