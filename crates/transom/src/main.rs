@@ -8,6 +8,7 @@ mod explain;
 mod log;
 mod node_json;
 mod plugin;
+mod plugins;
 mod run;
 
 use std::process::ExitCode;
@@ -29,6 +30,10 @@ const FAULT: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
+    // First of all: a launcher must have one thread.
+    if let Some(code) = plugins::launch() {
+        return code;
+    }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
