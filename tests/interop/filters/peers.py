@@ -158,7 +158,7 @@ class Envoy(Proxy):
         self.admin = folder / "envoy-admin"
         bootstrap = folder / "envoy.json"
         bootstrap.write_text(json.dumps(envoy_bootstrap(clusters, filters, route, manager)))
-        options = ["--disable-hot-restart", "--concurrency", str(WORKERS), "--log-level", "warning"]
+        options = ["--disable-hot-restart", "--file-flush-interval-msec", "50", "--concurrency", str(WORKERS), "--log-level", "warning"]
         super().__init__([ENVOY, "-c", str(bootstrap), "--admin-address-path", str(self.admin), *options], folder)
 
     def find_port(self):
