@@ -37,7 +37,9 @@
 )]
 
 pub mod call;
+pub mod launch;
 pub mod needs;
+pub mod supervise;
 pub mod v1;
 
 pub use call::{

@@ -22,7 +22,7 @@ use crate::net::Io;
 use crate::owner::Owner;
 use crate::proto::Empty;
 use crate::proto::grpc_controller_client::GrpcControllerClient;
-use crate::task::Task;
+use crate::task::{Task, raised};
 use crate::tls::Tls;
 
 /// A plugin that was started or attached to: Go's `Client` and `ClientProtocol`.
@@ -281,6 +281,17 @@ impl Connector {
             tls,
             gone,
         }
+    }
+
+    /// What opens connections to a server that was started in another way, without a handshake. Its calls end when `gone` becomes true, or
+    /// its sender goes. Whose socket it is, is not looked at.
+    pub fn to(address: PluginAddr, gone: watch::Receiver<bool>) -> Self {
+        Self::new(address, Owner::Anyone, None, gone)
+    }
+
+    /// Resolves when the plugin has ended, as soon as the system says so: before its pipes are read to the end.
+    pub async fn ended(&self) {
+        raised(&mut self.gone.clone()).await;
     }
 
     /// Opens a connection. Its calls end with the plugin, as those of [`Client::channel`] do.

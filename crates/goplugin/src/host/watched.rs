@@ -98,6 +98,15 @@ impl Watched {
         }
     }
 
+    /// Has `gone` raised when the plugin has ended.
+    pub(super) fn tell(&self, gone: watch::Sender<bool>) {
+        let mut after = lock(&self.after);
+        after.gone = Some(gone);
+        if after.ended {
+            after.close();
+        }
+    }
+
     /// Says that the plugin was started here.
     pub(super) fn own(&self) {
         lock(&self.after).ours = true;

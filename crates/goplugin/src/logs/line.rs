@@ -32,8 +32,8 @@ pub struct LogLine {
     pub timestamp: Option<String>,
     /// hclog's further keys, `@caller` among them.
     pub fields: Map<String, Value>,
-    /// Whether the line said its level itself.
-    pub(crate) tagged: bool,
+    /// Whether the line said its level itself, or is a JSON object, whose level nobody knows.
+    pub tagged: bool,
 }
 
 impl LogLine {

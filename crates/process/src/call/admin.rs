@@ -11,7 +11,7 @@ pub struct Answer {
     pub body: String,
 }
 
-const USAGE: &str = "Usage:\n/plugin?status=all\n/plugin?status=pluginname\n/plugin?enable=pluginname\n/plugin?disable=pluginname\n";
+pub(crate) const USAGE: &str = "Usage:\n/plugin?status=all\n/plugin?status=pluginname\n/plugin?enable=pluginname\n/plugin?disable=pluginname\n";
 
 /// Answers the query of a request for `/plugin` (what is behind the question mark): `enable`, `disable` or `status`, in this order of
 /// precedence; one without a value counts as absent.
@@ -57,20 +57,20 @@ pub async fn answer(query: &str) -> Answer {
     }
 }
 
-fn good(body: String) -> Answer {
+pub(crate) fn good(body: String) -> Answer {
     Answer { status: 200, body }
 }
 
-fn bad(body: String) -> Answer {
+pub(crate) fn bad(body: String) -> Answer {
     Answer { status: 400, body }
 }
 
-fn unknown(name: &str) -> Answer {
+pub(crate) fn unknown(name: &str) -> Answer {
     bad(format!("plugin {name} no register\n"))
 }
 
 /// The first value of `key`, decoded; `None` if it is absent or empty.
-fn value(query: &str, key: &str) -> Option<String> {
+pub(crate) fn value(query: &str, key: &str) -> Option<String> {
     query
         .split('&')
         .filter_map(|pair| pair.split_once('='))

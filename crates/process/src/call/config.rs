@@ -4,8 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{LOG_BASE, PROCS};
-
 /// Most threads that a plugin may be given, as in MOSN.
 const MAX_PROCS: u32 = 4;
 
@@ -83,17 +81,14 @@ impl Config {
     pub(super) fn command(&self, path: &Path) -> Command {
         let mut command = Command::new(path);
         command.args(&self.args);
-        command.env(PROCS, self.max_procs.to_string());
-        if let Some(folder) = &self.log_base {
-            // Joining nothing leaves a slash at the end.
-            command.env(LOG_BASE, folder.join(""));
-        }
+        super::environment(&mut command, self.max_procs, self.log_base.as_deref());
         command
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LOG_BASE, PROCS};
     use super::*;
 
     fn variable(config: &Config, name: &str) -> Option<String> {

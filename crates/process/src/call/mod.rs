@@ -15,6 +15,7 @@ mod registry;
 mod serve;
 
 pub use admin::{Answer, answer};
+pub(crate) use admin::{USAGE, bad, good, unknown, value};
 pub use client::{CallError, Client, Status};
 pub use config::Config;
 pub use proto::{Request, Response};
@@ -48,6 +49,19 @@ const LOG_BASE: &str = "MOSN_LOGBASE";
 /// The only version that there has been.
 const VERSION: i32 = 1;
 
-fn handshake() -> transom_goplugin::HandshakeConfig {
+pub(crate) fn handshake() -> transom_goplugin::HandshakeConfig {
     transom_goplugin::HandshakeConfig::new(VERSION, COOKIE.0, COOKIE.1)
+}
+
+/// What a `call` plugin is told of the host's wishes.
+pub(crate) fn environment(
+    command: &mut std::process::Command,
+    procs: u32,
+    log_base: Option<&std::path::Path>,
+) {
+    command.env(PROCS, procs.to_string());
+    if let Some(folder) = log_base {
+        // Joining nothing leaves a slash at the end.
+        command.env(LOG_BASE, folder.join(""));
+    }
 }

@@ -1,4 +1,8 @@
-//! The library against real processes: the pair of examples.
+//! The library and the supervisor against real processes.
+
+mod bad;
+mod sandbox;
+mod supervise;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

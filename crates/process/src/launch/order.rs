@@ -1,0 +1,80 @@
+//! What the launcher is told, and how it is started.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::profile::Profile;
+
+/// The variable by which a launcher is told what to do. The program that it becomes does not get it.
+pub(super) const VARIABLE: &str = "TRANSOM_LAUNCH";
+
+/// Longest text that Linux takes for one variable (`MAX_ARG_STRLEN`), less its name.
+const LONGEST: usize = 128 * 1024 - 64;
+
+/// The program that sets up a sandbox in the child and then becomes the plugin: one whose `main` calls [`main`](super::main) first of
+/// all, before it has a second thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launcher {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Launcher {
+    /// A launcher, and the arguments by which it knows that it is one.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// The running program itself: the very file that runs, even when another has taken its place on disk.
+    pub fn own(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self::new("/proc/self/exe", arguments)
+    }
+
+    pub(crate) fn command(&self, order: &Order) -> Result<Command, LaunchError> {
+        let text = serde_json::to_string(order).map_err(LaunchError::Unreadable)?;
+        if text.len() > LONGEST {
+            return Err(LaunchError::TooLong);
+        }
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env(VARIABLE, text);
+        Ok(command)
+    }
+}
+
+/// What a launcher does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) profile: Option<Profile>,
+    /// Where the program is.
+    pub(crate) program: PathBuf,
+    /// All arguments, the program's name first.
+    pub(crate) arguments: Vec<String>,
+    /// Where relative paths of the profile and of files begin.
+    pub(crate) folder: PathBuf,
+    pub(crate) sha256: Option<[u8; 32]>,
+    pub(crate) minisign: Option<String>,
+    pub(crate) files: Vec<(PathBuf, Option<[u8; 32]>)>,
+}
+
+/// Why a launcher could not be told what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// The order does not fit into a variable.
+    #[error(
+        "the sandbox and the command are longer than the system takes: shorten the lists of paths and files"
+    )]
+    TooLong,
+    /// The order cannot be written: a path that is no text.
+    #[error("the sandbox cannot be written down: {0}")]
+    Unreadable(serde_json::Error),
+}

@@ -1,0 +1,36 @@
+//! Keeps programs running beside the proxy: started, watched, started again, bounded.
+//!
+//! ```text
+//!   Supervisor ─▶ Plugin (one version: a Spec) ─▶ Slot ─▶ one process after another        tasks of the control side
+//!                    │                              │ start, watch, health, memory, back-off
+//!                    │ instances(), choose()        ▼
+//!   workers ◀────────┴───────────────────────── Instance: admit() ─▶ Permit ─▶ end(Outcome)   atomics only
+//! ```
+//!
+//! Nothing here is on the path of a request: workers read what is published by an atomic load, and count in atomics.
+
+mod admin;
+mod child;
+mod error;
+mod instance;
+mod load;
+mod output;
+mod plugin;
+mod restarts;
+mod slot;
+pub mod spec;
+mod state;
+mod status;
+mod supervisor;
+mod usage;
+
+pub use admin::Question;
+pub use child::{COOKIE, Place};
+pub use error::StartError;
+pub use instance::{Instance, Permit};
+pub use load::{Counts, Outcome, Refused};
+pub use plugin::Plugin;
+pub use spec::{Protocol, Spec};
+pub use state::State;
+pub use supervisor::{Order, Supervisor};
+pub use usage::Usage;

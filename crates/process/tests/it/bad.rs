@@ -1,0 +1,1 @@
+//! Bad plugins: what they do harms nobody but themselves.

@@ -1,0 +1,1 @@
+//! Sandboxes: each key with a plugin that tries what it forbids.
