@@ -39,8 +39,12 @@
 pub mod call;
 pub mod launch;
 pub mod needs;
+mod remote;
+pub mod runtime;
 pub mod supervise;
 pub mod v1;
+
+pub use runtime::ProcessRuntime;
 
 pub use call::{
     CallError, Client, Config, RegisterError, Request, Response, Service, ServiceError, Status,

@@ -182,8 +182,9 @@ impl RemoteFilter {
             side.data = Due::Yes;
         }
         self.pump(stream);
+        let over = self.over;
         match self.side(direction).kept {
-            _ if self.over => DataVerdict::Continue,
+            _ if over => DataVerdict::Continue,
             Some(DataVerdict::StopIterationAndBuffer) => DataVerdict::StopIterationAndBuffer,
             _ => DataVerdict::StopIterationAndWatermark,
         }
@@ -794,31 +795,17 @@ impl RemoteFilter {
         };
         bound.link.end(bound.stream);
         let call = self.call.take();
-        if let Some(call) = &call
-            && !bound.answered
-        {
-            // Nobody has seen more of the stream than this callback: another process may see it from the beginning.
-            self.known = 0;
-            let side = self.side(call.direction);
-            match call.what {
-                What::Head => side.head = Step::Due,
-                What::Data => {
-                    side.data = Due::Yes;
-                    side.shown = side.approved;
-                    side.end_shown = false;
-                }
-                What::Trailers => side.trailers = Step::Due,
-            }
-            if let Some(call) = call {
-                call.permit.end(Outcome::Error);
-            }
-            return self.pump(stream);
-        }
-        if !bound.begun {
-            return self.pump(stream);
-        }
+        // Nobody has seen more of the stream than this callback: another process may see it from the beginning.
+        let again = !bound.begun || call.is_some() && !bound.answered;
         if let Some(call) = call {
+            if again {
+                self.side(call.direction).forget(call.what);
+            }
             call.permit.end(Outcome::Error);
+        }
+        if again {
+            self.known = 0;
+            return self.pump(stream);
         }
         self.over = true;
         stream.fail(FilterError::unavailable(format!(
@@ -829,6 +816,19 @@ impl RemoteFilter {
 }
 
 impl Side {
+    /// What was shown is to be shown again.
+    fn forget(&mut self, what: What) {
+        match what {
+            What::Head => self.head = Step::Due,
+            What::Data => {
+                self.data = Due::Yes;
+                self.shown = self.approved;
+                self.end_shown = false;
+            }
+            What::Trailers => self.trailers = Step::Due,
+        }
+    }
+
     /// What is to be sent next.
     fn next(&self) -> Option<What> {
         if self.head == Step::Due {

@@ -208,7 +208,7 @@ impl Follower {
     }
 
     async fn follow(&self) {
-        let known = self.publish.borrow().clone();
+        let known = Arc::clone(&self.publish.borrow());
         let mut ready = Vec::new();
         let instances = self.plugin.instances();
         let mut told = known.len() != instances.len();
@@ -258,7 +258,8 @@ impl Follower {
 
     async fn release(&self) {
         let use_id = self.request.subject.as_ref().map_or(0, |it| it.id);
-        for instance in self.publish.borrow().clone().iter() {
+        let ready = Arc::clone(&self.publish.borrow());
+        for instance in ready.iter() {
             if let Some(channel) = instance.channel().filter(|_| !instance.is_gone()) {
                 // A process that cannot be told ends, or forgets it with its end.
                 let _ = bounded(SHORT, client(channel).release(ReleaseRequest { use_id })).await;
