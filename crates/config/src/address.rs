@@ -1,8 +1,11 @@
 //! Where the proxy listens and where hosts are.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use transom_api::ParseError;
@@ -12,7 +15,7 @@ use transom_api::ParseError;
 pub enum ListenAddress {
     /// An IP address and a port; port 0 lets the system choose one.
     Tcp(SocketAddr),
-    /// A Unix socket's path.
+    /// A Unix socket's path; with `@` before it a name without a file (see [`socket_name`]).
     Unix(PathBuf),
     /// An IP address and a port on which datagrams are taken; port 0 lets the system choose one.
     Udp(SocketAddr),
@@ -23,8 +26,18 @@ pub enum ListenAddress {
 pub enum HostAddress {
     /// An IP address and a port from 1 to 65535.
     Tcp(SocketAddr),
-    /// A Unix socket's path.
+    /// A Unix socket's path; with `@` before it a name without a file (see [`socket_name`]).
     Unix(PathBuf),
+}
+
+/// The name that the system knows a Unix socket by. A path that begins with `@` is a name without a file, in Linux's abstract
+/// namespace (unix(7)): there it begins with a zero byte.
+#[must_use]
+pub fn socket_name(path: &Path) -> Cow<'_, Path> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => Cow::Owned(PathBuf::from(OsString::from_vec([b"\0", name].concat()))),
+        None => Cow::Borrowed(path),
+    }
 }
 
 impl ListenAddress {
@@ -256,6 +269,12 @@ mod tests {
         let longest = format!("unix:/{}", "x".repeat(106));
         assert!(longest.parse::<ListenAddress>().is_ok());
         assert!(format!("{longest}x").parse::<ListenAddress>().is_err());
+    }
+
+    #[test]
+    fn a_name_without_a_file_begins_with_a_zero_byte() {
+        assert_eq!(socket_name(Path::new("@a")).as_os_str().as_bytes(), b"\0a");
+        assert_eq!(socket_name(Path::new("/@a")), Path::new("/@a"));
     }
 
     #[test]

@@ -13,10 +13,10 @@ use transom_api::{FailurePolicy, Node, NodeKind, Phase};
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
-    IpNetwork, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch, PathRewrite,
-    PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy, RouteAction,
-    RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol, Treatment,
-    TrustedCa, Use, ValueMatch, WeightedCluster,
+    IpNetwork, ListenAddress, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch,
+    PathRewrite, PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
+    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol,
+    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster, listener::format_mode,
 };
 
 /// What stands in place of a secret.
@@ -45,6 +45,7 @@ impl Resources {
     #[must_use]
     pub fn dump(&self) -> Value {
         json!({
+            "limits": {"max_connections": self.limits.max_connections},
             "listeners": list(&self.listeners, listener),
             "route_tables": list(&self.route_tables, route_table),
             "clusters": list(&self.clusters, cluster),
@@ -82,6 +83,17 @@ fn listener(listener: &Listener) -> Value {
         "filter_chains": listener.filter_chains.iter().map(filter_chain).collect::<Value>(),
         "network_filters": network_filters(&listener.network_filters),
         "max_connections": listener.max_connections,
+        "accept_rate": listener.accept_rate.map(|rate| json!({
+            "per_second": rate.per_second,
+            "burst": rate.burst,
+        })),
+        "balance": listener.balance.name(),
+        "unix_socket": matches!(listener.address.value, ListenAddress::Unix(_)).then(|| json!({
+            "mode": format_mode(listener.unix_socket.mode),
+            "user": listener.unix_socket.user.as_ref().map(|user| &user.value),
+            "group": listener.unix_socket.group.as_ref().map(|group| &group.value),
+        })),
+        "transparent": listener.transparent,
     })
 }
 
@@ -156,12 +168,14 @@ fn cluster_tls(tls: &ClusterTls) -> Value {
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
+            Some(TrustedCa::Providers) => json!("providers"),
             None => Value::Null,
         },
         "crl": tls.revoked.as_ref().map(|file| &file.value),
         "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
         "alpn": tls.alpn,
         "min_version": tls.min_version.name(),
     })

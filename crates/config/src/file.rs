@@ -9,6 +9,7 @@ mod leaf;
 mod limits;
 mod network;
 mod route;
+mod socket;
 pub(crate) mod tls;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -29,6 +30,7 @@ pub(crate) use route::{
     DirectResponse, FieldMatch, HeaderEdits, Match, Redirect, RegexRewrite, Rewrite, Route,
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
 };
+pub(crate) use socket::{AcceptRate, Balance, Owner, ProcessLimits, UnixSocket};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -48,6 +50,9 @@ pub(crate) struct Configuration {
     /// How long connections may take to end after the process was told to stop. `0s` ends them at once.
     #[serde(default = "drain_timeout", deserialize_with = "tried")]
     pub(crate) drain_timeout: Time,
+    /// What the process takes in all.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) limits: ProcessLimits,
     /// Where connections come in. Names and addresses are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) listeners: Items<Listener>,
@@ -113,9 +118,22 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(with = "Vec<NetworkFilterUse>")]
     pub(crate) network_filters: Option<Located<Items<Located<Use>>>>,
-    /// How many connections may be open at once. No limit when it is left out.
+    /// How many connections may be open at once; more are closed at once. No limit but that of the process when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) max_connections: Option<Ranged<1, { u32::MAX }>>,
+    /// How fast connections are accepted. As fast as they come when it is left out.
+    #[serde(default)]
+    pub(crate) accept_rate: Option<Tried<Located<AcceptRate>>>,
+    /// How connections are dealt out to the workers: `kernel` leaves it to the kernel, which goes by the addresses of both ends; `exact` gives
+    /// each to the worker that has the fewest, for few connections that last long.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) balance: Option<Located<Balance>>,
+    /// The file of a Unix socket. For those only.
+    #[serde(default)]
+    pub(crate) unix_socket: Option<Tried<Located<UnixSocket>>>,
+    /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) transparent: Located<bool>,
 }
 
 /// Code that is not compiled in. What else it may say depends on its runtime.

@@ -50,7 +50,7 @@ mod usage;
 mod validate;
 mod yaml;
 
-pub use address::{HostAddress, ListenAddress};
+pub use address::{HostAddress, ListenAddress, socket_name};
 pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
@@ -60,14 +60,17 @@ pub use http::{
     PathOptions, ResponseOrder, Treatment,
 };
 pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
-pub use listener::{Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy};
+pub use listener::{
+    AcceptRate, Balance, Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy, UnixSocket,
+};
 pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use network::IpNetwork;
 pub use pattern::Pattern;
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
-    Admin, Changes, Configuration, Process, Resource, ResourceKind, ResourceName, Resources,
+    Admin, Changes, Configuration, Process, ProcessLimits, Resource, ResourceKind, ResourceName,
+    Resources,
 };
 pub use route::{
     DirectResponse, FieldMatch, Forward, HeaderEdits, PathMatch, PathRewrite, Redirect,

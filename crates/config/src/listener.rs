@@ -26,8 +26,72 @@ pub struct Listener {
     /// The default chain: for connections that no other matches. The last filter is the only one that ends the chain.
     /// Empty when there is no default chain.
     pub network_filters: Vec<NetworkFilter>,
-    /// How many connections may be open at once; `None` is no limit.
+    /// How many connections may be open at once; `None` is no limit but the process's.
     pub max_connections: Option<u32>,
+    /// How fast connections are accepted; `None`: as they come.
+    pub accept_rate: Option<AcceptRate>,
+    /// How connections are dealt out to the workers.
+    pub balance: Balance,
+    /// The file of the socket, where it is a Unix socket.
+    pub unix_socket: UnixSocket,
+    /// Whether connections to any address are taken that the kernel brings here (`IP_TRANSPARENT`).
+    pub transparent: bool,
+}
+
+/// How fast connections are accepted, by all workers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptRate {
+    /// So many in each second, 1 to 1,000,000.
+    pub per_second: u32,
+    /// So many at once, 1 to 1,000,000; as many as `per_second`.
+    pub burst: u32,
+}
+
+/// How connections are dealt out to the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// By the kernel, as the addresses of both ends fall.
+    #[default]
+    Kernel,
+    /// To the worker that has the fewest.
+    Exact,
+}
+
+/// The file of a Unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its mode, without the type of the file; 0600.
+    pub mode: u32,
+    /// Its user, by name or number; `None` is the process's.
+    pub user: Option<Located<String>>,
+    /// Its group, by name or number; `None` is the process's.
+    pub group: Option<Located<String>>,
+}
+
+impl Default for UnixSocket {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            user: None,
+            group: None,
+        }
+    }
+}
+
+impl Balance {
+    /// The word for it in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+/// A mode as it is written: `0660`.
+pub(crate) fn format_mode(mode: u32) -> String {
+    format!("{mode:04o}")
 }
 
 /// What becomes of a connection whose listener filters wait for too long.

@@ -11,6 +11,7 @@ mod matches;
 mod network;
 mod plugins;
 mod routes;
+mod sockets;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,7 +25,7 @@ pub(crate) use chains::{PARTS_OF_PROXY, without_end};
 use crate::file;
 use crate::problems::Problems;
 use crate::report::Problem;
-use crate::{Admin, ListenAddress, Located, Process, Resources};
+use crate::{Admin, ListenAddress, Located, Process, ProcessLimits, Resources};
 
 /// Makes resources of a file. `root` is the tree that the file was decoded from; relative paths begin at `folder`. The
 /// result is only good when no problem was added.
@@ -46,6 +47,9 @@ pub(crate) fn lower(
         addresses: HashMap::new(),
         resources: Resources {
             folder: folder.map(Path::to_owned),
+            limits: ProcessLimits {
+                max_connections: file.limits.max_connections.map(|limit| limit.0),
+            },
             ..Resources::default()
         },
         problems,

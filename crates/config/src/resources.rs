@@ -57,9 +57,18 @@ pub struct Resources {
     pub plugins: BTreeMap<String, Arc<PluginDeclaration>>,
     /// Extensions that are configured once and used by name, by name.
     pub extensions: BTreeMap<String, Arc<Extension>>,
+    /// What the process takes in all.
+    pub limits: ProcessLimits,
     /// Where relative paths begin: the folder of the file that these were read from. `None` is the process's working
     /// directory.
     pub folder: Option<PathBuf>,
+}
+
+/// What the process takes in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessLimits {
+    /// How many connections of clients may be open at once; `None`: as many as the process's descriptors allow.
+    pub max_connections: Option<u32>,
 }
 
 /// What leads from one set of resources to another.

@@ -53,6 +53,10 @@ fn main() -> ExitCode {
         }
         // Leaves something behind that holds its output open, and dies.
         "serve-grandchild" => {
+            #[allow(
+                clippy::zombie_processes,
+                reason = "that it is left is what this mode is for"
+            )]
             let child = Command::new("setsid")
                 .args(["sleep", first])
                 .spawn()

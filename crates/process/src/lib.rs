@@ -39,6 +39,7 @@
 pub mod call;
 pub mod launch;
 pub mod needs;
+pub mod probe;
 mod remote;
 pub mod runtime;
 pub mod supervise;

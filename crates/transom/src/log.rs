@@ -10,6 +10,10 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 use transom_api::Level;
 use transom_api::control::LogLevels;
 
+/// Lines that wait for whoever reads standard error. The queue's memory is taken at the start: 32 bytes for each, beside the
+/// lines themselves.
+const QUEUED_LINES: usize = 8192;
+
 /// Which lines are written; can be changed at any time.
 pub(crate) struct Levels {
     filter: reload::Handle<EnvFilter, Registry>,
@@ -20,7 +24,10 @@ pub(crate) struct Levels {
 ///
 /// A worker never waits for whoever reads standard error: when the queue is full, lines are dropped.
 pub(crate) fn start() -> (WorkerGuard, Levels) {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUED_LINES)
+        .finish(stderr());
     let all = std::env::var("TRANSOM_LOG")
         .ok()
         .filter(|directives| !directives.trim().is_empty())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
@@ -29,6 +30,7 @@ const WRITE_LOGS: Duration = Duration::from_secs(3);
 /// Serves a configuration until a signal ends it.
 pub(crate) fn run(file: Option<&Path>) -> u8 {
     let (_log, levels) = log::start();
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Parsing, compiling and dropping; few at a time, so that they do not crowd the workers out.
@@ -48,6 +50,21 @@ pub(crate) fn run(file: Option<&Path>) -> u8 {
             eprintln!("transom: {error:#}");
             FAULT
         }
+    }
+}
+
+/// Has the process open as many descriptors as the system lets it: each connection takes up to two, and 1024, which many systems
+/// begin with for the sake of programs that use `select`, is little for a proxy.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 

@@ -71,6 +71,13 @@ impl Lowering<'_> {
                 }
                 None => Located::new(ListenAddress::Unix(PathBuf::new())),
             };
+            let socket = self.socket_options(
+                &address,
+                listener.accept_rate,
+                listener.balance,
+                listener.unix_socket,
+                &listener.transparent,
+            );
             let listener = Listener {
                 name,
                 address,
@@ -85,6 +92,10 @@ impl Lowering<'_> {
                 tls,
                 network_filters,
                 max_connections: listener.max_connections.map(|limit| limit.0),
+                accept_rate: socket.accept_rate,
+                balance: socket.balance,
+                unix_socket: socket.unix_socket,
+                transparent: socket.transparent,
             };
             self.check_datagrams(&listener);
             self.resources.listeners.insert(key, Arc::new(listener));

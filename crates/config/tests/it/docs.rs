@@ -120,6 +120,9 @@ fn value_of(key: &str, schema: &Value) -> String {
                 ("use", "uses-of-extensions")
             }
             "Extension" => ("extension", "shared-extensions"),
+            "ProcessLimits" => ("limits of the process", "limits-of-the-process"),
+            "AcceptRate" => ("rate", "accept-rates"),
+            "UnixSocket" => ("Unix socket", "unix-sockets"),
             "Plugin" => ("plugin", "plugins"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),

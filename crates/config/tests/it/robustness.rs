@@ -9,10 +9,14 @@ const GOOD: &str = r#"
 workers: 2
 admin: {address: "unix:/run/admin.sock"}
 drain_timeout: 5s
+limits: {max_connections: 20000}
 listeners:
   - name: ingress
     address: 127.0.0.1:2046
     max_connections: 1000
+    accept_rate: {per_second: 500, burst: 50}
+    balance: exact
+    transparent: true
     listener_filters: [{name: inspect, config: {cluster: backend}}]
     network_filters:
       - {name: gate, config: &gate {cluster: backend, status: 401}}

@@ -36,7 +36,7 @@ pub struct Place {
 /// A running process.
 pub(super) enum Child {
     /// With go-plugin's handshake.
-    Plugin(host::Client, Connector),
+    Plugin(Box<host::Client>, Connector),
     /// At an address.
     Server(Program, Connector, Channel),
     /// Without a protocol.
@@ -156,7 +156,7 @@ async fn plugin(
         .log(output.stderr());
     let client = host::Client::start(config).await?;
     let connector = client.connector().map_err(StartError::Connect)?;
-    Ok(Child::Plugin(client, connector))
+    Ok(Child::Plugin(Box::new(client), connector))
 }
 
 async fn server(

@@ -175,7 +175,8 @@ impl Plugin {
     /// Where it stands.
     pub fn state(&self) -> State {
         let reports = self.shared.reports.iter();
-        State::of_all(reports.map(|report| report.state()))
+        let states: Vec<State> = reports.map(|report| report.state()).collect();
+        State::of_all(&states)
     }
 
     /// Whether it may run.

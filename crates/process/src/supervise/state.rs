@@ -71,11 +71,11 @@ impl State {
     }
 
     /// The state of a plugin whose processes are in these.
-    pub(super) fn of_all(states: impl Iterator<Item = Self> + Clone) -> Self {
-        let has = |state| states.clone().any(|one| one == state);
+    pub(super) fn of_all(states: &[Self]) -> Self {
+        let has = |state| states.contains(&state);
         let running = has(Self::Ready) || has(Self::Degraded);
         if running {
-            return match states.clone().all(|one| one == Self::Ready) {
+            return match states.iter().all(|one| *one == Self::Ready) {
                 true => Self::Ready,
                 false => Self::Degraded,
             };
@@ -121,7 +121,7 @@ mod tests {
             (&[Failed, Disabled], Failed),
             (&[Disabled], Disabled),
         ] {
-            assert_eq!(State::of_all(states.iter().copied()), whole, "{states:?}");
+            assert_eq!(State::of_all(states), whole, "{states:?}");
         }
     }
 }

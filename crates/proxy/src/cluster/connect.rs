@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
-use transom_config::HostAddress;
+use transom_config::{HostAddress, socket_name};
 
 use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
@@ -129,6 +129,9 @@ async fn connect_socket(address: &HostAddress) -> io::Result<Io> {
             stream.set_nodelay(true)?;
             Ok(Io::Tcp(stream))
         }
-        HostAddress::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
+        HostAddress::Unix(path) => {
+            let connected = UnixStream::connect(socket_name(path)).await;
+            connected.map(Io::Unix)
+        }
     }
 }

@@ -26,6 +26,7 @@ use transom_config::Cluster;
 use crate::control::snapshot::PreparedUse;
 
 use crate::http::peer::Upstream;
+use crate::tls::prepare::PreparedProvider;
 use crate::tls::{ClientTls, TlsConnectError, TlsIdentity, WorkerTls};
 use crate::worker::Worker;
 
@@ -70,6 +71,8 @@ pub(crate) struct PreparedCluster {
     pub(crate) state: Arc<ClusterState>,
     pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Where the certificates of its TLS come from.
+    pub(crate) providers: Vec<PreparedProvider>,
 }
 
 /// A worker's view of a cluster.

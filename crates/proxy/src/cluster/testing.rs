@@ -54,6 +54,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         state: Arc::default(),
         metrics: ClusterMetrics::define(&MetricStore::new(1), &config()).unwrap(),
         tls: None,
+        providers: Vec::new(),
     }
 }
 

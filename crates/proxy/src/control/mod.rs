@@ -4,6 +4,8 @@
 //! happens on every worker, which answers ok or why not. Then **commit** on all, or **discard** on all: a configuration
 //! is active everywhere or nowhere.
 
+mod acceptors;
+pub mod certificates;
 pub mod explain;
 pub mod generations;
 mod prepare;
@@ -24,6 +26,8 @@ use transom_api::control::{MetricFamily, Readiness};
 use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span, StreamFilterConfig};
 use transom_config::{Changes, ExtensionName, Resources};
 
+use self::acceptors::Acceptors;
+use self::certificates::CertificateStatus;
 use self::generations::{Change, PlaceStatus, Step};
 use self::prepare::Preparer;
 use self::retire::retire;
@@ -40,6 +44,9 @@ use crate::worker::{WorkerHandle, WorkerSettings, spawn};
 /// How long all workers together may take to build a snapshot.
 const BUILD_LIMIT: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether the last connection has ended.
+const LOOK_FOR_END: Duration = Duration::from_millis(10);
+
 /// The data plane: its workers and what is active on them.
 pub struct Proxy {
     workers: StdMutex<Vec<WorkerHandle>>,
@@ -55,6 +62,7 @@ struct Active {
     preparer: Preparer,
     snapshot: Option<Arc<Snapshot>>,
     health: HealthChecks,
+    acceptors: Acceptors,
     /// Generations that were started and neither promoted nor rolled back: by listener and filter.
     newer: HashMap<(String, String), (u64, Arc<dyn StreamFilterConfig>)>,
     version: u64,
@@ -65,6 +73,7 @@ struct Seen {
     readiness: Option<Readiness>,
     addresses: Vec<(String, SocketAddr)>,
     clusters: BTreeMap<String, Arc<PreparedCluster>>,
+    certificates: Arc<certificates::Held>,
 }
 
 /// What a data plane is made of.
@@ -128,7 +137,8 @@ impl Proxy {
             Arc::clone(&metrics),
             shared,
             inboxes.clone(),
-        );
+        )
+        .map_err(io::Error::other)?;
         Ok(Self {
             told: Arc::clone(&preparer.told),
             inboxes,
@@ -137,6 +147,7 @@ impl Proxy {
                 preparer,
                 snapshot: None,
                 health: HealthChecks::default(),
+                acceptors: Acceptors::default(),
                 newer: HashMap::new(),
                 version: 0,
             }),
@@ -182,6 +193,7 @@ impl Proxy {
             }
             return Err(ApplyError::new(message));
         }
+        active.acceptors.stop_others(Some(&snapshot)).await;
         let commits: Vec<_> = self
             .inboxes
             .iter()
@@ -200,7 +212,10 @@ impl Proxy {
             seen.addresses = snapshot
                 .listeners
                 .iter()
-                .map(|(name, listener)| (name.clone(), listener.sockets.address()))
+                .filter_map(|(name, listener)| {
+                    let address = listener.sockets.address()?;
+                    Some((name.clone(), address))
+                })
                 .chain(
                     snapshot
                         .udp_listeners
@@ -209,8 +224,11 @@ impl Proxy {
                 )
                 .collect();
             seen.clusters = snapshot.clusters.clone();
+            seen.certificates = Arc::new(certificates::Held::of(&snapshot));
             seen.readiness.get_or_insert(Readiness::Ready);
         }
+        active.preparer.divide_places(&snapshot);
+        active.acceptors.follow(&snapshot, &self.metrics);
         active.health.follow(&snapshot, &self.metrics);
         active.snapshot = Some(snapshot);
         if let Some(before) = before {
@@ -248,7 +266,7 @@ impl Proxy {
         self.told.notified().await;
     }
 
-    /// The address that a listener is bound to: of use where the configuration says port 0.
+    /// The address that a listener is bound to: of use where the configuration says port 0. None for a Unix socket.
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,6 +288,7 @@ impl Proxy {
     pub fn metrics(&self) -> Vec<MetricFamily> {
         let mut families = self.metrics.read();
         families.extend(status::families(&self.clusters()));
+        families.extend(certificates::family(&self.certificates()));
         families.sort_by(|a, b| a.name.cmp(&b.name));
         families
     }
@@ -287,6 +306,16 @@ impl Proxy {
             .collect()
     }
 
+    /// The certificates that listeners and clusters show at this moment.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let held = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&seen.certificates)
+        };
+        held.certificates()
+    }
+
     /// Takes no more connections, lets those that are there finish, and waits for that up to `limit`. True when none was
     /// left.
     pub async fn drain(&self, limit: Duration) -> bool {
@@ -295,7 +324,12 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner)
             .readiness = Some(Readiness::Draining);
         // The control side's hold on the sockets goes first, so that a worker's close is the socket's end.
-        let before = self.active.lock().await.snapshot.take();
+        let (before, total) = {
+            let mut active = self.active.lock().await;
+            active.acceptors.stop_others(None).await;
+            let total = Arc::clone(&active.preparer.total);
+            (active.snapshot.take(), total)
+        };
         if let Some(before) = before {
             retire(retire::parts(before, None));
         }
@@ -311,6 +345,10 @@ impl Proxy {
         let all = async {
             for drained in drained {
                 let _ = drained.await;
+            }
+            // A worker may have handed a connection to one that had none left by then.
+            while total.open() > 0 {
+                tokio::time::sleep(LOOK_FOR_END).await;
             }
         };
         tokio::time::timeout(limit, all).await.is_ok()

@@ -1,7 +1,6 @@
 //! From resources to a snapshot: parse, prepare, bind. What did not change is taken from the snapshot before.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use transom_api::{
-    AccessLogConfig, ListenerFilters, NetworkFilters, PrepareError, Registry, SharedData, Span,
-    StreamFilters,
+    AccessLogConfig, Gauge, ListenerFilters, MetricError, NetworkFilters, PrepareError, Registry,
+    SharedData, Span, StreamFilters,
 };
 use transom_config::{
     Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
@@ -21,6 +20,7 @@ mod extensions;
 mod network;
 mod plugins;
 mod routes;
+mod sockets;
 mod tls;
 
 use self::extensions::Declared;
@@ -32,9 +32,8 @@ use super::snapshot::{
 };
 use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
-use crate::listener::ListenerLimits;
+use crate::listener::limits::Total;
 use crate::metrics::MetricStore;
-use crate::socket::SocketSet;
 use crate::worker::inbox::WorkerInbox;
 
 /// What stays from snapshot to snapshot, and what prepares them.
@@ -43,8 +42,13 @@ pub(crate) struct Preparer {
     pub(crate) metrics: Arc<MetricStore>,
     pub(crate) shared: SharedData,
     pub(crate) workers: usize,
-    /// How workers are told of room for a connection.
-    inboxes: Vec<Arc<WorkerInbox>>,
+    /// How workers are told of room for a connection, and are given connections.
+    inboxes: Arc<[Arc<WorkerInbox>]>,
+    /// The connections of all listeners.
+    pub(crate) total: Arc<Total>,
+    /// How many there may be, and the metric that tells.
+    limit: AtomicU32,
+    limit_metric: Gauge,
     /// Certificate providers tell by it that they have something new.
     pub(crate) told: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
@@ -57,17 +61,25 @@ impl Preparer {
         metrics: Arc<MetricStore>,
         shared: SharedData,
         inboxes: Vec<Arc<WorkerInbox>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, MetricError> {
+        let limit_metric = metrics.metrics().gauge(
+            "connections_limit",
+            "How many connections of clients the process may have.",
+            &[],
+        )?;
+        Ok(Self {
+            limit: AtomicU32::new(0),
+            limit_metric,
             registry,
             metrics,
             shared,
             workers: inboxes.len(),
-            inboxes,
+            total: Arc::new(Total::new(inboxes.len())),
+            inboxes: inboxes.into(),
             told: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Makes a snapshot of `resources`. Nothing of it is active yet; dropping it undoes all.
@@ -117,17 +129,7 @@ impl Preparer {
         known: Option<&Arc<PreparedListener>>,
         declared: &Declared<'_>,
     ) -> Result<Arc<PreparedListener>, ApplyError> {
-        let ListenAddress::Tcp(address) = &listener.address.value else {
-            return Err(ApplyError::at(
-                listener.address.span,
-                format!(
-                    "the listener `{}` cannot listen on a Unix socket yet",
-                    listener.name
-                ),
-                "write an address and a port, such as 127.0.0.1:8080",
-            ));
-        };
-        let (sockets, rebound) = self.sockets(*address, listener, before, known)?;
+        let (sockets, rebound) = self.sockets(listener, before, known)?;
         let mut listener_filters = Vec::new();
         for used in listener
             .listener_filters
@@ -241,33 +243,6 @@ impl Preparer {
         })
     }
 
-    /// The sockets of a listener: those that it has, those of the listener that had this address, or new ones.
-    fn sockets(
-        &self,
-        address: SocketAddr,
-        listener: &Listener,
-        before: Option<&Snapshot>,
-        known: Option<&Arc<PreparedListener>>,
-    ) -> Result<(Arc<SocketSet>, bool), ApplyError> {
-        let has = |prepared: &PreparedListener| {
-            prepared.config.address.value == listener.address.value
-                || prepared.sockets.address() == address
-        };
-        if let Some(known) = known.filter(|known| has(known)) {
-            return Ok((Arc::clone(&known.sockets), false));
-        }
-        // Port 0 is a new port each time; any other address may move from one listener to another.
-        let owner = before
-            .filter(|_| address.port() != 0)
-            .and_then(|before| before.listeners.values().find(|prepared| has(prepared)));
-        if let Some(owner) = owner {
-            return Ok((Arc::clone(&owner.sockets), true));
-        }
-        let sockets = SocketSet::bind(address, self.workers)
-            .map_err(|error| cannot_listen(listener, &error))?;
-        Ok((Arc::new(sockets), true))
-    }
-
     async fn prepare_http(
         &self,
         http: &Http,
@@ -368,43 +343,6 @@ impl Preparer {
             })
     }
 
-    fn listener_limits(
-        &self,
-        listener: &Listener,
-        known: Option<&ListenerLimits>,
-    ) -> Result<ListenerLimits, ApplyError> {
-        let metrics = self.metrics.metrics();
-        let labels = [("listener", listener.name.as_str())];
-        Ok(ListenerLimits {
-            open: known.map_or_else(
-                || Arc::new(AtomicU32::new(0)),
-                |known| Arc::clone(&known.open),
-            ),
-            most: listener.max_connections,
-            accepted: metrics.counter(
-                "connections_total",
-                "Connections that were accepted.",
-                &labels,
-            )?,
-            refused: metrics.counter(
-                "connections_refused_total",
-                "Connections that were closed at once because the listener had its most.",
-                &labels,
-            )?,
-            unmatched: metrics.counter(
-                "connections_unmatched_total",
-                "Connections that were closed because no filter chain is for them.",
-                &labels,
-            )?,
-            timed_out: metrics.counter(
-                "listener_filter_timeouts_total",
-                "Connections whose listener filters waited for longer than listener_filters_timeout.",
-                &labels,
-            )?,
-            active: metrics.gauge("connections_active", "Connections that are open.", &labels)?,
-        })
-    }
-
     fn http_metrics(&self, listener: &str) -> Result<HttpMetrics, ApplyError> {
         let metrics = self.metrics.metrics();
         let by_class = |class: &str| {
@@ -468,26 +406,4 @@ fn failure_of<T>(
             stays,
         )),
     }
-}
-
-/// Why an address could not be bound, and what to do.
-fn cannot_listen(listener: &Listener, error: &std::io::Error) -> ApplyError {
-    let help = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            "another process, or another listener, has this address: end it or choose another port"
-        }
-        std::io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
-        }
-        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-        _ => "see the kernel's word above",
-    };
-    ApplyError::at(
-        listener.address.span,
-        format!(
-            "the listener `{}` cannot listen on {}: {error}",
-            listener.name, listener.address.value
-        ),
-        help,
-    )
 }

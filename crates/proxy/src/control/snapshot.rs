@@ -9,15 +9,15 @@ use transom_api::{
     Registry, StreamFilterConfig,
 };
 use transom_config::{
-    ChainIndex, ExtensionName, ForwardClientCertificate, HalfClose, Http, HttpTimeouts, Listener,
-    LocalReplyOptions, PathOptions, Resources,
+    ChainIndex, ExtensionName, ForwardClientCertificate, HalfClose, Http, HttpTimeouts,
+    ListenAddress, Listener, LocalReplyOptions, PathOptions, Resources,
 };
 use transom_http1::Limits;
 
 use super::prepare::{PreparedExtensions, PreparedPlugins};
 use crate::cluster::{AllowedClusters, PreparedCluster};
 use crate::http::{HttpMetrics, HttpOptions};
-use crate::listener::ListenerLimits;
+use crate::listener::limits::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyOptions;
 use crate::network::udp_proxy::{UdpProxyOptions, UdpSocketSet};
 use crate::router::RouteTable;
@@ -206,6 +206,14 @@ impl PreparedTerminal {
 }
 
 impl PreparedListener {
+    /// Where it listens; port 0 is the port that it got.
+    pub(crate) fn address(&self) -> ListenAddress {
+        match self.sockets.address() {
+            Some(address) => ListenAddress::Tcp(address),
+            None => self.config.address.value.clone(),
+        }
+    }
+
     pub(crate) fn chain(&self, name: &str) -> Option<&PreparedChain> {
         self.chains.iter().find(|chain| chain.name == name)
     }

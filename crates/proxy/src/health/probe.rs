@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use transom_config::{HealthCheck, HostAddress, Statuses};
+use transom_config::{HealthCheck, HostAddress, Statuses, socket_name};
 use transom_http1::{Event, Field, Limits, RequestKind, ResponseDecoder};
 
 use crate::cluster::PreparedCluster;
@@ -107,7 +107,7 @@ impl Probe {
         };
         let socket: Box<dyn Socket> = match &self.address {
             HostAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-            HostAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            HostAddress::Unix(path) => Box::new(UnixStream::connect(socket_name(path)).await?),
         };
         match handshake {
             None => Ok(socket),

@@ -15,12 +15,12 @@ use transom_api::host::RecordHost;
 use transom_api::listener::SocketHost;
 use transom_api::metrics::MetricId;
 use transom_api::{
-    FailurePolicy, FilterError, Level, ListenerFilter, ListenerFilterConfig, ListenerFilterWorker,
-    ListenerVerdict, SharedData, Socket, SocketInfo,
+    Counter, FailurePolicy, FilterError, Level, ListenerFilter, ListenerFilterConfig,
+    ListenerFilterWorker, ListenerVerdict, SharedData, Socket, SocketInfo,
 };
 use transom_config::OnTimeout;
 
-use super::{Chains, ListenerLimits};
+use super::Chains;
 use crate::io::Io;
 use crate::socket::original_destination;
 use crate::worker::{Part, Worker};
@@ -51,7 +51,7 @@ pub(super) struct Passed {
 pub(super) async fn pass(
     worker: &Worker,
     chains: &Chains,
-    limits: &ListenerLimits,
+    timed_out: Counter,
     io: Io,
     prefix: Vec<u8>,
     info: SocketInfo,
@@ -75,7 +75,7 @@ pub(super) async fn pass(
         if passage.timed_out {
             // Told once, whatever becomes of it.
             passage.timed_out = false;
-            worker.shard.add(limits.timed_out.0, 1);
+            worker.shard.add(timed_out.0, 1);
         }
         kept?;
     }

@@ -1,68 +1,56 @@
 //! A listener on one worker: accepts, and keeps count of its connections.
 
+pub(crate) mod accept;
 mod chains;
 mod filters;
+pub(crate) mod limits;
 mod log;
 mod notes;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::net::{TcpStream, UnixStream};
+use transom_api::SocketInfo;
 use transom_api::listener::HandOver;
-use transom_api::{Counter, Gauge, SocketInfo};
+use transom_config::{Balance, ListenAddress};
 
+use self::accept::{Accepting, Stop};
 pub(crate) use self::chains::{Chains, WorkerChain};
 pub(crate) use self::filters::ListenerPlace;
+use self::limits::{Admission, ListenerLimits, On};
 use self::log::ConnectionLog;
 pub(crate) use self::log::ListenerLogs;
 pub(crate) use self::notes::ConnectionNotes;
 
 use crate::http::connection::HttpConnection;
 use crate::io::{CountedIo, Io, PrefixedIo};
+use crate::metrics::Shard;
 use crate::network::tcp_proxy::{self, Joining};
 use crate::network::{FilteredIo, Network, Terminal, alone};
 use crate::stream::info::ConnectionInfo;
 use crate::tls::{self, TlsInfo};
 use crate::worker::Worker;
+use crate::worker::inbox::Command;
 
 /// A listener as one worker holds it. Lives as long as its sockets; what it does with connections is replaced by
 /// every activation that changes it.
 pub(crate) struct WorkerListener {
     name: Rc<str>,
-    /// Where it listens.
-    address: SocketAddr,
+    /// Where it listens; port 0 is the port that it got.
+    address: ListenAddress,
     chains: RefCell<Rc<Chains>>,
-    limits: ListenerLimits,
-    /// How many connections may be open; changes with the configuration.
-    most: Cell<Option<u32>>,
+    limits: RefCell<Arc<ListenerLimits>>,
     connections: RefCell<Slots>,
-    stop: Notify,
+    stop: Stop,
     draining: Cell<bool>,
     /// How often connections were told to end. What all connections share is at hand when one of them is served; its own
     /// [`SlotState`] is not, and needs no look as long as this stands still.
     drains: Cell<u32>,
-}
-
-/// What all workers of a listener share.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerLimits {
-    /// Connections that are open now, in the process.
-    pub(crate) open: Arc<AtomicU32>,
-    pub(crate) most: Option<u32>,
-    pub(crate) accepted: Counter,
-    pub(crate) refused: Counter,
-    /// Connections for which no chain is.
-    pub(crate) unmatched: Counter,
-    /// Connections whose listener filters waited for too long.
-    pub(crate) timed_out: Counter,
-    pub(crate) active: Gauge,
 }
 
 #[derive(Default)]
@@ -92,12 +80,13 @@ pub(crate) struct ConnectionSlot {
     id: u64,
     /// Writes the listener's access log when the connection ends.
     log: Option<Box<ConnectionLog>>,
+    _admission: Admission,
 }
 
 impl WorkerListener {
     pub(crate) fn new(
         name: &str,
-        address: SocketAddr,
+        address: ListenAddress,
         chains: Rc<Chains>,
         limits: ListenerLimits,
     ) -> Self {
@@ -105,18 +94,17 @@ impl WorkerListener {
             name: Rc::from(name),
             address,
             chains: RefCell::new(chains),
-            most: Cell::new(limits.most),
-            limits,
+            limits: RefCell::new(Arc::new(limits)),
             connections: RefCell::default(),
-            stop: Notify::new(),
+            stop: Stop::default(),
             draining: Cell::new(false),
             drains: Cell::new(0),
         }
     }
 
     /// What connections get from now on. Connections of a chain that is gone end after what they are doing.
-    pub(crate) fn replace(&self, chains: &Rc<Chains>, most: Option<u32>) {
-        self.most.set(most);
+    pub(crate) fn replace(&self, chains: &Rc<Chains>, limits: ListenerLimits) {
+        self.limits.replace(Arc::new(limits));
         let before = self.chains.replace(Rc::clone(chains));
         for gone in before.all() {
             if !chains.all().any(|chain| Rc::ptr_eq(chain, gone)) {
@@ -132,20 +120,50 @@ impl WorkerListener {
         Rc::clone(&self.chains.borrow())
     }
 
-    /// Accepts until the listener drains. What the kernel had queued by then is still served.
-    pub(crate) async fn accept(self: Rc<Self>, worker: Rc<Worker>, socket: TcpListener) {
-        loop {
-            tokio::select! {
-                biased;
-                accepted = socket.accept() => match accepted {
-                    Ok((stream, _)) => self.serve(&worker, stream),
-                    Err(error) => {
-                        // Out of descriptors, most likely: trying at once would only burn the core.
-                        tracing::warn!(listener = &*self.name, %error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                },
-                () = self.stop.notified() => return,
+    pub(crate) fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Whether workers accept connections for each other.
+    pub(crate) fn shares_connections(&self) -> bool {
+        matches!(self.address, ListenAddress::Tcp(_))
+            && self.limits.borrow().balance == Balance::Exact
+    }
+
+    fn limits(&self) -> Arc<ListenerLimits> {
+        Arc::clone(&self.limits.borrow())
+    }
+
+    /// Accepts on the worker's own socket until the listener drains. What the kernel had queued by then is still served.
+    pub(crate) async fn accept(self: Rc<Self>, worker: Rc<Worker>, socket: OwnedFd) {
+        let here = Here {
+            listener: Rc::clone(&self),
+            worker,
+        };
+        accept::accept(socket, &self.stop, &here).await;
+    }
+
+    /// Serves a connection that was accepted elsewhere and counted for this worker.
+    pub(crate) fn take_over(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        socket: OwnedFd,
+        mut admission: Admission,
+    ) {
+        admission.move_to(worker.index);
+        let stream = match &self.address {
+            ListenAddress::Unix(_) => {
+                let stream = std::os::unix::net::UnixStream::from(socket);
+                UnixStream::from_std(stream).map(Io::Unix)
+            }
+            ListenAddress::Tcp(_) | ListenAddress::Udp(_) => {
+                TcpStream::from_std(std::net::TcpStream::from(socket)).map(Io::Tcp)
+            }
+        };
+        match stream {
+            Ok(stream) => self.serve(worker, stream, admission),
+            Err(error) => {
+                tracing::error!(listener = &*self.name, %error, "the event loop refuses a connection");
             }
         }
     }
@@ -155,7 +173,7 @@ impl WorkerListener {
         if self.draining.replace(true) {
             return;
         }
-        self.stop.notify_one();
+        self.stop.stop();
         self.drain_those(|_| true);
     }
 
@@ -179,50 +197,56 @@ impl WorkerListener {
         }
     }
 
-    /// Counts a connection, and gives it its place. `None`: the listener has its most.
-    fn admit(self: &Rc<Self>, worker: &Rc<Worker>, socket: &SocketInfo) -> Option<ConnectionSlot> {
-        let open = self.limits.open.fetch_add(1, Ordering::Relaxed);
-        if self.most.get().is_some_and(|most| open >= most) {
-            self.limits.open.fetch_sub(1, Ordering::Relaxed);
-            worker.shard.add(self.limits.refused.0, 1);
-            return None;
-        }
-        worker.shard.add(self.limits.accepted.0, 1);
-        worker.shard.add(self.limits.active.0, 1);
-        let mut slot = self.register(worker);
+    /// Gives a connection its place.
+    fn enter(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        socket: &SocketInfo,
+        admission: Admission,
+    ) -> ConnectionSlot {
+        let metrics = self.limits.borrow().metrics;
+        worker.shard.add(metrics.accepted.0, 1);
+        worker.shard.add(metrics.active.0, 1);
+        let mut slot = self.register(worker, admission);
         let chains = self.chains();
         if !chains.access_logs.is_empty() {
             let info = Rc::new(self.info(slot.id, socket, None));
             slot.log = Some(ConnectionLog::new(worker, &chains.access_logs, info));
         }
-        Some(slot)
+        slot
     }
 
-    fn serve(self: &Rc<Self>, worker: &Rc<Worker>, stream: TcpStream) {
-        let source = stream.peer_addr().ok();
-        let info = SocketInfo {
-            source,
-            direct_source: source,
-            destination: stream.local_addr().ok(),
-            ..SocketInfo::default()
-        };
-        let Some(slot) = self.admit(worker, &info) else {
-            return;
-        };
-        // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
-        // whose client has gone already.
-        let _ = stream.set_nodelay(true);
+    /// Takes a connection over from another listener. `None`: this one has its most.
+    fn adopt(self: &Rc<Self>, worker: &Rc<Worker>, socket: &SocketInfo) -> Option<ConnectionSlot> {
+        let limits = self.limits();
+        match limits.admit(On::Worker(worker.index), true) {
+            Ok(admission) => Some(self.enter(worker, socket, admission)),
+            Err(_) => {
+                worker.shard.add(limits.metrics.refused.0, 1);
+                None
+            }
+        }
+    }
+
+    fn serve(self: &Rc<Self>, worker: &Rc<Worker>, stream: Io, admission: Admission) {
+        let info = addresses(&stream);
+        let slot = self.enter(worker, &info, admission);
+        if let Io::Tcp(stream) = &stream {
+            // Heads and small bodies leave in one write; waiting for more only adds latency. A socket that refuses is one
+            // whose client has gone already.
+            let _ = stream.set_nodelay(true);
+        }
         let chains = self.chains();
         if chains.listener_filters.is_empty()
             && let Some(chain) = chains.only()
         {
             let network = chain.network();
             if network.tls.is_none() {
-                return self.begin(worker, chain, &network, Io::Tcp(stream), &info, None, slot);
+                return self.begin(worker, chain, &network, stream, &info, None, slot);
             }
         }
         let (listener, worker) = (Rc::clone(self), Rc::clone(worker));
-        tokio::task::spawn_local(listener.carry(worker, Io::Tcp(stream), info, slot));
+        tokio::task::spawn_local(listener.carry(worker, stream, info, slot));
     }
 
     /// Takes a socket through the listener filters, to its chain, and through TLS.
@@ -238,7 +262,8 @@ impl WorkerListener {
         let mut handed_over = false;
         let (passed, chains) = loop {
             let chains = listener.chains();
-            let passing = filters::pass(&worker, &chains, &listener.limits, io, prefix, info);
+            let timed_out = listener.limits.borrow().metrics.timed_out;
+            let passing = filters::pass(&worker, &chains, timed_out, io, prefix, info);
             let Some(passed) = passing.await else {
                 slot.fail("a listener filter refused it, or it sent nothing in time");
                 return;
@@ -251,7 +276,7 @@ impl WorkerListener {
             };
             handed_over = true;
             slot.fail("another listener took it over");
-            let Some(admitted) = next.admit(&worker, &passed.info) else {
+            let Some(admitted) = next.adopt(&worker, &passed.info) else {
                 return;
             };
             slot = admitted;
@@ -259,7 +284,8 @@ impl WorkerListener {
             (io, prefix, info) = (passed.io, passed.prefix, passed.info);
         };
         let Some(chain) = chains.find(&passed.info) else {
-            worker.shard.add(listener.limits.unmatched.0, 1);
+            let unmatched = listener.limits.borrow().metrics.unmatched;
+            worker.shard.add(unmatched.0, 1);
             slot.fail("no filter chain is for it");
             return;
         };
@@ -349,7 +375,7 @@ impl WorkerListener {
         }
     }
 
-    fn register(self: &Rc<Self>, worker: &Rc<Worker>) -> ConnectionSlot {
+    fn register(self: &Rc<Self>, worker: &Rc<Worker>, admission: Admission) -> ConnectionSlot {
         let state = Rc::new(SlotState::default());
         state.draining.set(self.draining.get());
         let mut connections = self.connections.borrow_mut();
@@ -367,7 +393,59 @@ impl WorkerListener {
             index,
             id: worker.connection_id(),
             log: None,
+            _admission: admission,
         }
+    }
+}
+
+/// A listener's socket on this worker.
+struct Here {
+    listener: Rc<WorkerListener>,
+    worker: Rc<Worker>,
+}
+
+impl Accepting for Here {
+    fn limits(&self) -> Arc<ListenerLimits> {
+        self.listener.limits()
+    }
+
+    fn worker(&self) -> Option<usize> {
+        Some(self.worker.index)
+    }
+
+    fn name(&self) -> String {
+        self.listener.name.to_string()
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.worker.shard
+    }
+
+    fn serve(&self, socket: OwnedFd, admission: Admission) {
+        let limits = self.listener.limits();
+        let other = limits.inboxes.get(admission.worker());
+        match other.filter(|_| admission.worker() != self.worker.index) {
+            Some(other) => other.send(Command::Connection {
+                listener: self.listener.address.clone(),
+                socket,
+                admission,
+            }),
+            None => self.listener.take_over(&self.worker, socket, admission),
+        }
+    }
+}
+
+/// What a socket says of its two ends.
+fn addresses(stream: &Io) -> SocketInfo {
+    let Io::Tcp(stream) = stream else {
+        return SocketInfo::default();
+    };
+    let source = stream.peer_addr().ok();
+    SocketInfo {
+        source,
+        direct_source: source,
+        destination: stream.local_addr().ok(),
+        ..SocketInfo::default()
     }
 }
 
@@ -382,7 +460,7 @@ impl Worker {
         let destination = socket.destination?;
         let on = |ip: IpAddr| {
             self.find_listener(|listener| {
-                listener.address == SocketAddr::new(ip, destination.port())
+                listener.address == ListenAddress::Tcp(SocketAddr::new(ip, destination.port()))
             })
         };
         let (any, loopback): (IpAddr, IpAddr) = if destination.is_ipv4() {
@@ -434,8 +512,8 @@ impl Drop for ConnectionSlot {
             *slot = None;
         }
         connections.free.push(self.index);
-        listener.limits.open.fetch_sub(1, Ordering::Relaxed);
-        self.worker.shard.add(listener.limits.active.0, -1);
+        let active = listener.limits.borrow().metrics.active;
+        self.worker.shard.add(active.0, -1);
         self.worker.connection_ended();
     }
 }

@@ -25,7 +25,7 @@ pub(crate) use self::sockets::UdpSocketSet;
 use super::datagram::{self, BATCH};
 use super::targets::Targets;
 use crate::cluster::{WorkerCluster, WorkerHost};
-use crate::listener::ListenerLimits;
+use crate::listener::limits::{ListenerLimits, On};
 use crate::stream::chain::AccessLogPlace;
 use crate::worker::Worker;
 
@@ -48,7 +48,6 @@ pub(crate) struct UdpProxyListener {
 pub(crate) struct UdpProxyOptions {
     pub(crate) targets: Targets,
     pub(crate) idle_timeout: Duration,
-    pub(crate) max_sessions: u32,
     /// How many datagrams a host answers to each of a client.
     pub(crate) replies: Option<u32>,
     pub(crate) hash_source: bool,
@@ -99,9 +98,7 @@ impl Dropped {
 pub(crate) struct UdpListener {
     name: Rc<str>,
     proxy: RefCell<Rc<UdpProxyListener>>,
-    limits: ListenerLimits,
-    /// How many sessions may be open; changes with the configuration.
-    most: Cell<Option<u32>>,
+    limits: RefCell<ListenerLimits>,
     socket: UdpSocket,
     address: SocketAddr,
     sessions: RefCell<HashMap<Client, Rc<Session>>>,
@@ -131,8 +128,7 @@ impl UdpListener {
         Ok(Self {
             name: Rc::from(name),
             proxy: RefCell::new(proxy),
-            most: Cell::new(limits.most),
-            limits,
+            limits: RefCell::new(limits),
             socket,
             address,
             sessions: RefCell::default(),
@@ -145,9 +141,9 @@ impl UdpListener {
     pub(crate) fn replace(
         &self,
         proxy: Rc<UdpProxyListener>,
-        most: Option<u32>,
+        limits: ListenerLimits,
     ) -> Rc<UdpProxyListener> {
-        self.most.set(most);
+        self.limits.replace(limits);
         self.proxy.replace(proxy)
     }
 
@@ -274,22 +270,23 @@ impl UdpListener {
             // A Unix socket takes no datagrams of UDP; the loader has refused such a cluster.
             return Err(Dropped::NoHost);
         };
-        let most = self
-            .most
-            .get()
-            .unwrap_or(u32::MAX)
-            .min(options.max_sessions);
-        let open = &self.limits.open;
-        if open.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= most {
-            open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-            worker.shard.add(self.limits.refused.0, 1);
+        let limits = self.limits.borrow();
+        let Ok(admission) = limits.admit(On::Worker(worker.index), false) else {
+            worker.shard.add(limits.metrics.refused.0, 1);
             return Err(Dropped::TooManySessions);
-        }
-        let made = Session::new(worker, self, &proxy, client, destination, host, address);
+        };
+        let made = Session::new(
+            worker,
+            self,
+            &proxy,
+            client,
+            destination,
+            (host, address),
+            admission,
+        );
         let session = match made {
             Ok(session) => Rc::new(session),
             Err(error) => {
-                open.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
                 tracing::debug!(listener = &*self.name, %error, "a session has no socket");
                 return Err(Dropped::Socket);
             }
@@ -297,8 +294,8 @@ impl UdpListener {
         session.tell_cluster(&cluster.name);
         worker.shard.add(options.metrics.sessions.0, 1);
         worker.shard.add(options.metrics.sessions_total.0, 1);
-        worker.shard.add(self.limits.accepted.0, 1);
-        worker.shard.add(self.limits.active.0, 1);
+        worker.shard.add(limits.metrics.accepted.0, 1);
+        worker.shard.add(limits.metrics.active.0, 1);
         worker.connection_began();
         self.sessions
             .borrow_mut()
@@ -326,10 +323,9 @@ impl UdpListener {
         drop(sessions);
         session.end();
         session.record();
-        self.limits
-            .open
-            .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        worker.shard.add(self.limits.active.0, -1);
+        session.leave();
+        let active = self.limits.borrow().metrics.active;
+        worker.shard.add(active.0, -1);
         worker.shard.add(session.options().metrics.sessions.0, -1);
         worker.connection_ended();
         if is_empty && self.draining.get() {

@@ -4,11 +4,15 @@
 //! is taken over as it is, with its state. One piece is built per turn of the loop.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use transom_api::{AccessLogConfig, BuildError, StreamFilterConfig};
+
+use transom_config::ListenAddress;
 
 use super::udp::BuiltUdp;
 use super::{Part, Worker, until_last};
@@ -19,11 +23,15 @@ use crate::control::snapshot::{
     split_place,
 };
 use crate::http::HttpListener;
+use crate::listener::limits::Admission;
 use crate::listener::{Chains, ListenerLogs, ListenerPlace, WorkerChain, WorkerListener};
 use crate::network::tcp_proxy::TcpProxyListener;
 use crate::network::{Network, NetworkPlace, Terminal};
 use crate::router::Routes;
 use crate::stream::chain::{AccessLogPlace, Chain, Generation, Place};
+
+/// Longer than a connection is on its way from one worker to another.
+const UNTIL_FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// A snapshot as built on this worker, before it is active.
 pub(crate) struct Built {
@@ -38,7 +46,9 @@ struct BuiltListener {
     /// In the order of the prepared listener's chains.
     networks: Vec<Rc<Network>>,
     /// The worker's own socket, for a listener that is new here.
-    socket: Option<tokio::net::TcpListener>,
+    socket: Option<OwnedFd>,
+    /// It is new here, or has moved to another address.
+    is_new: bool,
 }
 
 impl Worker {
@@ -66,13 +76,14 @@ impl Worker {
             let socket = if same_socket {
                 None
             } else {
-                Some(self.open_socket(listener)?)
+                self.open_socket(listener)?
             };
             let built = BuiltListener {
                 listener_filters,
                 access_logs: access_logs.into(),
                 networks,
                 socket,
+                is_new: !same_socket,
             };
             listeners.insert(name.clone(), built);
             tokio::task::yield_now().await;
@@ -104,6 +115,7 @@ impl Worker {
             if let Some(listener) = listeners.remove(&name) {
                 listener.drain();
                 retire(&listener.chains(), None);
+                self.remember(&listener);
             }
         }
         for (name, mut built_listener) in built.listeners {
@@ -115,25 +127,29 @@ impl Worker {
             if let Some(before) = &before {
                 retire(before, Some((prepared, &built_listener)));
             }
-            match (built_listener.socket.take(), known) {
-                (None, Some(listener)) => {
+            match known {
+                Some(listener) if !built_listener.is_new => {
                     let chains = built_listener.chains(prepared, before.as_deref());
-                    listener.replace(&chains, prepared.limits.most);
+                    listener.replace(&chains, prepared.limits.clone());
                 }
-                (None, None) => {}
-                (Some(socket), known) => {
+                known => {
                     // A listener that moved to another address serves its old connections to their end.
                     if let Some(known) = known {
                         known.drain();
+                        self.remember(known);
                     }
+                    let socket = built_listener.socket.take();
                     let chains = built_listener.chains(prepared, None);
                     let listener = Rc::new(WorkerListener::new(
                         &name,
-                        prepared.sockets.address(),
+                        prepared.address(),
                         chains,
                         prepared.limits.clone(),
                     ));
-                    tokio::task::spawn_local(Rc::clone(&listener).accept(Rc::clone(self), socket));
+                    if let Some(socket) = socket {
+                        let accepting = Rc::clone(&listener).accept(Rc::clone(self), socket);
+                        tokio::task::spawn_local(accepting);
+                    }
                     listeners.insert(name, listener);
                 }
             }
@@ -174,15 +190,47 @@ impl Worker {
         drop(old);
     }
 
-    fn open_socket(&self, listener: &PreparedListener) -> Result<tokio::net::TcpListener, String> {
-        let failed = |error: std::io::Error| {
+    /// The worker's own socket of a listener; `None` where the control side accepts.
+    fn open_socket(&self, listener: &PreparedListener) -> Result<Option<OwnedFd>, String> {
+        listener.sockets.of_worker(self.index).map_err(|error| {
             format!(
                 "worker {}: the socket of listener `{}` could not be taken over: {error}",
                 self.index, listener.config.name
             )
+        })
+    }
+
+    /// Keeps a listener that goes for connections that another worker has accepted for it just now.
+    fn remember(self: &Rc<Self>, listener: &Rc<WorkerListener>) {
+        if self.count == 1 || !listener.shares_connections() {
+            return;
+        }
+        self.departed.borrow_mut().push_back(Rc::clone(listener));
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(UNTIL_FORGOTTEN).await;
+            // They go in the order in which they came.
+            let listener = worker.departed.borrow_mut().pop_front();
+            drop(listener);
+        });
+    }
+
+    /// Serves a connection that was accepted elsewhere.
+    pub(super) fn take_over(
+        self: &Rc<Self>,
+        address: &ListenAddress,
+        socket: OwnedFd,
+        admission: Admission,
+    ) {
+        let is_there = |listener: &WorkerListener| listener.address() == address;
+        let departed = || {
+            let departed = self.departed.borrow();
+            departed.iter().find(|it| is_there(it)).map(Rc::clone)
         };
-        let socket = listener.sockets.of_worker(self.index).map_err(failed)?;
-        tokio::net::TcpListener::from_std(socket).map_err(failed)
+        match self.find_listener(is_there).or_else(departed) {
+            Some(listener) => listener.take_over(self, socket, admission),
+            None => tracing::warn!(%address, "a connection came for a listener that is gone"),
+        }
     }
 
     fn build_listener_filters(

@@ -1,13 +1,16 @@
 //! What reaches a worker from other threads.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use transom_api::Message;
 use transom_api::event::{Address, Inbox};
+use transom_config::ListenAddress;
 
 use crate::cluster::{ClusterState, Host};
 use crate::control::snapshot::Snapshot;
+use crate::listener::limits::Admission;
 
 /// The sending side, shared by all threads. Its queue grows as needed: sending never waits.
 pub(crate) struct WorkerInbox {
@@ -39,6 +42,12 @@ pub(crate) enum Command {
     Room(Arc<ClusterState>),
     /// Give up an idle connection of a cluster, first one to this host: a request of another worker waits for its place.
     MakeRoom(Arc<ClusterState>, Arc<Host>),
+    /// Serve a connection that was accepted elsewhere on this address and is counted for this worker.
+    Connection {
+        listener: ListenAddress,
+        socket: OwnedFd,
+        admission: Admission,
+    },
     /// Take no more connections; finish those that are there; answer when none is left.
     Drain { done: oneshot::Sender<()> },
     /// End the thread.

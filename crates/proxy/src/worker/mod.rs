@@ -12,7 +12,7 @@ mod run;
 mod udp;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     filter_failures: Counter,
     clusters: RefCell<Vec<Option<Rc<WorkerCluster>>>>,
     listeners: RefCell<HashMap<String, Rc<WorkerListener>>>,
+    /// Listeners that went a moment ago.
+    departed: RefCell<VecDeque<Rc<WorkerListener>>>,
     udp_listeners: RefCell<HashMap<String, Rc<UdpListener>>>,
     /// What datagrams are read into, made when the first come.
     batch: RefCell<Option<Box<Batch>>>,
@@ -107,6 +109,7 @@ impl Worker {
             filter_failures,
             clusters: RefCell::default(),
             listeners: RefCell::default(),
+            departed: RefCell::default(),
             udp_listeners: RefCell::default(),
             batch: RefCell::default(),
             pending: RefCell::default(),

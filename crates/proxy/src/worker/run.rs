@@ -125,6 +125,11 @@ async fn run(
             Command::MakeRoom(state, host) => {
                 worker.make_room(&state, &host);
             }
+            Command::Connection {
+                listener,
+                socket,
+                admission,
+            } => worker.take_over(&listener, socket, admission),
             Command::Drain { done } => {
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
@@ -183,6 +188,7 @@ impl Worker {
         // Taken out first: what is dropped may look at the worker.
         let held = (
             self.listeners.take(),
+            self.departed.take(),
             self.udp_listeners.take(),
             self.clusters.take(),
             self.pending.take(),

@@ -71,7 +71,7 @@ impl Worker {
                 retire_access_logs(&known.proxy().access_logs, &proxy.access_logs);
             }
             match (socket, known) {
-                (None, Some(listener)) => drop(listener.replace(proxy, prepared.limits.most)),
+                (None, Some(listener)) => drop(listener.replace(proxy, prepared.limits.clone())),
                 (None, None) => {}
                 (Some(socket), known) => {
                     // Sessions of a listener that moved to another address go on until they are quiet.

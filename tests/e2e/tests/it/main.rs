@@ -1,6 +1,7 @@
 //! The real data plane between raw clients and scripted upstreams.
 
 mod access_logs;
+mod admission;
 mod bodies;
 mod bounds;
 mod callouts;
@@ -13,6 +14,7 @@ mod extensions;
 mod faults;
 mod half_close;
 mod health;
+mod host_certificates;
 mod http;
 mod limits;
 mod network;
@@ -32,3 +34,4 @@ mod tls;
 mod trace;
 mod tunnels;
 mod udp_proxy;
+mod unix;

@@ -49,12 +49,14 @@ impl Preparer {
         declared: &Declared<'_>,
     ) -> Result<Arc<PreparedCluster>, ApplyError> {
         let name = cluster.name.as_str();
-        let tls = match &cluster.tls {
+        let (tls, providers) = match &cluster.tls {
             Some(tls) => {
-                let known = known.and_then(|known| known.tls.as_ref());
-                Some(crate::tls::prepare::client(name, tls, known, &self.metrics).await?)
+                let known = known.map(|known| &**known);
+                let prepared = self.prepare_client_tls(name, tls, known, declared);
+                let (tls, providers) = prepared.await?;
+                (Some(tls), providers)
             }
-            None => None,
+            None => (None, Vec::new()),
         };
         let selector = self
             .prepare_use::<Selectors>(
@@ -110,6 +112,7 @@ impl Preparer {
             state,
             metrics: ClusterMetrics::define(&self.metrics, cluster)?,
             tls,
+            providers,
         }))
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use transom_config::{Listener, NetworkFilter, TcpProxy, WeightedCluster};
 
+use super::Preparer;
 use super::extensions::Declared;
-use super::{Preparer, cannot_listen};
+use super::sockets::cannot_listen;
 use crate::control::ApplyError;
 use crate::control::snapshot::{
     PreparedChain, PreparedTcpProxy, PreparedTerminal, PreparedUdpListener, Snapshot,
@@ -57,12 +58,13 @@ impl Preparer {
         let known = listeners.and_then(|listeners| listeners.get(&listener.name));
         let (sockets, rebound) = udp_sockets(address, listener, self.workers, before)?;
         let known_logs = known.map_or(&[][..], |known| &known.access_logs);
+        let mut limits = self.listener_limits(listener, known.map(|known| &known.limits))?;
+        limits.most = Some(limits.most.unwrap_or(u32::MAX).min(proxy.max_sessions));
         Ok(PreparedUdpListener {
-            limits: self.listener_limits(listener, known.map(|known| &known.limits))?,
+            limits,
             options: UdpProxyOptions {
                 targets: self.targets(&proxy.targets)?,
                 idle_timeout: proxy.idle_timeout,
-                max_sessions: proxy.max_sessions,
                 replies: proxy.replies,
                 hash_source: proxy.hash_source,
                 metrics: self.udp_proxy_metrics(&listener.name)?,

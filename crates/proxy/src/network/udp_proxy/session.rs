@@ -15,6 +15,7 @@ use super::{Client, DRAIN_IDLE, Dropped, TURN, UdpListener, UdpProxyListener, Ud
 use crate::cluster::WorkerHost;
 use crate::error::Flags;
 use crate::listener::ConnectionNotes;
+use crate::listener::limits::Admission;
 use crate::network::datagram::{self, BATCH};
 use crate::network::record::SessionRecord;
 use crate::stream::info::ConnectionInfo;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     waker: RefCell<Option<Waker>>,
     /// Only where a log wants it.
     record: RefCell<Option<Box<SessionRecord>>>,
+    /// Its place among those of the listener and the process, while it is open.
+    admission: Cell<Option<Admission>>,
 }
 
 /// What became of a datagram.
@@ -56,8 +59,8 @@ impl Session {
         proxy: &Rc<UdpProxyListener>,
         client: Client,
         destination: SocketAddr,
-        host: Rc<WorkerHost>,
-        address: SocketAddr,
+        (host, address): (Rc<WorkerHost>, SocketAddr),
+        admission: Admission,
     ) -> io::Result<Self> {
         let socket = connected(address)?;
         let record = (!proxy.access_logs.is_empty()).then(|| {
@@ -93,6 +96,7 @@ impl Session {
             ended: Cell::new(false),
             waker: RefCell::default(),
             record: RefCell::new(record),
+            admission: Cell::new(Some(admission)),
         })
     }
 
@@ -100,6 +104,11 @@ impl Session {
         if let Some(record) = &mut *self.record.borrow_mut() {
             record.info.cluster = Some(Rc::clone(cluster));
         }
+    }
+
+    /// Gives its place to another session.
+    pub(super) fn leave(&self) {
+        drop(self.admission.take());
     }
 
     pub(super) fn client(&self) -> Client {
