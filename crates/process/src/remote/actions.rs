@@ -220,7 +220,7 @@ fn recorded(
                 let value = context.shared().get(&key);
                 let result = Shared {
                     value: value.map(|value| (value.bytes.to_vec(), value.version)),
-                    done: false,
+                    done: true,
                 };
                 told.push(Told::Shared(key, result));
             }
@@ -235,7 +235,7 @@ fn recorded(
     Ok(None)
 }
 
-/// Sets a value, or removes it, and tells how it stands then.
+/// Sets a value, or removes it, and tells whether it did.
 fn set_shared(data: &SharedData, set: v1::SharedSet) -> (String, Shared) {
     let key = set.key;
     let outcome = match (&set.value, set.version) {
@@ -248,9 +248,8 @@ fn set_shared(data: &SharedData, set: v1::SharedSet) -> (String, Shared) {
         }
         (None, Some(_)) => Err(SharedError::Changed),
     };
-    let now = data.get(&key);
     let result = Shared {
-        value: now.map(|value| (value.bytes.to_vec(), value.version)),
+        value: None,
         done: outcome.is_ok(),
     };
     (key, result)
