@@ -29,7 +29,10 @@ const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     // Before anything else: what becomes a plugin must have no thread but this.
-    if std::env::args_os().nth(1).is_some_and(|it| it == check::LAUNCH) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|it| it == check::LAUNCH)
+    {
         return transom_process::launch::main();
     }
     let line = match CommandLine::try_parse() {

@@ -14,7 +14,9 @@ use crate::later::{self, Around, Later, Posted, Posts};
 use crate::live::{LiveConnection, LiveStream};
 use crate::output::Output;
 use crate::part::{Built, PART, Part, address, number};
-use crate::proto::v1::{action, ConnectionBegin, StreamBegin, ToHost, ToPlugin, to_plugin::Message};
+use crate::proto::v1::{
+    ConnectionBegin, StreamBegin, ToHost, ToPlugin, action, to_plugin::Message,
+};
 use crate::stream::RemoteStream;
 use crate::uses::Uses;
 
@@ -234,9 +236,9 @@ impl Worker {
             && Wants::REQUEST_HEADERS.contains(stream.host.wants)
             && stream.host.later.is_quiet()
             && (verdict == HeadersVerdict::Continue as i32
-                || actions.iter().any(|it| {
-                    matches!(it.action, Some(action::Action::LocalReply(_)))
-                }));
+                || actions
+                    .iter()
+                    .any(|it| matches!(it.action, Some(action::Action::LocalReply(_)))));
         if over || done {
             self.streams.remove(&id);
         }

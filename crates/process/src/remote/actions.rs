@@ -228,7 +228,9 @@ fn recorded(
                 let (key, result) = set_shared(context.shared(), set);
                 told.push(Told::Shared(key, result));
             }
-            None => return Err("an operation on shared data that this host does not know".to_owned()),
+            None => {
+                return Err("an operation on shared data that this host does not know".to_owned());
+            }
         },
         other => return Ok(Some(other)),
     }
@@ -266,7 +268,10 @@ pub(super) fn record(worker: &Worker<'_>, pool: &pool::Shared, action: Action) {
 }
 
 /// Changes a header map. Fields that are not the plugin's to change are told in the log and left.
-pub(super) fn change_fields(stream: &mut Stream<'_>, change: &v1::ChangeFields) -> Result<(), Fault> {
+pub(super) fn change_fields(
+    stream: &mut Stream<'_>,
+    change: &v1::ChangeFields,
+) -> Result<(), Fault> {
     let map = match v1::HeaderMap::try_from(change.map) {
         Ok(v1::HeaderMap::RequestHeaders) => HeaderMap::RequestHeaders,
         Ok(v1::HeaderMap::RequestTrailers) => HeaderMap::RequestTrailers,

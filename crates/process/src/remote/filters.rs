@@ -123,7 +123,10 @@ impl Written {
 
 impl Parsed<StreamFilters> for Written {
     fn clusters(&self) -> Vec<String> {
-        self.said.get().map(|it| it.clusters.clone()).unwrap_or_default()
+        self.said
+            .get()
+            .map(|it| it.clusters.clone())
+            .unwrap_or_default()
     }
 
     fn phase(&self) -> Phase {
@@ -143,7 +146,10 @@ impl Parsed<StreamFilters> for Written {
 
 impl Parsed<NetworkFilters> for Written {
     fn clusters(&self) -> Vec<String> {
-        self.said.get().map(|it| it.clusters.clone()).unwrap_or_default()
+        self.said
+            .get()
+            .map(|it| it.clusters.clone())
+            .unwrap_or_default()
     }
 
     fn prepare(&self, context: PrepareContext) -> Prepare<NetworkFilters> {

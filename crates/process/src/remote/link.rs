@@ -442,7 +442,9 @@ impl Link {
                     }
                     state.deliver(stream, Mail::Answer(callback, answer));
                 } else {
-                    state.late.extend(answer.actions.into_iter().filter(is_record));
+                    state
+                        .late
+                        .extend(answer.actions.into_iter().filter(is_record));
                 }
                 return self.account(state, mail_bytes);
             }
@@ -463,11 +465,7 @@ impl Link {
     }
 
     /// Counts what the plugin has used, and grants it anew when half of it is gone.
-    fn account(
-        &self,
-        mut state: std::cell::RefMut<'_, State>,
-        bytes: usize,
-    ) -> Result<(), String> {
+    fn account(&self, mut state: std::cell::RefMut<'_, State>, bytes: usize) -> Result<(), String> {
         state.used.0 += 1;
         state.used.1 += bytes as u64;
         let (messages, used) = state.used;
@@ -526,9 +524,7 @@ impl State {
     fn entry(&mut self, stream: u64) -> Option<&mut Entry> {
         self.entries
             .get_mut(stream as u32 as usize)
-            .filter(|entry| {
-                u64::from(entry.generation) == stream >> 32 && entry.resumer.is_some()
-            })
+            .filter(|entry| u64::from(entry.generation) == stream >> 32 && entry.resumer.is_some())
     }
 
     fn deliver(&mut self, stream: u64, mail: Mail) {

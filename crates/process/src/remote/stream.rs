@@ -142,12 +142,7 @@ impl RemoteFilter {
         }
     }
 
-    fn head(
-        &mut self,
-        stream: &mut Stream<'_>,
-        direction: Direction,
-        end: bool,
-    ) -> HeadersVerdict {
+    fn head(&mut self, stream: &mut Stream<'_>, direction: Direction, end: bool) -> HeadersVerdict {
         if self.over {
             return HeadersVerdict::Continue;
         }
@@ -364,9 +359,7 @@ impl RemoteFilter {
     }
 
     fn resumer(&mut self, stream: &mut Stream<'_>) -> Resumer {
-        self.resumer
-            .get_or_insert_with(|| stream.resumer())
-            .clone()
+        self.resumer.get_or_insert_with(|| stream.resumer()).clone()
     }
 
     /// Has the stream wait for credit of a link, or for a place at any process.
@@ -565,7 +558,9 @@ impl RemoteFilter {
                         stream
                             .body_mut(direction)
                             .splice(range, [])
-                            .map_err(|error| format!("it took a piece of the body away: {error}"))?;
+                            .map_err(|error| {
+                                format!("it took a piece of the body away: {error}")
+                            })?;
                     }
                     verdict => side.kept = Some(verdict),
                 }
@@ -638,11 +633,7 @@ impl RemoteFilter {
         }
     }
 
-    fn carry_out(
-        &mut self,
-        stream: &mut Stream<'_>,
-        actions: Vec<Action>,
-    ) -> Result<Flow, Fault> {
+    fn carry_out(&mut self, stream: &mut Stream<'_>, actions: Vec<Action>) -> Result<Flow, Fault> {
         if actions.is_empty() {
             return Ok(Flow::On);
         }
@@ -733,10 +724,7 @@ impl RemoteFilter {
             }
             action::Action::Inject(inject) => {
                 let direction = direction(inject.direction)?;
-                if stream
-                    .inject(direction, &inject.data, inject.end)
-                    .is_err()
-                {
+                if stream.inject(direction, &inject.data, inject.end).is_err() {
                     refused(stream, "inject");
                 }
             }

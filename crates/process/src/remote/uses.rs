@@ -57,10 +57,7 @@ impl Running {
     pub(crate) async fn describe(plugin: Arc<Plugin>) -> Result<Self, PrepareError> {
         let name = plugin.name().to_owned();
         let failed = move |why: String| {
-            PrepareError::new(format!(
-                "it does not say what it is: {why}"
-            ))
-            .with_help(format!(
+            PrepareError::new(format!("it does not say what it is: {why}")).with_help(format!(
                 "does `{name}` serve transom.plugin.v1? `protocol:` names what a plugin speaks"
             ))
         };
@@ -113,20 +110,17 @@ impl Running {
                 "name one behind a slash: {plugin}/{}",
                 names.join(&format!(", {plugin}/"))
             )),
-            (false, false) => PrepareError::new(format!(
-                "the plugin `{plugin}` has no {kind} `{name}`"
-            ))
-            .with_help(transom_api::node::known(name, "names", &names)),
+            (false, false) => {
+                PrepareError::new(format!("the plugin `{plugin}` has no {kind} `{name}`"))
+                    .with_help(transom_api::node::known(name, "names", &names))
+            }
         })
     }
 }
 
 impl Used {
     /// Has the plugin prepare a use. Faults of the configuration stand at their lines.
-    pub(super) async fn prepare(
-        running: &Running,
-        subject: Subject,
-    ) -> Result<Self, PrepareError> {
+    pub(super) async fn prepare(running: &Running, subject: Subject) -> Result<Self, PrepareError> {
         let id = NEXT_USE.fetch_add(1, Ordering::Relaxed);
         let plugin = Arc::clone(&running.plugin);
         let request = PrepareRequest {

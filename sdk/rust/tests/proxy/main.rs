@@ -14,7 +14,11 @@ use transom_process::supervise::Supervisor;
 /// The conformance plugin, which cargo built from `examples/`.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples/conformance");
+    let path = test
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples/conformance");
     assert!(path.exists(), "{} is not built", path.display());
     path
 }
@@ -44,7 +48,9 @@ impl Setup {
     /// The processes that run.
     fn pids(&self) -> Vec<u32> {
         let versions = self.supervisor.versions("p");
-        let instances = versions.iter().flat_map(|plugin| plugin.instances().to_vec());
+        let instances = versions
+            .iter()
+            .flat_map(|plugin| plugin.instances().to_vec());
         instances.map(|instance| instance.pid()).collect()
     }
 
@@ -338,7 +344,9 @@ fn faults_of_a_configuration_stand_at_their_lines() {
     let gone = file(&upstream, "", &[]).replace("conformance", "nowhere");
     let error = setup.plane.apply_error(&gone);
     assert!(
-        error.message.contains("the plugin `p` could not be started"),
+        error
+            .message
+            .contains("the plugin `p` could not be started"),
         "{error}"
     );
     // What was active stays.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use transom_api::kind::{AccessLogs, ExtensionKind, Kind, StreamFilters};
 use transom_api::{
-    AccessLogConfig, Factory, FailurePolicy, Node, ParseError, Phase, PrepareContext, Registry, Span, StreamFilterConfig,
+    AccessLogConfig, Factory, FailurePolicy, Node, ParseError, Phase, PrepareContext, Registry,
+    Span, StreamFilterConfig,
 };
 use transom_config::{Extension, ExtensionName, Resources, Use};
 
