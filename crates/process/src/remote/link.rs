@@ -383,10 +383,7 @@ impl Link {
             pending.extend_from_slice(&data);
             std::mem::take(pending).freeze()
         };
-        loop {
-            let Some(&[flag, a, b, c, d]) = data.first_chunk::<5>() else {
-                break;
-            };
+        while let Some(&[flag, a, b, c, d]) = data.first_chunk::<5>() {
             if flag != 0 {
                 return Err("a message is compressed, which was not agreed on".to_owned());
             }
@@ -600,9 +597,7 @@ fn bytes_of(actions: &[Action]) -> usize {
         Some(action::Action::HttpCall(it)) => it.body.len(),
         Some(action::Action::GrpcCall(it)) => it.message.len(),
         Some(action::Action::Shared(it)) => match &it.operation {
-            Some(crate::v1::shared::Operation::Set(set)) => {
-                set.value.as_ref().map_or(0, |value| value.len())
-            }
+            Some(crate::v1::shared::Operation::Set(set)) => set.value.as_ref().map_or(0, Vec::len),
             _ => 0,
         },
         _ => 0,

@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use transom_api::verdict::{DataVerdict, HeadersVerdict, TrailersVerdict};
 use transom_api::{
-    Direction, Event, FilterError, HeaderMap, Level, ResetReason, Resumer, Stream, StreamFilter,
-    TimerId, Wants,
+    Direction, Event, FilterError, HeaderMap, Level, Released, ResetReason, Resumer, Stream,
+    StreamFilter, TimerId, Wants,
 };
 
 use super::actions::{self, Fault, Told, UnderWay};
@@ -528,7 +528,8 @@ impl RemoteFilter {
                     HeadersVerdict::ContinueAndEndStream => {
                         side.head = Step::Gone;
                         side.cut = true;
-                        self.cut(stream, direction);
+                        let done = stream.end_with_headers(direction);
+                        tell(stream, done, "CONTINUE_AND_END_STREAM");
                     }
                     HeadersVerdict::StopIteration => {}
                     HeadersVerdict::StopAllIterationAndBuffer => {
@@ -623,16 +624,6 @@ impl RemoteFilter {
         }
     }
 
-    /// The headers are the whole message from here on.
-    fn cut(&mut self, stream: &mut Stream<'_>, direction: Direction) {
-        if stream.end_with_headers(direction).is_err() {
-            stream.log(
-                Level::Warn,
-                "CONTINUE_AND_END_STREAM came after the headers had gone on",
-            );
-        }
-    }
-
     fn carry_out(&mut self, stream: &mut Stream<'_>, actions: Vec<Action>) -> Result<Flow, Fault> {
         if actions.is_empty() {
             return Ok(Flow::On);
@@ -664,10 +655,6 @@ impl RemoteFilter {
 
     /// An action that only streams have.
     fn act(&mut self, stream: &mut Stream<'_>, action: action::Action) -> Result<Flow, Fault> {
-        let late = "it came after the headers had gone on";
-        let refused = |stream: &mut Stream<'_>, what: &str| {
-            stream.log(Level::Warn, &format!("{what} did nothing: {late}"));
-        };
         match action {
             action::Action::Fields(change) => actions::change_fields(stream, &change)?,
             action::Action::Body(body) => {
@@ -687,9 +674,9 @@ impl RemoteFilter {
             }
             action::Action::LocalReply(reply) => {
                 let reply = actions::local_reply(reply)?;
-                if stream.send_local_reply(reply).is_err() {
-                    refused(stream, "a local reply");
-                } else {
+                let done = stream.send_local_reply(reply);
+                tell(stream, done, "a local reply");
+                if done.is_ok() {
                     // What waited of the request is no more.
                     *self.side(Direction::Request) = Side {
                         cut: true,
@@ -703,19 +690,16 @@ impl RemoteFilter {
             }
             action::Action::SkipPhase(_) => stream.skip_phase(),
             action::Action::ClearRoute(_) => {
-                if stream.clear_route().is_err() {
-                    refused(stream, "clear_route");
-                }
+                let done = stream.clear_route();
+                tell(stream, done, "clear_route");
             }
             action::Action::RematchRoute(_) => {
-                if stream.rematch_route().is_err() {
-                    refused(stream, "rematch_route");
-                }
+                let done = stream.rematch_route();
+                tell(stream, done, "rematch_route");
             }
             action::Action::RechooseHost(_) => {
-                if stream.rechoose_host().is_err() {
-                    refused(stream, "rechoose_host");
-                }
+                let done = stream.rechoose_host();
+                tell(stream, done, "rechoose_host");
             }
             action::Action::Terminate(_) => {
                 stream.terminate();
@@ -724,9 +708,8 @@ impl RemoteFilter {
             }
             action::Action::Inject(inject) => {
                 let direction = direction(inject.direction)?;
-                if stream.inject(direction, &inject.data, inject.end).is_err() {
-                    refused(stream, "inject");
-                }
+                let done = stream.inject(direction, &inject.data, inject.end);
+                tell(stream, done, "inject");
             }
             action::Action::HoldBack(it) => stream.hold_back(direction(it.direction)?, it.hold),
             action::Action::Forgo(bits) => {
@@ -964,6 +947,16 @@ fn attributes(
             it.attribute(field, name, &value);
             *known |= bit;
         }
+    }
+}
+
+/// Says in the log that an action came too late.
+fn tell(stream: &Stream<'_>, done: Result<(), Released>, what: &str) {
+    if done.is_err() {
+        stream.log(
+            Level::Warn,
+            &format!("{what} did nothing: it came after the headers had gone on"),
+        );
     }
 }
 
