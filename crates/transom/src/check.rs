@@ -21,6 +21,7 @@ pub(crate) const LAUNCH: &str = "launch-plugin";
 pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
+    transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
     ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCH])).register(&mut registry);
