@@ -12,10 +12,8 @@ use transom_process::launch::Launcher;
 use transom_process::supervise::Supervisor;
 
 use crate::command::Output;
+use crate::plugins::LAUNCHER;
 use crate::{BAD_INPUT, FAULT, GOOD};
-
-/// The argument with which this program starts plugins: hidden, and of no use to a person.
-pub(crate) const LAUNCH: &str = "launch-plugin";
 
 /// All built-in extensions, and the runtimes of plugins.
 pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
@@ -24,7 +22,7 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCH])).register(&mut registry);
+    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER])).register(&mut registry);
     Ok(registry)
 }
 

@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugins;
 mod run;
 
 use std::process::ExitCode;
@@ -28,12 +29,9 @@ const FAULT: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    // Before anything else: what becomes a plugin must have no thread but this.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|it| it == check::LAUNCH)
-    {
-        return transom_process::launch::main();
+    // First of all: a launcher must have one thread.
+    if let Some(code) = plugins::launch() {
+        return code;
     }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,

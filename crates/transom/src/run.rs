@@ -121,6 +121,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
             running: Arc::clone(&running),
             logs: logs.clone(),
             levels,
+            supervisor: Arc::clone(&supervisor),
         });
         tokio::spawn(admin.serve(control, async {
             // Ends as well when the other side is dropped.
@@ -151,6 +152,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     }
     drop(running);
     proxy.stop();
+    // Nobody calls them any more.
     supervisor.stop().await;
     if !logs.finish(WRITE_LOGS) {
         tracing::warn!("some lines of access logs were not written: what they go to stands still");
