@@ -2,17 +2,33 @@
 
 mod call;
 mod check;
+mod new;
 mod start;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::FAULT;
 use crate::command::Output;
+use crate::{FAULT, GOOD};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// Writes a plugin that builds, and passes its own test
+    New {
+        /// The language
+        #[arg(long, value_enum)]
+        lang: new::Language,
+        /// The folder `sdk` of Transom's sources; found around here, or where this program was built, unless said
+        #[arg(long, value_name = "PATH")]
+        sdk: Option<PathBuf>,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+        /// The plugin's folder, whose last part is its name
+        name: PathBuf,
+    },
     /// Starts a plugin and says what it is: handshake, services, versions, extensions and its first answer
     ///
     /// Ends with 0 when the plugin is good, with 1 when it is not, with 2 for wrong arguments.
@@ -101,6 +117,15 @@ pub(crate) struct CallArgs {
 
 /// Does what was asked for; the exit code.
 pub(crate) fn run(command: &PluginCommand) -> u8 {
+    if let PluginCommand::New {
+        lang,
+        sdk,
+        output,
+        name,
+    } = command
+    {
+        return new::new(*lang, name, sdk.as_deref(), *output);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -120,6 +145,7 @@ pub(crate) fn run(command: &PluginCommand) -> u8 {
                 program,
             } => check::check(*protocol, config, *output, program).await,
             PluginCommand::Call(arguments) => call::call(arguments).await,
+            PluginCommand::New { .. } => GOOD,
         }
     })
 }
