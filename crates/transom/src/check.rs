@@ -14,6 +14,7 @@ use crate::{BAD_INPUT, FAULT, GOOD};
 pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
+    transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
     Ok(registry)

@@ -24,6 +24,7 @@ class Upstream:
 
     def __init__(self):
         self.seen: queue.Queue = queue.Queue()
+        self.reply_field = "x-reply"
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +39,7 @@ class Upstream:
                     body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = [(name.lower(), value) for name, value in self.headers.items()]
                 upstream.seen.put({"method": self.command, "path": self.path, "headers": headers, "body": body})
-                reply = json.loads(self.headers.get("x-reply", "{}"))
+                reply = json.loads(self.headers.get(upstream.reply_field, "{}"))
                 content = reply.get("body", "hello\n").encode()
                 self.send_response(reply.get("status", 200))
                 for name, value in reply.get("headers", {"content-type": "text/plain"}).items():
@@ -208,10 +209,18 @@ def envoy_bootstrap(clusters: dict[str, int], filters: list, route: dict, manage
 
 
 class Transom(Proxy):
+<<<<<<< HEAD
+    # A use of an access log, for the whole listener.
+    access_log: dict | None = None
+
+    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict):
+=======
     def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict, manager: dict):
+>>>>>>> main
         file = folder / "transom.yaml"
         http = {
             "stream_filters": [{"name": name, "config": config} for name, config in filters],
+            **({"access_logs": [self.access_log]} if self.access_log else {}),
             "virtual_hosts": [{"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "cluster": "backend", **route}]}],
             **manager,
         }
