@@ -158,7 +158,7 @@ class Envoy(Proxy):
         self.admin = folder / "envoy-admin"
         bootstrap = folder / "envoy.json"
         bootstrap.write_text(json.dumps(envoy_bootstrap(clusters, filters, route, manager)))
-        options = ["--disable-hot-restart", "--concurrency", str(WORKERS), "--log-level", "warning"]
+        options = ["--disable-hot-restart", "--file-flush-interval-msec", "50", "--concurrency", str(WORKERS), "--log-level", "warning"]
         super().__init__([ENVOY, "-c", str(bootstrap), "--admin-address-path", str(self.admin), *options], folder)
 
     def find_port(self):
@@ -209,18 +209,10 @@ def envoy_bootstrap(clusters: dict[str, int], filters: list, route: dict, manage
 
 
 class Transom(Proxy):
-<<<<<<< HEAD
-    # A use of an access log, for the whole listener.
-    access_log: dict | None = None
-
-    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict):
-=======
     def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict, manager: dict):
->>>>>>> main
         file = folder / "transom.yaml"
         http = {
             "stream_filters": [{"name": name, "config": config} for name, config in filters],
-            **({"access_logs": [self.access_log]} if self.access_log else {}),
             "virtual_hosts": [{"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "cluster": "backend", **route}]}],
             **manager,
         }

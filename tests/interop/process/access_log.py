@@ -50,7 +50,7 @@ def make(language):
                 log = {"name": "als", "config": {
                     "grpc": {"address": f"127.0.0.1:{server.port}"}, "log_name": "suite", "flush_interval": "200ms",
                     "additional_request_headers": ["x-a"], "additional_response_headers": ["content-type"]}}
-                proxy = TransomWithLog(folder, upstream.port, log)
+                proxy = peers.Transom(folder, {"backend": upstream.port}, [], {}, {"access_logs": [log]})
             proxy = scene.start(proxy)
             for request in requests:
                 proxy.ask(request)
@@ -64,14 +64,6 @@ def make(language):
 
     test.__name__ = f"als {language}: records of streams"
     return test
-
-
-class TransomWithLog(peers.Transom):
-    """Transom with an access log and no filter."""
-
-    def __init__(self, folder, upstream: int, log: dict):
-        self.access_log = log
-        super().__init__(folder, {"backend": upstream}, [], {})
 
 
 for language in ("python", "go"):

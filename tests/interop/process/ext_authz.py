@@ -167,7 +167,7 @@ def by_http(name: str, envoy: dict, transom: dict, *requests: dict):
                 proxy = peers.Envoy(folder, ports | {"server": 1}, filters, {}, {})
             else:
                 filters = [("ext_authz", {"timeout": "400ms", **transom, "http": {"cluster": "auth"} | transom.get("http", {})})]
-                proxy = peers.Transom(folder, ports, filters, {})
+                proxy = peers.Transom(folder, ports, filters, {}, {})
             proxy = scene.start(proxy)
             seen[which] = []
             for request in requests:

@@ -68,14 +68,6 @@ class Server:
         return [json.loads(line) for line in self.seen_file.read_text().splitlines()]
 
 
-class Envoy(peers.Envoy):
-    """Envoy before the cluster `backend`, with one more cluster of HTTP/2 where the server is."""
-
-    def __init__(self, folder, clusters, filters, route, manager, server_port):
-        self.server_port = server_port
-        super().__init__(folder, clusters, filters, route, manager)
-
-
 bootstrap_of = peers.envoy_bootstrap
 
 
@@ -116,7 +108,7 @@ class Both:
                 route = {key: dict(value) for key, value in (envoy_route or {}).items()}
                 proxy = peers.Envoy(folder, ports | {"server": server.port}, envoy, route, manager or {})
             else:
-                proxy = peers.Transom(folder, ports, transom, transom_route or {})
+                proxy = peers.Transom(folder, ports, transom, transom_route or {}, {})
             self.proxies[which] = (scene.start(proxy), upstream)
 
     def ask(self, request: dict, script: dict, settle: float = 0) -> dict:
