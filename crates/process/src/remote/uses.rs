@@ -10,7 +10,7 @@ use transom_api::{Kind, Node, ParseError, PrepareError};
 use transom_goplugin::Channel;
 
 use super::json;
-use crate::supervise::{Instance, Plugin};
+use crate::supervise::{Instance, Outcome, Plugin};
 use crate::v1::plugin_client::PluginClient;
 use crate::v1::{self, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest};
 
@@ -305,6 +305,15 @@ pub(super) async fn bounded<T>(
             "no answer within {} s",
             limit.as_secs()
         ))),
+    }
+}
+
+/// How a call went, for the plugin's counters.
+pub(super) fn outcome<T>(answer: &Result<T, tonic::Status>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Ok,
+        Err(status) if status.code() == Code::DeadlineExceeded => Outcome::Timeout,
+        Err(_) => Outcome::Error,
     }
 }
 
