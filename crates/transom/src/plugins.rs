@@ -7,7 +7,7 @@ use transom_process::launch;
 use transom_process::supervise::{Order, Question, Supervisor};
 
 /// The argument by which this program knows that it is to become a plugin.
-const LAUNCHER: &str = "plugin-launcher";
+pub(crate) const LAUNCHER: &str = "plugin-launcher";
 
 /// Becomes the plugin, if this process was started for that.
 pub(crate) fn launch() -> Option<std::process::ExitCode> {
