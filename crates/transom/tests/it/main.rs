@@ -2,5 +2,6 @@
 
 mod exit;
 mod memory;
+mod plugins;
 mod program;
 mod signals;
