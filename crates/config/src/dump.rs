@@ -65,7 +65,7 @@ fn list<T>(resources: &BTreeMap<String, Arc<T>>, one: impl Fn(&T) -> Value) -> V
 fn process(process: &Process) -> Value {
     json!({
         "workers": process.workers,
-        "admin": process.admin.as_ref().map(|admin| json!({"address": admin.address.to_string()})),
+        "admin": process.admin.as_ref().map(|admin| json!({"address": admin.address.to_string(), "mosn_compatible": admin.mosn_compatible})),
         "drain_timeout": duration(process.drain_timeout),
     })
 }

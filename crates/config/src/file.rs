@@ -86,6 +86,9 @@ pub(crate) struct Configuration {
 pub(crate) struct Admin {
     /// Where it listens: an address and port of the loopback, or a Unix socket.
     pub(crate) address: Located<ListenAddress>,
+    /// Answers `GET /plugin?enable=NAME` and `?disable=NAME` as MOSN does. Without it only POST changes anything.
+    #[serde(default)]
+    pub(crate) mosn_compatible: bool,
 }
 
 /// An address on which connections are accepted, and what is done with them.

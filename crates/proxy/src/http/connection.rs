@@ -37,6 +37,7 @@ pub(crate) struct HttpConnection {
     /// The chain's filters and routes as the request under way found them. Between requests the connection has no
     /// hold on them, so that what a reload replaces can go.
     http: Option<Rc<HttpListener>>,
+    /// With the stream while a request is under way; here is nobody's then.
     info: Rc<ConnectionInfo>,
     slot: ConnectionSlot,
     server: Http1Server,
@@ -47,18 +48,16 @@ pub(crate) struct HttpConnection {
 }
 
 enum State {
-    /// Between requests, since then. Holds the stream that receives the next head once its first bytes are there, which was
-    /// when it had `begun`.
+    /// Between requests, since then. Holds the stream that receives the next head once its first bytes are there; its start is when
+    /// they came.
     Idle {
         since: Instant,
-        begun: Option<Instant>,
         stream: Option<Box<Stream>>,
     },
-    Serving(Exchange),
+    /// Apart: an idle connection has no room for it.
+    Serving(Box<Exchange>),
     /// The last answer is being written, and nothing that the client does gives it more time.
-    Flushing {
-        until: Instant,
-    },
+    Flushing { until: Instant },
     Lingering {
         until: Instant,
         left: usize,
@@ -85,7 +84,6 @@ impl HttpConnection {
         Self {
             state: State::Idle {
                 since: worker.now(),
-                begun: None,
                 stream: None,
             },
             worker,
@@ -100,12 +98,7 @@ impl HttpConnection {
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
-        let State::Idle {
-            since,
-            begun,
-            stream,
-        } = &mut self.state
-        else {
+        let State::Idle { since, stream } = &mut self.state else {
             return Poll::Ready(None);
         };
         // The slot's waker is what a drain wakes.
@@ -127,7 +120,7 @@ impl HttpConnection {
         let Some(http) = self.chain.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
         };
-        let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &http));
+        let target = stream.get_or_insert_with(|| self.worker.take_stream(&http));
         let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
@@ -141,13 +134,12 @@ impl HttpConnection {
                 if self.server.is_idle() {
                     // An idle connection holds no stream. An empty line (RFC 9112 section 2.2) is no request: it has been idle
                     // all the time.
-                    *begun = None;
                     if let Some(stream) = stream.take() {
                         self.worker.give_stream(stream);
                     }
                 } else if takes_one {
                     // The head has begun: from now on its own time runs.
-                    *begun = Some(self.worker.now());
+                    target.core_mut().info.start = self.worker.now();
                 }
                 return Poll::Pending;
             }
@@ -164,7 +156,7 @@ impl HttpConnection {
     ) -> State {
         self.fresh = false;
         let now = Instant::now();
-        stream.begin(&self.info, &http, now);
+        stream.begin(&mut self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
         self.worker.begin_stream(&http.options);
         let too_large = match (head.framing, http.options.request_body) {
@@ -187,13 +179,14 @@ impl HttpConnection {
             now,
         );
         self.http = Some(http);
-        State::Serving(exchange)
+        State::Serving(Box::new(exchange))
     }
 
     /// Ends the exchange; gives what comes after it.
-    fn end(&mut self, exchange: Exchange, outcome: Outcome) -> Option<State> {
+    fn end(&mut self, exchange: Box<Exchange>, outcome: Outcome) -> Option<State> {
         let options = Rc::clone(exchange.options());
-        let stream = exchange.finish(outcome);
+        let mut stream = exchange.finish(outcome);
+        stream.swap_connection(&mut self.info);
         self.worker.end_stream(&options, &stream);
         // A stream that is kept holds on to what it served.
         if self.http.take().is_some_and(|http| self.chain.has(&http)) {
@@ -207,7 +200,6 @@ impl HttpConnection {
         if reusable && !self.slot.is_draining() {
             return Some(State::Idle {
                 since: self.worker.now(),
-                begun: None,
                 stream: None,
             });
         }
@@ -217,11 +209,11 @@ impl HttpConnection {
     /// When something must have happened in this state.
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Idle { since, begun, .. } => {
+            State::Idle { since, stream } => {
                 if !self.server.is_idle() {
-                    return begun
-                        .unwrap_or(*since)
-                        .checked_add(self.server.header_limit()?);
+                    let head = stream.as_ref();
+                    let begun = head.map_or(*since, |stream| stream.core().info.start);
+                    return begun.checked_add(self.server.header_limit()?);
                 }
                 if self.fresh && self.slot.is_draining() {
                     return since.checked_add(FRESH);
@@ -235,6 +227,7 @@ impl HttpConnection {
     }
 
     /// Time is over; gives what comes now. `None` closes.
+    #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
         match &mut self.state {
             State::Idle { .. } if !self.server.is_idle() => {
@@ -255,6 +248,7 @@ impl HttpConnection {
     }
 
     /// Ends an exchange whose connection is closed.
+    #[cold]
     fn give_up(&mut self, reason: ResetReason) {
         if let State::Serving(exchange) = std::mem::replace(&mut self.state, flushing(&self.worker))
         {

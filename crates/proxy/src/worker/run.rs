@@ -93,6 +93,7 @@ async fn run(
         loop {
             tokio::time::sleep(SWEEP).await;
             sweeper.sweep_pools().await;
+            sweeper.trim();
         }
     });
     while let Some(command) = receiver.recv().await {
