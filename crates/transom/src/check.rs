@@ -22,7 +22,8 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER])).register(&mut registry);
+    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER]))
+        .register(&mut registry)?;
     Ok(registry)
 }
 
