@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugins;
 mod run;
 
 use std::process::ExitCode;
@@ -28,6 +29,10 @@ const FAULT: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
+    // First of all: a launcher must have one thread.
+    if let Some(code) = plugins::launch() {
+        return code;
+    }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {

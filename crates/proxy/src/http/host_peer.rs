@@ -9,9 +9,8 @@ use super::client::Http1Client;
 use super::head::Head;
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::raw::RawClient;
-use crate::cluster::Connected;
+use crate::cluster::{Connected, Identity};
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, or a stream of one. An enum and not a trait object: what pools, exchanges and callouts do with
@@ -126,7 +125,7 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn identity(&self) -> &TlsIdentity {
+    fn identity(&self) -> &Identity {
         each!(self, peer => peer.identity())
     }
 

@@ -13,8 +13,8 @@ use thiserror::Error;
 use transom_http1::{DecodeError, EncodeError};
 
 use super::head::Head;
+use crate::cluster::Identity;
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 
 /// One end of an exchange: for the length of one request and its response.
 pub(crate) trait Peer {
@@ -111,7 +111,7 @@ pub(crate) trait Upstream: Peer {
     fn requests(&self) -> u64;
 
     /// What the connection's TLS was made with.
-    fn identity(&self) -> &TlsIdentity;
+    fn identity(&self) -> &Identity;
 
     /// Ends the exchange and gives back its memory. True when the connection can be used again: both messages are over,
     /// and the host keeps it open. One step, as the memory holds what tells whether the request was sent whole: a host
