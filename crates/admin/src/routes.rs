@@ -26,7 +26,7 @@ pub(crate) struct Routes {
 }
 
 /// Each endpoint: method, path, and what it is for.
-const ENDPOINTS: [(&str, &str, &str); 9] = [
+const ENDPOINTS: [(&str, &str, &str); 10] = [
     ("GET", "/", "this page"),
     (
         "GET",
@@ -43,6 +43,11 @@ const ENDPOINTS: [(&str, &str, &str); 9] = [
         "GET",
         "/clusters",
         "clusters and their hosts as JSON: health, load",
+    ),
+    (
+        "GET",
+        "/certificates",
+        "the certificates of listeners and clusters as JSON, and when they end",
     ),
     (
         "POST",
@@ -91,6 +96,7 @@ impl Routes {
             .route("/metrics", get(metrics))
             .route("/config_dump", get(config_dump))
             .route("/clusters", get(clusters))
+            .route("/certificates", get(certificates))
             .route("/reload", post(reload))
             .route("/reopen_logs", post(reopen_logs))
             .route("/logging", get(logging::show).post(logging::set))
@@ -163,6 +169,13 @@ async fn config_dump(State(desk): Shown) -> Response {
 async fn clusters(State(desk): Shown) -> Response {
     desk.render("application/json", |control| {
         dump::render(control.clusters())
+    })
+    .await
+}
+
+async fn certificates(State(desk): Shown) -> Response {
+    desk.render("application/json", |control| {
+        dump::render(control.certificates())
     })
     .await
 }

@@ -8,7 +8,7 @@ use crate::factory::BuildError;
 use crate::flags::ResponseFlags;
 use crate::headers::{HeaderHost, HeaderMap, Headers};
 use crate::host::{InfoHost, RecordHost};
-use crate::value::{Attribute, FilterState, MetadataValue};
+use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue};
 use crate::worker::{Worker, WorkerPart};
 
 /// A prepared configuration of an access log, shared by all workers.
@@ -65,6 +65,12 @@ pub struct Facts<'a> {
     pub upstream_host: Option<&'a str>,
     /// Where the connection to the host comes from.
     pub upstream_local: Option<SocketAddr>,
+    /// What the connection to the host is, in TLS; `None` for plain bytes.
+    pub upstream_tls: Option<TlsFacts<'a>>,
+    /// A number of the connection to the host, unique in the process; 0 for none.
+    pub upstream_connection_id: u64,
+    /// The protocol that is spoken with the host: `HTTP/1.1`.
+    pub upstream_protocol: Option<&'a str>,
     /// The name of the cluster.
     pub upstream_cluster: Option<&'a str>,
     /// Why TLS with the host failed.
@@ -87,6 +93,8 @@ pub struct Facts<'a> {
     pub route: Option<&'a str>,
     /// The name of the virtual host.
     pub virtual_host: Option<&'a str>,
+    /// The id of the client's span, where this proxy is a span of its own; 0 for none.
+    pub parent_span: u64,
     /// The name of the listener.
     pub listener: &'a str,
     /// A number of the connection, unique in the process.
@@ -95,18 +103,18 @@ pub struct Facts<'a> {
     pub stream_id: u64,
 }
 
-/// What is known of a client's TLS.
+/// What is known of a connection's TLS, by the peer on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TlsFacts<'a> {
     /// `TLSv1.2`, `TLSv1.3`.
     pub version: &'a str,
     /// The cipher suite by its name in IANA's registry, such as `TLS_AES_128_GCM_SHA256`.
     pub cipher: Option<&'a str>,
-    /// The subject of the client's certificate, as in RFC 4514.
+    /// The subject of the peer's certificate, as in RFC 4514.
     pub peer_subject: Option<&'a str>,
-    /// The first DNS name of the client's certificate.
+    /// The first DNS name of the peer's certificate.
     pub peer_dns_name: Option<&'a str>,
-    /// The first URI of the client's certificate.
+    /// The first URI of the peer's certificate.
     pub peer_uri: Option<&'a str>,
 }
 
@@ -145,6 +153,17 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn metadata(&self, namespace: &str, key: &str) -> Option<&'a MetadataValue> {
         self.source.metadata(namespace, key)
+    }
+
+    /// A value of the metadata that the configuration gives to the stream's route, or to its virtual host.
+    #[must_use]
+    pub fn configured_metadata(
+        &self,
+        of: MetadataOf,
+        namespace: &str,
+        key: &str,
+    ) -> Option<&'a MetadataValue> {
+        self.source.configured_metadata(of, namespace)?.get(key)
     }
 
     /// State that filters left on the stream, or on the connection.

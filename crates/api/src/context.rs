@@ -120,6 +120,13 @@ macro_rules! info_methods {
             self.host.attribute(name)
         }
 
+        /// The client's address, as a trusted proxy before this one tells it; `None` for a Unix socket. Streams of one
+        /// connection may have different ones.
+        #[must_use]
+        pub fn source_address(&self) -> Option<std::net::SocketAddr> {
+            self.host.source_address()
+        }
+
         /// A value of dynamic metadata.
         #[must_use]
         pub fn metadata(&self, namespace: &str, key: &str) -> Option<&crate::value::MetadataValue> {

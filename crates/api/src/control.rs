@@ -18,6 +18,8 @@ pub trait Control: Send + Sync {
     fn config_dump(&self) -> Node;
     /// How clusters and their hosts stand: a list of maps.
     fn clusters(&self) -> Node;
+    /// The certificates that listeners and clusters show, and when they end: a list of maps.
+    fn certificates(&self) -> Node;
     /// Reads the source of configuration again and makes it active. The answer is the error's full text.
     fn reload(&self) -> Ordered;
     /// Opens the files of access logs again, after they were moved away.

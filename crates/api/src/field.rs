@@ -63,6 +63,18 @@ pub fn is_value(value: &[u8]) -> bool {
         && !matches!(value.last(), Some(b' ' | b'\t'))
 }
 
+/// Whether a filter may set this reason phrase: what a field value may be made of (RFC 9112 section 4), up to 1,024 bytes.
+/// An empty one is good.
+pub fn check_reason(phrase: &[u8]) -> Result<(), HeaderError> {
+    if phrase.len() > 1 << 10 {
+        return Err(HeaderError::TooLarge);
+    }
+    if !phrase.iter().all(|byte| is_value_byte(*byte)) {
+        return Err(HeaderError::InvalidValue);
+    }
+    Ok(())
+}
+
 /// Whether a field belongs to the codec: what frames a message (RFC 9112 section 6) or concerns one hop (RFC 9110
 /// section 7.6.1). A filter could split messages with them.
 #[must_use]

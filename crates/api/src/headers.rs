@@ -67,6 +67,14 @@ pub trait HeaderHost {
     fn add_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeaderError>;
     /// Removes all values of `name`; says how many there were.
     fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<usize, HeaderError>;
+    /// The reason phrase of the response. Only HTTP/1 has one.
+    fn reason_phrase(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+    /// Sets the reason phrase of the response. A protocol without one drops it.
+    fn set_reason_phrase(&mut self, _phrase: &[u8]) -> Result<(), HeaderError> {
+        Err(HeaderError::Absent)
+    }
 }
 
 /// An entry of a header map: its name as it was spelled, and its value.

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::metrics::MetricId;
 use crate::reply::LocalReply;
 use crate::shared::SharedData;
 use crate::stream::Wants;
-use crate::value::{Attribute, FilterState, MetadataValue};
+use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue, attribute};
 use crate::verdict::{Direction, Phase};
 
 /// The level of a log line. Numbers as in proxy-wasm.
@@ -74,6 +75,30 @@ impl std::fmt::Display for Released {
 
 impl std::error::Error for Released {}
 
+/// Why a stream could not be told which host to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OverrideError {
+    /// The request has left.
+    Released,
+    /// This is no address of a host: an IP address with a port, or `unix:` and a path.
+    NoAddress,
+    /// This host of extensions does not choose hosts of clusters.
+    Unsupported,
+}
+
+impl std::fmt::Display for OverrideError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Released => "the request has left already",
+            Self::NoAddress => "that is no address of a host: write 10.0.0.1:8080, [::1]:8080 or unix:/run/app.sock",
+            Self::Unsupported => "hosts are not chosen here",
+        })
+    }
+}
+
+impl std::error::Error for OverrideError {}
+
 /// What any part of an extension may do anywhere: log, count, read and write shared data.
 pub trait RecordHost {
     /// True when lines of this level are written at all.
@@ -126,10 +151,25 @@ pub trait AsyncHost {
 pub trait InfoHost {
     /// An attribute by its name (see [`attribute`](crate::value::attribute)).
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
+    /// The client's address, as a trusted proxy before this one tells it; `None` for a Unix socket. The same as the
+    /// attribute, without the way through text.
+    fn source_address(&self) -> Option<SocketAddr> {
+        let address = self.attribute(attribute::SOURCE_ADDRESS)?;
+        address.as_str()?.parse().ok()
+    }
     /// A value of dynamic metadata.
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue>;
     /// All values of a namespace of dynamic metadata.
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>>;
+    /// All values of a namespace of what the configuration gives to the route, or to its virtual host. A host without
+    /// routes has none.
+    fn configured_metadata(
+        &self,
+        _of: MetadataOf,
+        _namespace: &str,
+    ) -> Option<&BTreeMap<String, MetadataValue>> {
+        None
+    }
     /// Sets a value of dynamic metadata.
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue);
     /// Adds to what the stream's (the connection's) response flags tell.
@@ -157,6 +197,10 @@ pub trait FlowHost {
     fn rematch_route(&mut self) -> Result<(), Released>;
     /// Chooses a host again and calls this filter again (phase `after_choose_host`; at most ten times a stream).
     fn rechoose_host(&mut self) -> Result<(), Released>;
+    /// Asks for this host of the cluster, whatever load balancing says; with `strict`, for no other.
+    fn override_host(&mut self, _host: &str, _strict: bool) -> Result<(), OverrideError> {
+        Err(OverrideError::Unsupported)
+    }
     /// Ends the stream without an answer.
     fn terminate(&mut self);
     /// Sends bytes of the filter's own on from here; with `end`, as the end of the body.

@@ -51,6 +51,7 @@ pub mod shared;
 pub mod stream;
 pub mod suggest;
 pub mod testing;
+pub mod trace_context;
 pub mod units;
 pub mod value;
 pub mod verdict;
@@ -68,7 +69,7 @@ pub use factory::{
 };
 pub use flags::ResponseFlags;
 pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut, Value};
-pub use host::{Level, Released};
+pub use host::{Level, OverrideError, Released};
 pub use kind::{
     AccessLogs, CertificateProviders, ExtensionKind, Kind, ListenerFilters, NetworkFilters,
     Selectors, StreamFilters,
@@ -91,7 +92,7 @@ pub use shared::{SharedData, SharedError, SharedValue};
 pub use stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,
 };
-pub use value::{Attribute, FilterState, Metadata, MetadataValue, attribute};
+pub use value::{Attribute, FilterState, Metadata, MetadataOf, MetadataValue, attribute};
 pub use verdict::{
     DataVerdict, Direction, HeadersVerdict, ListenerVerdict, NetworkVerdict, Phase, TrailersVerdict,
 };

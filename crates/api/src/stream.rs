@@ -1,15 +1,18 @@
 //! Stream filters: they see requests and responses.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::context::{async_methods, info_methods, record_methods};
 use crate::event::Event;
 use crate::factory::{AfterFailure, BuildError, FilterError, PrepareError, RouteConfig};
-use crate::headers::{Body, BodyMut, HeaderMap, Headers, HeadersMut};
-use crate::host::{Released, StreamHost};
+use crate::headers::{Body, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut};
+use crate::host::{OverrideError, Released, StreamHost};
 use crate::reply::LocalReply;
+use crate::value::{MetadataOf, MetadataValue};
 use crate::verdict::{DataVerdict, Direction, HeadersVerdict, Phase, TrailersVerdict};
 use crate::worker::{Worker, WorkerPart};
 
@@ -337,6 +340,44 @@ impl<'a> Stream<'a> {
     /// the answer is 500). For the phase `after_choose_host`; elsewhere it is logged and does nothing.
     pub fn rechoose_host(&mut self) -> Result<(), Released> {
         self.host.rechoose_host()
+    }
+
+    /// Asks for the host at this address (`10.0.0.1:8080`, `unix:/run/app.sock`), whatever load balancing says. It must be
+    /// one of the cluster's, and one that requests may go to now: otherwise another is chosen, or with `strict` none, which
+    /// is answered as no healthy host is. A retry goes to another host, unless `strict`. The last word counts; a host that
+    /// was chosen already is chosen again. An error once the request's headers have left.
+    pub fn override_host(&mut self, host: &str, strict: bool) -> Result<(), OverrideError> {
+        self.host.override_host(host, strict)
+    }
+
+    /// The reason phrase of the response, as it came or as a filter has set it: not for programs (RFC 9112 section 4).
+    /// `None` before the response's headers, and where its protocol has none.
+    #[must_use]
+    pub fn reason_phrase(&self) -> Option<Cow<'_, [u8]>> {
+        self.host.reason_phrase()
+    }
+
+    /// Sets the reason phrase with which the response is sent, in place of the one that is usual for its status. A client
+    /// of another protocol than HTTP/1 gets none.
+    pub fn set_reason_phrase(&mut self, phrase: &[u8]) -> Result<(), HeaderError> {
+        self.host.set_reason_phrase(phrase)
+    }
+
+    /// All values of a namespace of the route's own metadata, as the configuration has it. Before the route is resolved,
+    /// of the one that the headers ask for now.
+    #[must_use]
+    pub fn route_metadata(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.host.configured_metadata(MetadataOf::Route, namespace)
+    }
+
+    /// The same of the route's virtual host.
+    #[must_use]
+    pub fn virtual_host_metadata(
+        &self,
+        namespace: &str,
+    ) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.host
+            .configured_metadata(MetadataOf::VirtualHost, namespace)
     }
 
     /// Ends the stream without an answer.

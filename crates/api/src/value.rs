@@ -27,6 +27,78 @@ pub enum MetadataValue {
     Struct(BTreeMap<String, MetadataValue>),
 }
 
+/// What a configuration gives metadata to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MetadataOf {
+    /// The route.
+    Route,
+    /// The virtual host that the route is in.
+    VirtualHost,
+}
+
+/// As JSON, which has `null` for numbers that are none.
+impl fmt::Display for MetadataValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => value.fmt(f),
+            Self::Number(value) if !value.is_finite() => f.write_str("null"),
+            Self::Number(value) => value.fmt(f),
+            Self::String(text) => json_string(text, f),
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (index, value) in values.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "," })?;
+                    value.fmt(f)?;
+                }
+                f.write_str("]")
+            }
+            Self::Struct(values) => json_map(values, f, fmt::Display::fmt),
+        }
+    }
+}
+
+/// Metadata as a JSON object of its namespaces.
+#[must_use]
+pub fn metadata_json(metadata: &Metadata) -> String {
+    struct Whole<'m>(&'m Metadata);
+    impl fmt::Display for Whole<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            json_map(self.0, f, |space, f| json_map(space, f, fmt::Display::fmt))
+        }
+    }
+    Whole(metadata).to_string()
+}
+
+fn json_map<V>(
+    values: &BTreeMap<String, V>,
+    f: &mut fmt::Formatter<'_>,
+    one: impl Fn(&V, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
+    f.write_str("{")?;
+    for (index, (key, value)) in values.iter().enumerate() {
+        f.write_str(if index == 0 { "" } else { "," })?;
+        json_string(key, f)?;
+        f.write_str(":")?;
+        one(value, f)?;
+    }
+    f.write_str("}")
+}
+
+/// RFC 8259 section 7.
+fn json_string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("\"")?;
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => write!(f, "\\{character}")?,
+            '\0'..='\x1f' => write!(f, "\\u{:04x}", u32::from(character))?,
+            _ => write!(f, "{character}")?,
+        }
+    }
+    f.write_str("\"")
+}
+
 impl From<&str> for MetadataValue {
     fn from(text: &str) -> Self {
         Self::String(text.to_owned())
@@ -154,8 +226,16 @@ pub mod attribute {
     pub const RESPONSE_SIZE: &str = "response.size";
     /// The chosen host's address and port.
     pub const UPSTREAM_ADDRESS: &str = "upstream.address";
+    /// Where the connection to the host comes from: address and port.
+    pub const UPSTREAM_LOCAL_ADDRESS: &str = "upstream.local_address";
+    /// How many connections to hosts were taken or made for the stream.
+    pub const UPSTREAM_REQUEST_ATTEMPT_COUNT: &str = "upstream.request_attempt_count";
     /// The name of the route.
     pub const ROUTE_NAME: &str = "xds.route_name";
+    /// The route's metadata, as a JSON object of its namespaces.
+    pub const ROUTE_METADATA: &str = "xds.route_metadata";
+    /// The metadata of the route's virtual host, as a JSON object of its namespaces.
+    pub const VIRTUAL_HOST_METADATA: &str = "xds.virtual_host_metadata";
     /// The name of the virtual host.
     pub const VIRTUAL_HOST_NAME: &str = "xds.virtual_host_name";
     /// The name of the cluster.
@@ -213,5 +293,26 @@ impl fmt::Debug for FilterState {
         f.debug_set()
             .entries(self.entries.iter().map(|(name, _)| name))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_shown_as_json() {
+        let list = vec![MetadataValue::Null, true.into(), f64::NAN.into()];
+        let inner = BTreeMap::from([("n".to_owned(), 1.5.into()), ("i".to_owned(), 2.0.into())]);
+        let space = BTreeMap::from([
+            ("list".to_owned(), MetadataValue::List(list)),
+            ("map".to_owned(), MetadataValue::Struct(inner)),
+            ("text \"\\".to_owned(), "a\n\u{7f}\u{e4}".into()),
+        ]);
+        let metadata = Metadata::from([("space".to_owned(), space)]);
+        assert_eq!(
+            metadata_json(&metadata),
+            "{\"space\":{\"list\":[null,true,null],\"map\":{\"i\":2,\"n\":1.5},\"text \\\"\\\\\":\"a\\u000a\u{7f}\u{e4}\"}}"
+        );
     }
 }

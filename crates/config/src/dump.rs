@@ -1,5 +1,6 @@
 //! A configuration as JSON for a person to look at, with its secrets hidden.
 
+mod hop;
 mod network;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use transom_api::units::format_duration;
-use transom_api::{FailurePolicy, Node, NodeKind, Phase};
+use transom_api::{FailurePolicy, Metadata, MetadataValue, Node, NodeKind, Phase};
 
 use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
@@ -168,12 +169,14 @@ fn cluster_tls(tls: &ClusterTls) -> Value {
         "ca": match &tls.trusted {
             Some(TrustedCa::File(file)) => json!(file.value),
             Some(TrustedCa::System) => json!("system"),
+            Some(TrustedCa::Providers) => json!("providers"),
             None => Value::Null,
         },
         "crl": tls.revoked.as_ref().map(|file| &file.value),
         "san": san_matches(&tls.names),
         "verify": tls.trusted.is_some(),
         "client": tls.client.as_ref().map(certificate_files),
+        "providers": tls.providers.iter().map(used).collect::<Value>(),
         "alpn": tls.alpn,
         "min_version": tls.min_version.name(),
     })
@@ -188,7 +191,7 @@ fn certificate_files(files: &CertificateFiles) -> Value {
 }
 
 fn http(http: &Http) -> Value {
-    json!({
+    let mut dump = json!({
         "stream_filters": http.stream_filters.iter().map(used).collect::<Value>(),
         "access_logs": http.access_logs.iter().map(used).collect::<Value>(),
         "route_table": http.route_table.value,
@@ -231,7 +234,11 @@ fn http(http: &Http) -> Value {
             "tunnel_idle": duration(http.timeouts.tunnel_idle),
         },
         "watermark": http.watermark,
-    })
+    });
+    if let Some(keys) = dump.as_object_mut() {
+        keys.extend(hop::hop(&http.hop).map(|(key, value)| (key.to_owned(), value)));
+    }
+    dump
 }
 
 fn treatment(treatment: Treatment) -> &'static str {
@@ -303,6 +310,7 @@ fn route_table(table: &RouteTable) -> Value {
                 "timeout": route.timeout.map(duration),
                 "request_headers": edits(&route.request_headers),
                 "response_headers": edits(&route.response_headers),
+                "metadata": metadata(&route.metadata),
                 "filters": route_filters(&route.filters),
             })
         });
@@ -312,10 +320,38 @@ fn route_table(table: &RouteTable) -> Value {
             "routes": routes.collect::<Value>(),
             "request_headers": edits(&host.request_headers),
             "response_headers": edits(&host.response_headers),
+            "metadata": metadata(&host.metadata),
             "filters": route_filters(&host.filters),
         })
     });
     json!({"name": table.name, "virtual_hosts": virtual_hosts.collect::<Value>()})
+}
+
+/// Metadata is no place for secrets: every filter and log line may show it.
+fn metadata(metadata: &Metadata) -> Value {
+    let spaces = metadata.iter().map(|(namespace, values)| {
+        let values = values
+            .iter()
+            .map(|(key, value)| (key.clone(), metadata_value(value)));
+        (namespace.clone(), Value::Object(values.collect()))
+    });
+    Value::Object(spaces.collect())
+}
+
+fn metadata_value(value: &MetadataValue) -> Value {
+    match value {
+        MetadataValue::Null => Value::Null,
+        MetadataValue::Bool(value) => json!(value),
+        MetadataValue::Number(value) => json!(value),
+        MetadataValue::String(text) => json!(text),
+        MetadataValue::List(values) => values.iter().map(metadata_value).collect(),
+        MetadataValue::Struct(values) => Value::Object(
+            values
+                .iter()
+                .map(|(key, value)| (key.clone(), metadata_value(value)))
+                .collect(),
+        ),
+    }
 }
 
 fn matcher(matcher: &RouteMatch) -> Value {

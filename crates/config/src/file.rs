@@ -5,8 +5,10 @@
 pub(crate) mod chain;
 mod cluster;
 mod health;
+mod hop;
 mod leaf;
 mod limits;
+mod metadata;
 mod network;
 mod route;
 mod socket;
@@ -20,6 +22,7 @@ use crate::{ListenAddress, Located};
 
 pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
+pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
@@ -240,6 +243,21 @@ pub(crate) struct Http {
     /// sent, `set` has it tell of the certificate that the client has shown on this connection.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) forward_client_certificate: ForwardClientCertificate,
+    /// Who the client is, and what the upstream is told of it.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) forwarded: Forwarded,
+    /// What becomes of `x-request-id`. It stays as it comes when this is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) request_id: Option<RequestId>,
+    /// What becomes of the W3C trace context. It stays as it comes when this is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) trace: Option<Trace>,
+    /// The name by which requests and responses tell in `via` that they passed here. Nothing is told when it is left out.
+    #[serde(default)]
+    pub(crate) via: Option<Located<String>>,
+    /// The field `server` of responses. It stays as the host sends it when this is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) server: Option<Server>,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,

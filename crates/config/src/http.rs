@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Located, Use};
+use crate::{HopOptions, Located, Use};
 
 /// What the `http` filter does with a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Http {
     pub paths: PathOptions,
     /// What becomes of the request field that tells of the client's certificate.
     pub forward_client_certificate: ForwardClientCertificate,
+    /// Who the client is taken for, and what is told of it.
+    pub hop: HopOptions,
     /// In which order a response passes the stream filters.
     pub response_order: ResponseOrder,
     /// How the proxy's own replies look.

@@ -31,6 +31,7 @@ mod dump;
 mod file;
 mod filter_chain;
 mod health;
+mod hop;
 mod http;
 mod limits;
 mod listener;
@@ -55,6 +56,7 @@ pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{Cluster, Host, HostSet, Pool};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
+pub use hop::{Forwarded, ForwardedMode, HopOptions, RequestId, Server, Trace, Trust};
 pub use http::{
     ForwardClientCertificate, HalfClose, Http, HttpLimits, HttpTimeouts, LocalReplyOptions,
     PathOptions, ResponseOrder, Treatment,

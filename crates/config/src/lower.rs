@@ -6,6 +6,7 @@ mod clusters;
 mod domain;
 mod extensions;
 mod health;
+mod hop;
 mod listeners;
 mod matches;
 mod network;

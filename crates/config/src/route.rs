@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use transom_api::Node;
+use transom_api::{Metadata, Node};
 
 use crate::{Located, Pattern, RetryPolicy};
 
@@ -30,6 +30,8 @@ pub struct VirtualHost {
     pub request_headers: HeaderEdits,
     /// Done with the headers of responses of hosts, and of answers of routes' own.
     pub response_headers: HeaderEdits,
+    /// Values for filters and access logs, by namespace and key.
+    pub metadata: Metadata,
     /// Configuration of stream filters for all routes here, by the name of their use.
     pub filters: BTreeMap<String, RouteFilter>,
 }
@@ -50,6 +52,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Done with the headers of a response of a host, and of an answer of this route's own, after the virtual host's.
     pub response_headers: HeaderEdits,
+    /// Values for filters and access logs, by namespace and key.
+    pub metadata: Metadata,
     /// Configuration of stream filters for this route, by the name of their use. Goes before the virtual host's.
     pub filters: BTreeMap<String, RouteFilter>,
 }

@@ -55,6 +55,8 @@ pub struct ClusterTls {
     pub names: Vec<SanMatch>,
     /// What the proxy shows to hosts that ask for a certificate.
     pub client: Option<CertificateFiles>,
+    /// Where more of these come from, behind the one in files.
+    pub providers: Vec<Use>,
     /// The protocols that may be agreed on, the most wanted first. Empty offers none.
     pub alpn: Vec<String>,
     /// The oldest version that is spoken.
@@ -122,6 +124,8 @@ pub enum SanKind {
 pub enum TrustedCa {
     /// The authorities that the system trusts.
     System,
+    /// Those that the certificate providers name.
+    Providers,
     /// Those in a PEM file.
     File(Located<PathBuf>),
 }

@@ -56,6 +56,9 @@ pub(crate) fn check(
         if cluster.load_balancing.span.is_some() {
             check.one::<Selectors>(&cluster.load_balancing);
         }
+        for used in cluster.tls.iter().flat_map(|tls| &tls.providers) {
+            check.one::<CertificateProviders>(used);
+        }
     }
     for listener in resources.listeners.values() {
         let of_chains = listener.chains().filter_map(|chain| chain.tls);
@@ -243,6 +246,8 @@ impl<'c> Check<'c> {
                 self.written::<AccessLogs>(&written);
             } else if self.find::<CertificateProviders>(name).is_some() {
                 self.written::<CertificateProviders>(&written);
+            } else if self.find::<Selectors>(name).is_some() {
+                self.written::<Selectors>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

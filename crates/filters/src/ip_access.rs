@@ -6,7 +6,7 @@
 //! | `rules[].action` | must be given | `allow` or `deny` |
 //! | `rules[].addresses` | must be given | addresses and networks: `192.0.2.1`, `10.0.0.0/8`, `2001:db8::/32` |
 //! | `default` | must be given | `allow` or `deny`: what becomes of an address that no rule has |
-//! | `header` | none | the header that tells the client's address, in place of the connection |
+//! | `header` | none | the header that tells the client's address, in place of what `http` knows |
 //!
 //! ```yaml
 //! stream_filters:
@@ -18,10 +18,12 @@
 //!         - {action: allow, addresses: [10.0.0.0/8, "::1"]}
 //! ```
 //!
-//! With `header` (such as `x-forwarded-for`) the last address in it counts, which is the one that the nearest proxy has
-//! put there; those before it are what others say. Clients can send any header: this is for a listener that only such a
-//! proxy reaches. A request without the header is judged by the connection's address, one whose header has no address at
-//! its end is refused. A client without an IP address (a Unix socket) gets the `default`.
+//! The client is who connected, or whom a proxy tells of that the `http` filter's `forwarded` trusts. With `header` (such
+//! as `cf-connecting-ip`) the last address in it counts instead, which is the one that the nearest proxy has put there;
+//! those before it are what others say. Clients can send any header: this is for a listener that only such a proxy
+//! reaches. A request without the header is judged by the client's address, one whose header has no address at its end is
+//! refused. Fields that `forwarded` looks after (`x-forwarded-for`, `x-real-ip`) cannot be named here: strangers' are gone
+//! by then. A client without an IP address (a Unix socket) gets the `default`.
 //!
 //! Who is refused gets 403 before a route is looked for; the access log's detail is `ip_access_denied`. An IPv4 address
 //! inside IPv6 (`::ffff:192.0.2.1`) is that of IPv4.
@@ -89,7 +91,7 @@ impl Builtin for IpAccess {
         let addresses = AddressPolicy::parse(&mut fields)?;
         let header = fields.optional("header");
         fields.finish()?;
-        let header = header.map(parse_header_name).transpose()?;
+        let header = header.map(parse_header).transpose()?;
         Ok(Self {
             policy: Arc::new(Policy { addresses, header }),
             metrics: None,
@@ -118,6 +120,19 @@ impl Builtin for IpAccess {
     fn filter(&self) -> IpAccessFilter {
         IpAccessFilter(self.clone())
     }
+}
+
+/// A field that is not taken away before the filter sees it: without it anybody would be judged by another's address.
+fn parse_header(node: &Node) -> Result<String, ParseError> {
+    let name = parse_header_name(node)?;
+    let lower = name.to_ascii_lowercase();
+    if lower.starts_with("x-forwarded-") || lower == "x-real-ip" || lower == "forwarded" {
+        let message = format!("`{name}` is believed by the `http` filter or by nobody");
+        return Err(node.error(message).with_help(
+            "leave `header` out, and say whom to trust in the `http` filter: `forwarded: {trusted_networks: [10.0.0.0/8]}`",
+        ));
+    }
+    Ok(name)
 }
 
 /// The filter of all streams of a worker.

@@ -1,25 +1,16 @@
-//! The address of a stream's client, read once for each connection.
+//! Addresses of clients.
 
 use std::net::{IpAddr, SocketAddr};
 
-use transom_api::{Stream, attribute};
+use transom_api::Stream;
 
-/// The key in the connection's state: filters of one connection share the value.
-const STATE: &str = "transom.source_ip";
-
-/// What was read; `None` for a client without an IP address (a Unix socket).
-struct SourceIp(Option<IpAddr>);
-
-/// The client's address. One of IPv4 inside IPv6 (`::ffff:192.0.2.1`), as dual sockets show them, is that of IPv4.
-pub(crate) fn source_ip(stream: &mut Stream<'_>) -> Option<IpAddr> {
-    if let Some(SourceIp(known)) = stream.connection_state().get(STATE) {
-        return *known;
-    }
-    let address = stream.attribute(attribute::SOURCE_ADDRESS);
-    let address = address.and_then(|address| address.as_str()?.parse::<SocketAddr>().ok());
-    let address = address.map(|address| address.ip().to_canonical());
-    stream.connection_state().set(STATE, SourceIp(address));
-    address
+/// The client's address; `None` for a client without one (on a Unix socket). One of IPv4 inside IPv6
+/// (`::ffff:192.0.2.1`), as dual sockets show them, is that of IPv4. It is asked for each stream: through a trusted proxy the
+/// streams of one connection come from different clients.
+pub(crate) fn source_ip(stream: &Stream<'_>) -> Option<IpAddr> {
+    stream
+        .source_address()
+        .map(|address| address.ip().to_canonical())
 }
 
 /// An address as it stands in a header: alone, or with a port (`192.0.2.1:80`, `[2001:db8::1]`, `[2001:db8::1]:80`).

@@ -242,6 +242,17 @@ impl Io {
         }
     }
 
+    /// The TLS with a host.
+    pub(crate) fn host_tls(&self) -> Option<&rustls::ClientConnection> {
+        match self {
+            Self::Tls(tls) => match &**tls {
+                TlsStream::Client(stream) => Some(stream.get_ref().1),
+                TlsStream::Server(_) => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Ready when network filters let the connection begin; a socket without them has.
     pub(crate) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

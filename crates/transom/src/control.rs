@@ -8,6 +8,7 @@ use transom_api::{Level, Node, Registry};
 use transom_config::{Configuration, Problem, Report, check_file};
 use transom_logs::Logs;
 use transom_proxy::Proxy;
+use transom_proxy::control::certificates::CertificateStatus;
 use transom_proxy::control::status::ClusterStatus;
 
 use crate::log::Levels;
@@ -112,6 +113,11 @@ impl Control for Handle {
                 .iter()
                 .map(ClusterStatus::node),
         )
+    }
+
+    fn certificates(&self) -> Node {
+        let certificates = self.running.proxy.certificates();
+        Node::list(certificates.iter().map(CertificateStatus::node))
     }
 
     fn reload(&self) -> Ordered {

@@ -8,6 +8,7 @@
 //! - `pause`, `flow`, `timers`: waiting, and going on by another thread, by time, by a callout;
 //! - `bodies`: buffers, limits, rewriting, injecting;
 //! - `routes`: other routes, other hosts, skipped phases, configuration per route;
+//! - `hosts`: a host that is asked for, words of the answer, metadata of routes;
 //! - `faults`: panics, failures, ends; `parts`: what lives on a worker;
 //! - `notes`: what filters leave for each other and for the access log, shared data and metrics;
 //! - `trace`: everything that happens, in order; `network`: filters on the bytes of a connection; `peek`: on a
@@ -20,6 +21,7 @@ mod bodies;
 pub mod certificates;
 mod faults;
 mod flow;
+mod hosts;
 mod kit;
 pub mod lab;
 mod network;
@@ -44,6 +46,7 @@ pub fn register(registry: &mut Registry) -> Result<Lab, DuplicateExtension> {
     timers::register(registry, &lab)?;
     bodies::register(registry, &lab)?;
     routes::register(registry, &lab)?;
+    hosts::register(registry, &lab)?;
     faults::register(registry, &lab)?;
     parts::register(registry, &lab)?;
     attributes::register(registry, &lab)?;

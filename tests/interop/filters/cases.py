@@ -27,6 +27,7 @@ class Case:
     envoy_route: dict = field(default_factory=dict)
     transom_route: dict = field(default_factory=dict)
     envoy_manager: dict = field(default_factory=dict)
+    transom_manager: dict = field(default_factory=dict)
     clusters: tuple = ()
     # How many copies of each request come to the other clusters.
     copies: int = 0
@@ -151,8 +152,10 @@ def ip_access():
         "ip_access and RBAC by x-forwarded-for",
         envoy=[("rbac", "http.rbac.v3.RBAC", {"rules": {"action": "DENY", "policies": {
             "some": policy(("10.0.0.0", 8), ("2001:db8::", 32))}}})],
-        transom=[("ip_access", {"default": "allow", "header": "x-forwarded-for", "rules": [
+        transom=[("ip_access", {"default": "allow", "rules": [
             {"action": "deny", "addresses": ["10.0.0.0/8", "2001:db8::/32"]}]})],
+        # Envoy's default: whoever connects is believed.
+        transom_manager={"forwarded": {"mode": "keep", "trusted_hops": 1}},
         requests=[{"headers": {"X-Forwarded-For": value}} for value in forwarded] + [{}],
         statuses=[403, 403, 200, 403, 200, 200],
     )

@@ -208,11 +208,12 @@ def envoy_bootstrap(clusters: dict[str, int], filters: list, route: dict, manage
 
 
 class Transom(Proxy):
-    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict):
+    def __init__(self, folder: pathlib.Path, clusters: dict[str, int], filters: list, route: dict, manager: dict):
         file = folder / "transom.yaml"
         http = {
             "stream_filters": [{"name": name, "config": config} for name, config in filters],
             "virtual_hosts": [{"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "cluster": "backend", **route}]}],
+            **manager,
         }
         configuration = {
             "workers": WORKERS,

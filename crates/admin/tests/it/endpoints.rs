@@ -78,6 +78,15 @@ async fn promtool_accepts_the_metrics() {
 }
 
 #[tokio::test]
+async fn certificates_are_json() {
+    let admin = Pretended::default().serve();
+    let answer = request(&admin.address, "GET", "/certificates").await;
+    assert_eq!(answer.status, 200);
+    let certificates: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(certificates, serde_json::json!([{"name": "in"}]));
+}
+
+#[tokio::test]
 async fn clusters_are_json() {
     let admin = Pretended::default().serve();
     let answer = request(&admin.address, "GET", "/clusters").await;
@@ -194,7 +203,14 @@ async fn the_index_and_the_answer_to_an_unknown_path_list_the_paths() {
     let index = request(&admin.address, "GET", "/").await;
     let unknown = request(&admin.address, "GET", "/metric").await;
     assert_eq!((index.status, unknown.status), (200, 404));
-    for path in ["/ready", "/metrics", "/config_dump", "/clusters", "/reload"] {
+    for path in [
+        "/ready",
+        "/metrics",
+        "/config_dump",
+        "/clusters",
+        "/certificates",
+        "/reload",
+    ] {
         assert!(index.body.contains(path), "{path} in {}", index.body);
         assert!(unknown.body.contains(path), "{path} in {}", unknown.body);
     }
@@ -243,6 +259,7 @@ async fn no_answer_may_be_kept_or_taken_for_a_page() {
         ("GET", "/metrics", 200),
         ("GET", "/config_dump", 200),
         ("GET", "/clusters", 200),
+        ("GET", "/certificates", 200),
         ("POST", "/reload", 400),
         ("GET", "/reload", 405),
         ("GET", "/nothing", 404),

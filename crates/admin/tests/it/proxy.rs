@@ -118,6 +118,10 @@ impl Control for Pretended {
         Node::list([Node::map([("name", "backend".into())])])
     }
 
+    fn certificates(&self) -> Node {
+        Node::list([Node::map([("name", "in".into())])])
+    }
+
     fn reload(&self) -> Ordered {
         (self.reload.lock().unwrap())()
     }

@@ -234,8 +234,19 @@ macro_rules! later_hosts {
 
 /// Implements the values beside the messages; the host has `fn own_attribute` for those that it knows by itself.
 macro_rules! info_host {
-    ($host:ty) => {
+    ($host:ty $(, $route_metadata:ident)?) => {
         impl crate::host::InfoHost for $host {
+            $(fn configured_metadata(
+                &self,
+                of: crate::value::MetadataOf,
+                namespace: &str,
+            ) -> Option<&std::collections::BTreeMap<String, crate::value::MetadataValue>> {
+                match of {
+                    crate::value::MetadataOf::Route => self.$route_metadata.get(namespace),
+                    crate::value::MetadataOf::VirtualHost => None,
+                }
+            })?
+
             fn attribute(&self, name: &str) -> Option<crate::value::Attribute<'_>> {
                 match self.later.attributes.get(name) {
                     Some(value) => Some(value.clone()),

@@ -14,7 +14,7 @@ use crate::headers::{HeaderEntry, HeaderError, HeaderHost, HeaderMap};
 use crate::host::{InfoHost, Level, RecordHost};
 use crate::metrics::MetricId;
 use crate::shared::SharedData;
-use crate::value::{Attribute, FilterState, MetadataValue};
+use crate::value::{Attribute, FilterState, Metadata, MetadataOf, MetadataValue};
 
 /// A record of a stream (or connection) that never was: what an access log is shown by
 /// [`Record::new`](crate::Record::new).
@@ -27,6 +27,7 @@ pub struct FakeRecord {
 struct Host {
     later: Later,
     heads: [FakeHead; 4],
+    route_metadata: Metadata,
 }
 
 impl FakeRecord {
@@ -38,6 +39,7 @@ impl FakeRecord {
             host: Host {
                 later: Later::new(FakeProcess::new()),
                 heads: Default::default(),
+                route_metadata: Metadata::new(),
             },
         }
     }
@@ -56,6 +58,14 @@ impl FakeRecord {
     #[must_use]
     pub fn with_metadata(mut self, namespace: &str, key: &str, value: MetadataValue) -> Self {
         self.host.set_metadata(namespace, key, value);
+        self
+    }
+
+    /// The same with a value in the route's metadata.
+    #[must_use]
+    pub fn with_route_metadata(mut self, namespace: &str, key: &str, value: MetadataValue) -> Self {
+        let space = self.host.route_metadata.entry(namespace.to_owned());
+        space.or_default().insert(key.to_owned(), value);
         self
     }
 
@@ -98,7 +108,7 @@ impl Host {
 }
 
 later_hosts!(Host);
-info_host!(Host);
+info_host!(Host, route_metadata);
 
 impl HeaderHost for FakeRecord {
     fn header(&self, map: HeaderMap, name: &[u8], nth: usize) -> Option<Cow<'_, [u8]>> {
@@ -133,6 +143,14 @@ impl InfoHost for FakeRecord {
 
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
         self.host.metadata_namespace(namespace)
+    }
+
+    fn configured_metadata(
+        &self,
+        of: MetadataOf,
+        namespace: &str,
+    ) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.host.configured_metadata(of, namespace)
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {

@@ -64,6 +64,13 @@ pub enum Action {
     RematchRoute,
     /// [`Stream::rechoose_host`].
     RechooseHost,
+    /// [`Stream::override_host`].
+    OverrideHost {
+        /// The address, as it was written.
+        host: String,
+        /// Whether no other will do.
+        strict: bool,
+    },
     /// [`Stream::terminate`].
     Terminate,
     /// [`Stream::inject`].
@@ -129,6 +136,25 @@ impl FakeStream {
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.host.request.put(name, value.as_ref());
         self
+    }
+
+    /// The same with a value in the route's metadata.
+    #[must_use]
+    pub fn with_route_metadata(
+        mut self,
+        namespace: &str,
+        key: &str,
+        value: impl Into<MetadataValue>,
+    ) -> Self {
+        let space = self.host.route_metadata.entry(namespace.to_owned());
+        space.or_default().insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The reason phrase that the filter has set.
+    #[must_use]
+    pub fn reason_phrase(&self) -> Option<&[u8]> {
+        self.host.reason.as_deref()
     }
 
     /// The same with other wants.

@@ -150,7 +150,9 @@ impl JsonSchema for Endpoint {
 /// How a host is chosen: the name of a selector alone, or with its configuration.
 #[derive(Debug)]
 pub(crate) struct LoadBalancing {
-    pub(crate) name: Located<String>,
+    pub(crate) name: Option<Located<String>>,
+    pub(crate) plugin: Option<Located<String>>,
+    pub(crate) extension: Option<Located<String>>,
     pub(crate) config: Option<Verbatim>,
 }
 
@@ -158,8 +160,15 @@ pub(crate) struct LoadBalancing {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SelectorUse {
-    /// The name of the selector.
-    name: Located<String>,
+    /// The name of a selector that is compiled in. This, `plugin` or `extension`.
+    #[serde(default)]
+    name: Option<Located<String>>,
+    /// The name of a plugin. This, `name` or `extension`.
+    #[serde(default)]
+    plugin: Option<Located<String>>,
+    /// The `id` of an extension below `extensions`, which has its configuration there. This, `name` or `plugin`.
+    #[serde(default)]
+    extension: Option<Located<String>>,
     /// The selector's own configuration.
     #[serde(default)]
     config: Option<Verbatim>,
@@ -177,7 +186,9 @@ impl<'de> Deserialize<'de> for LoadBalancing {
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LoadBalancing, E> {
                 Ok(LoadBalancing {
-                    name: Located::new(text.to_owned()),
+                    name: Some(Located::new(text.to_owned())),
+                    plugin: None,
+                    extension: None,
                     config: None,
                 })
             }
@@ -186,6 +197,8 @@ impl<'de> Deserialize<'de> for LoadBalancing {
                 let used = SelectorUse::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(LoadBalancing {
                     name: used.name,
+                    plugin: used.plugin,
+                    extension: used.extension,
                     config: used.config,
                 })
             }

@@ -41,6 +41,10 @@ pub(crate) struct Size<const MIN: u64, const MAX: u64>(pub(crate) u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ranged<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
+/// A share of a hundred: 0 to 100, also with a fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Percent(pub(crate) f64);
+
 /// Statuses of responses: one, or a range `200..299`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StatusRange(pub(crate) Statuses);
@@ -119,6 +123,18 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Ranged<MIN, MAX> 
                 "expected a number from {MIN} to {MAX}, found {value}"
             )))),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Verbatim(node) = Verbatim::deserialize(deserializer)?;
+        let share = node.as_number().map_err(refuse)?;
+        if !(0.0..=100.0).contains(&share) {
+            let message = format!("expected a percentage from 0 to 100, found {share}");
+            return Err(refuse(node.error(message)));
+        }
+        Ok(Self(share))
     }
 }
 
@@ -336,6 +352,16 @@ impl<const MIN: u32, const MAX: u32> Serialize for Ranged<MIN, MAX> {
     }
 }
 
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whole numbers look like such.
+        if self.0.fract() == 0.0 {
+            return serializer.serialize_u32(self.0 as u32);
+        }
+        serializer.serialize_f64(self.0)
+    }
+}
+
 macro_rules! schemas {
     ($([$($generics:tt)*] $type:ty: $name:literal => $schema:expr;)*) => {$(
         impl<$($generics)*> JsonSchema for $type {
@@ -367,6 +393,7 @@ schemas! {
     [const MIN: u32, const MAX: u32] Ranged<MIN, MAX>: "number" => json_schema!({
         "type": "integer", "minimum": MIN, "maximum": MAX,
     });
+    [] Percent: "percentage" => json_schema!({"type": "number", "minimum": 0, "maximum": 100});
     [] StatusRange: "statuses" => json_schema!({
         "type": ["integer", "string"], "minimum": 100, "maximum": 599, "pattern": r"^[1-5][0-9]{2}(\.\.[1-5][0-9]{2})?$",
     });

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::leaf::{Entries, Items, Name, Ranged, Time, tried};
 use super::limits::Retry;
+use super::metadata::WrittenMetadata;
 use crate::Located;
 use crate::decode::{Tried, Verbatim};
 
@@ -37,6 +38,9 @@ pub(crate) struct VirtualHost {
     /// What is done with the headers of responses: those of hosts, and those of redirects and direct responses.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_headers: HeaderEdits,
+    /// Values of all routes here for filters and access logs, by namespace (most often the name of a filter) and key.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) metadata: WrittenMetadata,
     /// Configuration of stream filters for all routes here, by the name of their use.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) filters: Entries<Located<RouteFilter>>,
@@ -84,6 +88,9 @@ pub(crate) struct Route {
     /// When a request is sent again. Only when it reached nobody when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) retry: Option<Located<Retry>>,
+    /// Values for filters and access logs, by namespace (most often the name of a filter) and key.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) metadata: WrittenMetadata,
     /// Configuration of stream filters for this route, by the name of their use. Goes before that of the virtual host.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) filters: Entries<Located<RouteFilter>>,

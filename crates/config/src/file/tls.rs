@@ -68,7 +68,8 @@ pub(crate) struct ClusterTls {
     /// for connections without a request, as of `tcp_proxy` and most health checks.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) auto_sni: bool,
-    /// Whose certificates are believed: a PEM file with authorities, or `system` for those that the system trusts.
+    /// Whose certificates are believed: a PEM file with authorities, `system` for those that the system trusts, or
+    /// `providers` for those that the providers name.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "system"))]
     pub(crate) ca: Option<Located<FilePath>>,
@@ -86,6 +87,11 @@ pub(crate) struct ClusterTls {
     /// The proxy's own certificate, for hosts that ask for one.
     #[serde(default)]
     pub(crate) client: Option<Tried<CertificateFiles>>,
+    /// Where more certificates of the proxy come from, behind the one in `client`. The first that the host can accept is
+    /// shown.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "Vec<CertificateProviderUse>")]
+    pub(crate) providers: Items<Located<Use>>,
     /// The protocols that may be agreed on, the most wanted first. None are offered when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) alpn: Items<Located<String>>,

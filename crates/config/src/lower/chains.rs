@@ -3,6 +3,7 @@
 use transom_api::{FailurePolicy, Phase, Span, field};
 
 use super::extensions::Named;
+use super::hop::WrittenHop;
 use super::{Lowering, Unique, refer};
 use crate::decode::{Tried, decode};
 use crate::file;
@@ -193,6 +194,13 @@ impl Lowering<'_> {
         let chain = self.chains.entry(route_table.value.clone()).or_default();
         chain.extend(ids);
         let upgrades = self.upgrades(http.upgrades);
+        let hop = self.hop(WrittenHop {
+            forwarded: http.forwarded,
+            request_id: http.request_id,
+            trace: http.trace,
+            via: http.via,
+            server: http.server,
+        });
         let limits = http.limits;
         if limits.request_line.value.0 > limits.head.0 {
             self.problems.push(Problem::new(
@@ -219,6 +227,7 @@ impl Lowering<'_> {
                 file::ForwardClientCertificate::Forward => ForwardClientCertificate::Forward,
                 file::ForwardClientCertificate::Set => ForwardClientCertificate::Set,
             },
+            hop,
             response_order: match http.response_order {
                 file::ResponseOrder::Reverse => ResponseOrder::Reverse,
                 file::ResponseOrder::Config => ResponseOrder::Config,

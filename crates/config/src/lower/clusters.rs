@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use transom_api::{FailurePolicy, Node};
 
+use super::extensions::Named;
 use super::{Lowering, Unique, refer};
 use crate::decode::Tried;
 use crate::file;
@@ -26,6 +27,40 @@ impl Lowering<'_> {
         }
     }
 
+    /// The selector of a cluster; the default where what is written names none.
+    fn load_balancing(&mut self, written: Option<Located<file::LoadBalancing>>) -> Use {
+        let written = written.and_then(|Located { value, span }| {
+            let named = Named {
+                // Written as text it is the name.
+                name: value.name.map(|name| Located {
+                    span: name.span.or(span),
+                    ..name
+                }),
+                plugin: value.plugin,
+                extension: value.extension,
+            };
+            let (extension, place) = self.extension_name(named, span)?;
+            let config = match value.config {
+                Some(config) => self.own_config(&extension, Some(config.0), span),
+                None => Node::null(),
+            };
+            Some((extension, config, place))
+        });
+        let (extension, config, span) = written.unwrap_or_else(|| {
+            let name = ExtensionName::Builtin(LOAD_BALANCING.to_owned());
+            (name, Node::null(), None)
+        });
+        Use {
+            id: extension.as_str().to_owned(),
+            extension,
+            config,
+            phase: None,
+            on_failure: FailurePolicy::Closed,
+            disabled: false,
+            span,
+        }
+    }
+
     pub(super) fn clusters(&mut self, clusters: file::Items<Located<file::Cluster>>) {
         let mut unique = Unique::default();
         for Located {
@@ -38,7 +73,7 @@ impl Lowering<'_> {
             if !unique.check("clusters", &name, span, self.problems) {
                 continue;
             }
-            let load_balancing = load_balancing(cluster.load_balancing);
+            let load_balancing = self.load_balancing(cluster.load_balancing);
             let host_set = match (cluster.endpoints, cluster.host_set) {
                 (Some(Tried(endpoints)), None) => {
                     if self.host_sets.binary_search(&name.as_str()).is_ok() {
@@ -132,29 +167,6 @@ impl Lowering<'_> {
             hosts,
         };
         self.resources.host_sets.insert(name, Arc::new(set));
-    }
-}
-
-fn load_balancing(written: Option<Located<file::LoadBalancing>>) -> Use {
-    let (name, config) = match written {
-        // Written as text it is the name.
-        Some(Located { value, span }) => (
-            Located {
-                span: value.name.span.or(span),
-                value: value.name.value,
-            },
-            value.config,
-        ),
-        None => (Located::new(LOAD_BALANCING.to_owned()), None),
-    };
-    Use {
-        id: name.value.clone(),
-        extension: ExtensionName::Builtin(name.value),
-        config: config.map_or_else(Node::null, |config| config.0),
-        phase: None,
-        on_failure: FailurePolicy::Closed,
-        disabled: false,
-        span: name.span,
     }
 }
 

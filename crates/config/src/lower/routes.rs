@@ -102,6 +102,7 @@ impl Lowering<'_> {
                 .collect(),
             request_headers: self.edits(HeaderMap::RequestHeaders, host.request_headers),
             response_headers: self.edits(HeaderMap::ResponseHeaders, host.response_headers),
+            metadata: host.metadata.0,
             filters: self.filters(table, host.filters),
         }
     }
@@ -143,6 +144,7 @@ impl Lowering<'_> {
             timeout: route.timeout.map(|timeout| timeout.0),
             request_headers,
             response_headers,
+            metadata: route.metadata.0,
             filters,
         })
     }

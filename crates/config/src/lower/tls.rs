@@ -266,11 +266,26 @@ impl Lowering<'_> {
                 None
             }
             (None, false) => None,
+            (Some(ca), true) if ca.value.0.as_os_str() == "providers" => {
+                if tls.providers.items.is_empty() && tls.providers.whole {
+                    self.problems.push(
+                        Problem::new(
+                            "there are no providers that could name authorities",
+                            ca.span,
+                        )
+                        .with_help(
+                            "name one in `providers`, or a file with the authorities: ca: FILE",
+                        ),
+                    );
+                }
+                Some(TrustedCa::Providers)
+            }
             (Some(ca), true) if ca.value.0.as_os_str() != "system" => {
                 Some(TrustedCa::File(self.path(ca)))
             }
             (_, true) => Some(TrustedCa::System),
         };
+        let providers = self.plain_chain(tls.providers);
         let client = match tls.client {
             Some(Tried(files)) => Some(self.certificate_files(files?)?),
             None => None,
@@ -282,6 +297,7 @@ impl Lowering<'_> {
             revoked,
             names,
             client,
+            providers,
             alpn: self.protocols(tls.alpn, true),
             min_version: version(tls.min_version),
         })

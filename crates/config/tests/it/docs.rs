@@ -130,6 +130,10 @@ fn value_of(key: &str, schema: &Value) -> String {
             "ChainMatch" => ("match of a chain", "matches-of-chains"),
             "LocalReply" => ("local reply", "local-replies"),
             "Paths" => ("paths", "paths"),
+            "Forwarded" => ("forwarded", "who-the-client-is"),
+            "RequestId" => ("request id", "request-ids"),
+            "Trace" => ("trace", "trace-context"),
+            "Server" => ("server", "the-field-server"),
             "Limits" => ("limits", "limits"),
             "Timeouts" => ("timeouts", "timeouts"),
             "RouteTable" => ("route table", "route-tables"),
@@ -212,6 +216,9 @@ fn value_of(key: &str, schema: &Value) -> String {
         "boolean" => "`true`, `false`".to_owned(),
         "string" => "text".to_owned(),
         "array" => format!("list of {}", value_of(key, &schema["items"])),
+        "number" => "percentage".to_owned(),
+        // Free values by namespace.
+        "object" if schema["additionalProperties"]["type"] == "object" => "map".to_owned(),
         "object" => format!("map to {}", value_of(key, &schema["additionalProperties"])),
         other => other.to_owned(),
     }

@@ -109,7 +109,7 @@ fn every_key_of_tls_can_be_written() {
         json!({
             "sni": "app.test", "auto_sni": true, "ca": "ca.pem", "verify": true, "alpn": ["http/1.1"], "min_version": "1.3",
             "client": {"certificate": "a.pem", "private_key": "a.key", "ocsp_response": null},
-            "crl": null, "san": [],
+            "crl": null, "san": [], "providers": [],
         })
     );
 }

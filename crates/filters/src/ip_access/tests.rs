@@ -18,7 +18,7 @@ fn by_header(default: &str, rules: Vec<Node>) -> Node {
     Node::map([
         ("default", default.into()),
         ("rules", Node::list(rules)),
-        ("header", "X-Forwarded-For".into()),
+        ("header", "CF-Connecting-IP".into()),
     ])
 }
 
@@ -102,23 +102,23 @@ fn the_last_address_of_the_header_counts() {
         ("[2001:db8::1]:443", false),
         ("[2001:db8::1]", false),
     ] {
-        let stream = outside().with_header("x-forwarded-for", value);
+        let stream = outside().with_header("cf-connecting-ip", value);
         assert_eq!(passes(stream), expected, "{value}");
     }
     // Without the header the connection counts; an unreadable one is nobody's.
     assert!(passes(inside()));
     assert!(!passes(outside()));
     for value in ["", "unknown", "10.1.1.1,", "10.1.1.1, \u{e9}"] {
-        let stream = inside().with_header("x-forwarded-for", value);
+        let stream = inside().with_header("cf-connecting-ip", value);
         assert!(!passes(stream), "{value}");
     }
     let lenient = built(&by_header("allow", vec![]));
     assert!(passes(from(&lenient, "10.0.0.1:80")));
-    let unreadable = from(&lenient, "10.0.0.1:80").with_header("x-forwarded-for", "unknown");
+    let unreadable = from(&lenient, "10.0.0.1:80").with_header("cf-connecting-ip", "unknown");
     assert!(!passes(unreadable), "whatever the default");
     let several = outside()
-        .with_header("x-forwarded-for", "10.1.1.1")
-        .with_header("x-forwarded-for", "192.0.2.9");
+        .with_header("cf-connecting-ip", "10.1.1.1")
+        .with_header("cf-connecting-ip", "192.0.2.9");
     assert!(!passes(several));
 }
 
@@ -161,6 +161,13 @@ fn mistakes_are_shown_at_their_place() {
         (
             Node::map([("default", "deny".into()), ("header", "a b".into())]),
             "line 2, column 9: \"a b\" is no header name (a name is made of letters, digits and any of !#$%&'*+-.^_`|~)",
+        ),
+        (
+            Node::map([
+                ("default", "deny".into()),
+                ("header", "X-Forwarded-For".into()),
+            ]),
+            "line 2, column 9: `X-Forwarded-For` is believed by the `http` filter or by nobody (leave `header` out, and say whom to trust in the `http` filter: `forwarded: {trusted_networks: [10.0.0.0/8]}`)",
         ),
     ] {
         let error = IpAccess::parse(&placed(&config)).unwrap_err();

@@ -6,6 +6,7 @@
 
 mod escape;
 mod json;
+mod named;
 mod number;
 mod operator;
 mod parse;

@@ -1,6 +1,7 @@
 //! Reading formats: `text %OPERATOR(parameters):length% text`.
 
-use super::operator::{self, Operator};
+use super::named;
+use super::operator::Operator;
 use super::{FormatError, Limit};
 
 /// A part of a format.
@@ -64,7 +65,7 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part>, FormatError> {
                     .with_help(format!("write `%{name}%`, or `%%` for a percent sign")),
             );
         };
-        parts.push(Part::Operator(operator::find(name, parameters, at)?, limit));
+        parts.push(Part::Operator(named::find(name, parameters, at)?, limit));
         rest = after;
     }
     literal(&mut parts, rest);

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use transom_api::{Selector, SelectorTable, SelectorView};
+use transom_config::HostAddress;
 
-use super::{Random, WorkerCluster, WorkerHost};
+use super::{Host, Random, WorkerCluster, WorkerHost};
 
 /// What a worker chooses hosts of a cluster by.
 pub(super) struct Choice {
@@ -37,6 +38,37 @@ impl Choice {
     }
 }
 
+/// A host that somebody asks for, whatever the selector says.
+#[derive(Debug)]
+pub(crate) struct HostOverride {
+    /// Its address, as hosts write theirs.
+    host: String,
+    /// No other will do.
+    pub(crate) strict: bool,
+}
+
+impl HostOverride {
+    /// `None` when that is no address.
+    pub(crate) fn new(host: &str, strict: bool) -> Option<Self> {
+        let address: HostAddress = host.parse().ok()?;
+        Some(Self {
+            host: address.to_string(),
+            strict,
+        })
+    }
+}
+
+/// The places of hosts in the order of their addresses as text, to look one up by.
+pub(crate) fn by_text(hosts: &[Arc<Host>]) -> Box<[u32]> {
+    let mut order: Vec<(&str, u32)> = hosts
+        .iter()
+        .map(|host| host.text.as_str())
+        .zip(0..)
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, place)| place).collect()
+}
+
 impl WorkerCluster {
     /// The host for the next request, which was `tried` with these hosts already: another is preferred. `None` when no
     /// host is available.
@@ -61,6 +93,26 @@ impl WorkerCluster {
                 [] => None,
                 _ => self.pick(&[]),
             })
+    }
+
+    /// The host that is asked for, if it is one of this cluster's to which requests may go. Otherwise another, unless no
+    /// other will do.
+    pub(crate) fn pick_asked(&self, asked: &HostOverride) -> Option<Rc<WorkerHost>> {
+        let text = |host: &u32| {
+            let host = self.hosts.get(*host as usize);
+            host.map_or("", |host| host.host.text.as_str())
+        };
+        let found = (self.prepared.by_text)
+            .binary_search_by(|host| text(host).cmp(asked.host.as_str()))
+            .ok()
+            .and_then(|at| self.prepared.by_text.get(at))
+            .and_then(|host| self.hosts.get(*host as usize))
+            .filter(|host| self.is_available(host));
+        match found {
+            Some(host) => Some(Rc::clone(host)),
+            None if asked.strict => None,
+            None => self.pick(&[]),
+        }
     }
 
     /// Whether requests may go to a host of this cluster.

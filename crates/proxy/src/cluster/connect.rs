@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -12,7 +13,7 @@ use transom_config::{HostAddress, socket_name};
 use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
 use crate::io::Io;
-use crate::tls::{self, TlsConnectError, TlsIdentity};
+use crate::tls::{self, TlsConnectError, TlsIdentity, TlsInfo};
 use crate::worker::Worker;
 
 /// A connection that is being made, or waited for.
@@ -31,8 +32,20 @@ pub(crate) enum Obtained {
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) io: Io,
+    pub(crate) facts: Rc<UpstreamConnection>,
     /// What its TLS was made with.
     pub(crate) identity: TlsIdentity,
+}
+
+/// What is known of a connection to a host for as long as it is there.
+#[derive(Debug)]
+pub(crate) struct UpstreamConnection {
+    /// A number of its own among all connections of the process.
+    pub(crate) id: u64,
+    /// Where it comes from; `None` for a Unix socket.
+    pub(crate) local: Option<SocketAddr>,
+    /// What its handshake brought to light; `None` for plain bytes.
+    pub(crate) tls: Option<Box<TlsInfo>>,
 }
 
 /// Why a host could not be connected.
@@ -95,27 +108,38 @@ async fn obtain(
         },
     };
     worker.shard.add(host.metrics.connections.0, 1);
-    let connected = make(host, identity).await;
-    if connected.is_err() {
+    let made = make(host, &identity).await;
+    if made.is_err() {
         worker.shard.add(host.metrics.connect_failures.0, 1);
         host.note_outcome(false, worker);
     }
-    Ok(Obtained::Fresh(connected?, slot))
+    let io = made?;
+    let facts = UpstreamConnection {
+        id: worker.connection_id(),
+        local: io.local_address(),
+        tls: io.host_tls().map(TlsInfo::of_host).map(Box::new),
+    };
+    let connected = Connected {
+        io,
+        facts: Rc::new(facts),
+        identity,
+    };
+    Ok(Obtained::Fresh(connected, slot))
 }
 
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
-async fn make(host: &WorkerHost, identity: TlsIdentity) -> Result<Connected, ConnectError> {
+async fn make(host: &WorkerHost, identity: &TlsIdentity) -> Result<Io, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
         let io = connect_socket(&host.host.address)
             .await
             .map_err(ConnectError::Io)?;
         match &host.tls {
-            Some(tls) => Ok(tls::connect(tls, &identity, io).await?),
+            Some(tls) => Ok(tls::connect(tls, identity, io).await?),
             None => Ok(io),
         }
     });
     match connected.await {
-        Ok(Ok(io)) => Ok(Connected { io, identity }),
+        Ok(Ok(io)) => Ok(io),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ConnectError::Timeout),
     }

@@ -26,12 +26,14 @@ use transom_config::Cluster;
 use crate::control::snapshot::PreparedUse;
 
 use crate::http::peer::Upstream;
+use crate::tls::prepare::PreparedProvider;
 use crate::tls::{ClientTls, TlsConnectError, TlsIdentity, WorkerTls};
 use crate::worker::Worker;
 
 use self::choice::Choice;
+pub(crate) use self::choice::{HostOverride, by_text};
 pub(crate) use self::connect::{
-    ConnectError, Connected, Connecting, Obtained, connect, connection,
+    ConnectError, Connected, Connecting, Obtained, UpstreamConnection, connect, connection,
 };
 pub(crate) use self::host::{Ailment, Host};
 pub(crate) use self::metrics::ClusterMetrics;
@@ -62,6 +64,8 @@ pub(crate) struct PreparedCluster {
     pub(crate) id: ClusterId,
     pub(crate) config: Arc<Cluster>,
     pub(crate) hosts: Vec<Arc<Host>>,
+    /// Their places in the order of their addresses as text.
+    pub(crate) by_text: Box<[u32]>,
     /// By the same index, each host's share.
     pub(crate) weights: Vec<u32>,
     pub(crate) selector: PreparedUse<dyn SelectorConfig>,
@@ -70,6 +74,8 @@ pub(crate) struct PreparedCluster {
     pub(crate) state: Arc<ClusterState>,
     pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Where the certificates of its TLS come from.
+    pub(crate) providers: Vec<PreparedProvider>,
 }
 
 /// A worker's view of a cluster.
@@ -310,6 +316,31 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_is_asked_for_is_taken_if_it_is_there_and_good() {
+        // As text 127.0.0.1:10 stands before 127.0.0.1:2.
+        let cluster = cluster(12);
+        let pick = |host: &str, strict| {
+            let asked = HostOverride::new(host, strict).unwrap();
+            let picked = cluster.pick_asked(&asked);
+            picked.map_or_else(|| "-".to_owned(), |host| host.host.text.clone())
+        };
+        for strict in [false, true] {
+            for host in ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:10", "127.0.0.1:12"] {
+                assert_eq!(pick(host, strict), host);
+            }
+        }
+        assert_eq!(pick("127.0.0.1:13", true), "-");
+        assert_eq!(pick("unix:/a", true), "-");
+        assert_eq!(pick("127.0.0.1:13", false), "127.0.0.1:1");
+        ail(&cluster, 1);
+        assert_eq!(pick("127.0.0.1:2", true), "-");
+        assert_eq!(pick("127.0.0.1:2", false), "127.0.0.1:3");
+        for host in ["a.test:80", "127.0.0.1", "127.0.0.1:0", ""] {
+            assert!(HostOverride::new(host, true).is_none(), "{host}");
+        }
+    }
+
+    #[test]
     fn active_requests_are_counted_while_they_last() {
         let cluster = cluster(1);
         let host = cluster.pick(&[]).unwrap();
@@ -330,6 +361,7 @@ mod tests {
             ..prepared(2)
         };
         prepared.hosts[0] = Arc::new(Host::new("127.0.0.1:9".parse().unwrap()));
+        prepared.by_text = by_text(&prepared.hosts);
         let after = WorkerCluster::new(Arc::new(prepared), 0, Some(&before));
         assert!(Rc::ptr_eq(&after.hosts[1], &before.hosts[1]));
         assert!(!Rc::ptr_eq(&after.hosts[0], &before.hosts[0]));

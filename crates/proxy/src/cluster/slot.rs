@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::{ClusterState, Host, WorkerHost};
+use super::{ClusterState, Host, UpstreamConnection, WorkerHost};
 use crate::http::host_peer::HostPeer;
 use crate::tls::TlsIdentity;
 use crate::worker::Worker;
@@ -27,6 +27,7 @@ pub(crate) struct Slot {
 pub(crate) struct Lease {
     peer: HostPeer,
     slot: Slot,
+    facts: Rc<UpstreamConnection>,
 }
 
 /// A request or relayed connection that a host has.
@@ -85,8 +86,13 @@ impl Drop for Slot {
 }
 
 impl Lease {
-    pub(crate) fn new(peer: HostPeer, slot: Slot) -> Self {
-        Self { peer, slot }
+    pub(crate) fn new(peer: HostPeer, slot: Slot, facts: Rc<UpstreamConnection>) -> Self {
+        Self { peer, slot, facts }
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn facts(&self) -> &Rc<UpstreamConnection> {
+        &self.facts
     }
 
     pub(super) fn age(&self, now: Instant) -> Duration {

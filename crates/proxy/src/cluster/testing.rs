@@ -29,13 +29,15 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         };
         hosts
     ]);
+    let hosts: Vec<_> = (1..=hosts)
+        .map(|port| Arc::new(Host::new(format!("127.0.0.1:{port}").parse().unwrap())))
+        .collect();
     PreparedCluster {
+        by_text: super::by_text(&hosts),
+        weights: vec![1; hosts.len()],
         id: ClusterId(0),
         config: Arc::new(config()),
-        hosts: (1..=hosts)
-            .map(|port| Arc::new(Host::new(format!("127.0.0.1:{port}").parse().unwrap())))
-            .collect(),
-        weights: vec![1; hosts],
+        hosts,
         selector: PreparedUse {
             name: "in_turn".to_owned(),
             extension: "in_turn".into(),
@@ -54,6 +56,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         state: Arc::default(),
         metrics: ClusterMetrics::define(&MetricStore::new(1), &config()).unwrap(),
         tls: None,
+        providers: Vec::new(),
     }
 }
 

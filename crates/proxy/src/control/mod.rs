@@ -5,6 +5,7 @@
 //! is active everywhere or nowhere.
 
 mod acceptors;
+pub mod certificates;
 pub mod explain;
 pub mod generations;
 mod prepare;
@@ -26,6 +27,7 @@ use transom_api::{MetricError, Node, ParseError, Registry, SharedData, Span, Str
 use transom_config::{Changes, ExtensionName, Resources};
 
 use self::acceptors::Acceptors;
+use self::certificates::CertificateStatus;
 use self::generations::{Change, PlaceStatus, Step};
 use self::prepare::Preparer;
 use self::retire::retire;
@@ -71,6 +73,7 @@ struct Seen {
     readiness: Option<Readiness>,
     addresses: Vec<(String, SocketAddr)>,
     clusters: BTreeMap<String, Arc<PreparedCluster>>,
+    certificates: Arc<certificates::Held>,
 }
 
 /// What a data plane is made of.
@@ -221,6 +224,7 @@ impl Proxy {
                 )
                 .collect();
             seen.clusters = snapshot.clusters.clone();
+            seen.certificates = Arc::new(certificates::Held::of(&snapshot));
             seen.readiness.get_or_insert(Readiness::Ready);
         }
         active.preparer.divide_places(&snapshot);
@@ -284,6 +288,7 @@ impl Proxy {
     pub fn metrics(&self) -> Vec<MetricFamily> {
         let mut families = self.metrics.read();
         families.extend(status::families(&self.clusters()));
+        families.extend(certificates::family(&self.certificates()));
         families.sort_by(|a, b| a.name.cmp(&b.name));
         families
     }
@@ -299,6 +304,16 @@ impl Proxy {
             .values()
             .map(|cluster| ClusterStatus::of(cluster))
             .collect()
+    }
+
+    /// The certificates that listeners and clusters show at this moment.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateStatus> {
+        let held = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&seen.certificates)
+        };
+        held.certificates()
     }
 
     /// Takes no more connections, lets those that are there finish, and waits for that up to `limit`. True when none was

@@ -34,6 +34,7 @@ use crate::cluster::ClusterId;
 use crate::http::HttpMetrics;
 use crate::listener::limits::Total;
 use crate::metrics::MetricStore;
+use crate::stream::hop::Hop;
 use crate::worker::inbox::WorkerInbox;
 
 /// What stays from snapshot to snapshot, and what prepares them.
@@ -308,6 +309,7 @@ impl Preparer {
             local_reply: http.local_reply,
             paths: http.paths,
             forward_client_certificate: http.forward_client_certificate,
+            hop: Arc::new(Hop::new(&http.hop)),
             watermark: usize::try_from(http.watermark).unwrap_or(usize::MAX).max(1),
             metrics: self.http_metrics(&listener.name)?,
         })))

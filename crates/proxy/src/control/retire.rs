@@ -49,6 +49,12 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
     for cluster in snapshot.clusters.values() {
         show(&cluster.selector.config, &mut each);
         show(&cluster.table, &mut each);
+        if let Some(tls) = &cluster.tls {
+            show(tls, &mut each);
+        }
+        for used in &cluster.providers {
+            show(&used.config, &mut each);
+        }
     }
     snapshot.extensions.visit(&mut each);
     snapshot.plugins.visit(&mut each);

@@ -22,6 +22,7 @@ use crate::network::tcp_proxy::TcpProxyOptions;
 use crate::network::udp_proxy::{UdpProxyOptions, UdpSocketSet};
 use crate::router::RouteTable;
 use crate::socket::SocketSet;
+use crate::stream::hop::Hop;
 use crate::tls::prepare::PreparedServerTls;
 
 /// A configuration made ready.
@@ -109,6 +110,7 @@ pub(crate) struct PreparedHttp {
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
     pub(crate) forward_client_certificate: ForwardClientCertificate,
+    pub(crate) hop: Arc<Hop>,
     pub(crate) watermark: usize,
     pub(crate) metrics: HttpMetrics,
 }

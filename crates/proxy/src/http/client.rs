@@ -63,7 +63,8 @@ impl Http1Client {
             let bytes = self.wire.read.bytes().get(..consumed).unwrap_or_default();
             match event {
                 Event::Head(head) => {
-                    message.head.adopt(bytes);
+                    let base = message.head.adopt(bytes);
+                    message.head.adopt_reason(base, head.reason);
                     message
                         .head
                         .set_pseudo(Pseudo::Status, &digits(head.status));

@@ -446,7 +446,10 @@ impl Exchange {
                     };
                     let idle = use_idle.then(|| host.take_idle(self.worker.now(), &identity));
                     self.upstream = match idle.flatten() {
-                        Some(client) => Host::Ready(host, client),
+                        Some(client) => {
+                            self.stream.core_mut().note_connection(&client);
+                            Host::Ready(host, client)
+                        }
                         None => {
                             let connecting = connection(&host, &self.worker, identity, use_idle);
                             Host::Connecting(host, connecting)
@@ -460,13 +463,15 @@ impl Exchange {
                         let lease = match obtained {
                             Obtained::Idle(lease) => lease,
                             Obtained::Fresh(connected, slot) => {
+                                let facts = Rc::clone(&connected.facts);
                                 let peer = match self.stream.core().terminates_connect() {
                                     true => HostPeer::raw(connected, &self.worker),
                                     false => HostPeer::new(connected, &self.worker),
                                 };
-                                Lease::new(peer, slot)
+                                Lease::new(peer, slot, facts)
                             }
                         };
+                        self.stream.core_mut().note_connection(&lease);
                         self.upstream = Host::Ready(host, lease);
                     }
                     Poll::Ready(Err(error)) => {

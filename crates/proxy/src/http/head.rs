@@ -36,6 +36,9 @@ pub(crate) struct Head {
     presence: Presence,
     /// The path as it came, and the other spelling of it that filters and routes see.
     respelled: Option<(Range, Range)>,
+    /// The reason phrase of a response, and whether a filter has set it.
+    reason: Range,
+    sets_reason: bool,
 }
 
 /// A stretch of the arena.
@@ -64,6 +67,8 @@ impl Head {
         self.fields.clear();
         self.pseudo = [None; 5];
         self.respelled = None;
+        self.reason = Range::default();
+        self.sets_reason = false;
         self.presence = Presence::Absent;
     }
 
@@ -227,7 +232,7 @@ impl Head {
     }
 
     /// The values of a field that is no pseudo-header.
-    pub(crate) fn values<'h>(&'h self, name: &[u8]) -> impl Iterator<Item = &'h [u8]> {
+    pub(crate) fn values<'h>(&'h self, name: &[u8]) -> impl DoubleEndedIterator<Item = &'h [u8]> {
         self.fields
             .iter()
             .filter(move |field| self.bytes(field.name).eq_ignore_ascii_case(name))
@@ -264,6 +269,12 @@ impl Head {
             return Ok(());
         }
         let value = self.append(value);
+        self.put(name, value);
+        Ok(())
+    }
+
+    /// Replaces all values of a field by one in the place of the first.
+    fn put(&mut self, name: &[u8], value: Range) {
         let mut first = true;
         let arena = &self.arena;
         self.fields.retain_mut(|field| {
@@ -277,7 +288,6 @@ impl Head {
         if first {
             self.push(name, value);
         }
-        Ok(())
     }
 
     /// Adds a value of `name` at the end, for a filter.
@@ -313,6 +323,74 @@ impl Head {
     pub(crate) fn push_own(&mut self, name: &[u8], value: &[u8]) {
         let value = self.append(value);
         self.push(name, value);
+    }
+
+    /// Puts the proxy's own value in the place of those of `name`, without a check.
+    pub(crate) fn put_own(&mut self, name: &[u8], value: &[u8]) {
+        let value = self.append(value);
+        self.put(name, value);
+    }
+
+    /// Puts the proxy's own value behind those of `name`, as the last of one list, without a check.
+    pub(crate) fn append_own(&mut self, name: &[u8], value: &[u8]) {
+        if self.get(name, 0).is_none() {
+            return self.push_own(name, value);
+        }
+        let mut list = self.values(name).collect::<Vec<_>>().join(&b", "[..]);
+        list.extend_from_slice(b", ");
+        list.extend_from_slice(value);
+        self.put_own(name, &list);
+    }
+
+    /// Drops the fields of all names that are not to stay.
+    pub(crate) fn retain_fields(&mut self, mut stays: impl FnMut(&[u8]) -> bool) {
+        let arena = &self.arena;
+        self.fields.retain(|field| stays(slice(arena, field.name)));
+    }
+
+    /// Whether any field says something of a client: who it is, or what certificate it has.
+    #[inline]
+    pub(crate) fn tells_of_client(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| match field.known {
+            Known::XForwardedFor | Known::XForwardedProto => true,
+            // The shortest are `forwarded` and `x-real-ip`.
+            Known::Other => {
+                field.name.len >= 9 && crate::stream::tells_of_client(self.bytes(field.name))
+            }
+            _ => false,
+        })
+    }
+
+    /// The reason phrase of a response, as it came or was set.
+    pub(crate) fn reason(&self) -> Option<&[u8]> {
+        (self.presence != Presence::Absent).then(|| self.bytes(self.reason))
+    }
+
+    /// The reason phrase that a filter has set.
+    #[inline]
+    pub(crate) fn own_reason(&self) -> Option<&[u8]> {
+        self.sets_reason.then(|| self.bytes(self.reason))
+    }
+
+    /// Makes a span of the bytes adopted at `base` the reason phrase.
+    pub(crate) fn adopt_reason(&mut self, base: u32, span: Span) {
+        self.reason = Range {
+            start: base + span.start,
+            len: span.len,
+        };
+    }
+
+    /// Sets the reason phrase, for a filter.
+    pub(crate) fn set_reason(&mut self, phrase: &[u8]) -> Result<(), HeaderError> {
+        self.check_presence()?;
+        if self.arena.len() + phrase.len() > LARGEST_MAP {
+            return Err(HeaderError::TooLarge);
+        }
+        field::check_reason(phrase)?;
+        self.reason = self.append(phrase);
+        self.sets_reason = true;
+        Ok(())
     }
 
     fn push(&mut self, name: &[u8], value: Range) {

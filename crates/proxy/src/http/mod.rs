@@ -23,6 +23,7 @@ pub(crate) mod tunnel;
 mod wire;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use transom_api::{Counter, Gauge, Histogram};
@@ -33,6 +34,7 @@ use transom_http1::Limits;
 
 use crate::router::WorkerTable;
 use crate::stream::chain::Chain;
+use crate::stream::hop::Hop;
 
 /// The `http` network filter of a listener, as one worker holds it.
 pub(crate) struct HttpListener {
@@ -42,6 +44,7 @@ pub(crate) struct HttpListener {
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
     pub(crate) forward_client_certificate: ForwardClientCertificate,
+    pub(crate) hop: Arc<Hop>,
     pub(crate) watermark: usize,
 }
 

@@ -435,7 +435,10 @@ impl Downstream for Http1Server {
         let response = Response {
             version: self.request.version,
             status,
-            reason: reason(status).as_bytes(),
+            reason: match message.head.own_reason() {
+                Some(phrase) => phrase,
+                None => reason(status).as_bytes(),
+            },
             answers: self.request.kind,
             framing,
             connection,

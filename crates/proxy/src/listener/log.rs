@@ -18,7 +18,7 @@ use transom_api::{
 
 use super::notes::UpstreamNotes;
 use crate::stream::chain::AccessLogPlace;
-use crate::stream::info::{ConnectionInfo, connection_attribute};
+use crate::stream::info::{ConnectionInfo, connection_attribute, tls_facts};
 use crate::worker::Worker;
 
 /// The access logs of a listener, as one worker holds them.
@@ -91,6 +91,7 @@ impl RecordSource for Ended<'_> {
     fn facts(&self) -> Facts<'_> {
         let info = &self.log.info;
         let upstream = &*self.upstream;
+        let connection = upstream.connection.as_deref();
         Facts {
             is_connection: true,
             duration: self.duration,
@@ -98,7 +99,10 @@ impl RecordSource for Ended<'_> {
             bytes_sent: info.notes.sent(),
             flags: info.notes.flags(),
             upstream_host: upstream.host.as_deref(),
-            upstream_local: upstream.local,
+            upstream_local: connection.and_then(|connection| connection.local),
+            upstream_tls: connection
+                .and_then(|connection| connection.tls.as_deref().map(tls_facts)),
+            upstream_connection_id: connection.map_or(0, |connection| connection.id),
             upstream_cluster: upstream.cluster.as_deref(),
             upstream_failure: upstream.failure.as_deref(),
             upstream_attempts: upstream.attempts,

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::cluster::UpstreamConnection;
 use crate::error::Flags;
 use crate::stream::info::StreamInfo;
 
@@ -24,8 +24,8 @@ pub(crate) struct UpstreamNotes {
     pub(crate) cluster: Option<Rc<str>>,
     /// The host's address.
     pub(crate) host: Option<String>,
-    /// Where the connection to the host comes from.
-    pub(crate) local: Option<SocketAddr>,
+    /// The connection to the host.
+    pub(crate) connection: Option<Rc<UpstreamConnection>>,
     /// Why TLS with the host failed.
     pub(crate) failure: Option<Cow<'static, str>>,
     /// How many connections to hosts were tried.
@@ -62,7 +62,7 @@ impl ConnectionNotes {
         let mut upstream = self.upstream.borrow_mut();
         upstream.cluster.clone_from(&info.cluster);
         upstream.host = (info.upstream.as_ref()).map(|host| host.host.text.clone());
-        upstream.local = info.upstream_local;
+        upstream.connection.clone_from(&info.upstream_connection);
         upstream.failure.clone_from(&info.upstream_failure);
         upstream.attempts = info.attempts;
     }

@@ -47,6 +47,7 @@ impl SessionRecord {
             response: &self.nothing,
             route_name: None,
             virtual_host: None,
+            route: None,
         }
     }
 
@@ -156,6 +157,7 @@ impl RecordSource for SessionRecord {
         Facts {
             is_connection: true,
             protocol: None,
+            upstream_protocol: None,
             stream_id: self.connection.id,
             ..self.attributes().facts()
         }

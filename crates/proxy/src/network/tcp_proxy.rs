@@ -14,7 +14,9 @@ use super::NetworkPlace;
 use super::record::SessionRecord;
 use super::relay::{Broken, Relay};
 use super::targets::Targets;
-use crate::cluster::{Active, ConnectError, Slot, WorkerCluster, WorkerHost, connect};
+use crate::cluster::{
+    Active, ConnectError, Slot, UpstreamConnection, WorkerCluster, WorkerHost, connect,
+};
 use crate::error::Flags;
 use crate::http::limit;
 use crate::io::Io;
@@ -126,7 +128,7 @@ async fn relay(
         });
         match connected.await {
             Ok((io, place)) => {
-                record.info.upstream_local = io.local_address();
+                record.info.upstream_connection = Some(Rc::clone(&place.facts));
                 record.info.upstream = Some(Rc::clone(place.active.host()));
                 record.info.attempts = tried.take().count;
                 (io, place)
@@ -219,6 +221,7 @@ fn choose_cluster(
 /// What a relayed connection has of its host's and its cluster's numbers, for as long as it lasts.
 struct Place {
     active: Active,
+    facts: Rc<UpstreamConnection>,
     _slot: Slot,
 }
 
@@ -263,6 +266,7 @@ async fn connect_host(
                     .observe(metrics.connect_time.0, began.elapsed());
                 let place = Place {
                     active,
+                    facts: Rc::clone(&connected.facts),
                     _slot: slot,
                 };
                 return Ok((connected.io, place));

@@ -33,6 +33,7 @@ impl Lookup {
                 request_headers: HeaderEdits::default(),
                 response_headers: HeaderEdits::default(),
                 timeout: None,
+                metadata: transom_api::Metadata::new(),
                 filters: FilterOverrides::new(),
             });
             let routes = routes.collect();

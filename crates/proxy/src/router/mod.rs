@@ -25,7 +25,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transom_api::RouteConfig;
+use transom_api::{Metadata, RouteConfig};
 use transom_config::HeaderEdits;
 
 use self::action::Action;
@@ -51,6 +51,7 @@ pub(crate) struct VirtualHost {
     pub(crate) name: String,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
+    pub(crate) metadata: Metadata,
     pub(crate) filters: FilterOverrides,
     routes: Vec<Route>,
     index: Index,
@@ -65,6 +66,7 @@ pub(crate) struct Route {
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Metadata,
     pub(crate) filters: FilterOverrides,
 }
 
@@ -207,6 +209,7 @@ impl VirtualHost {
             name,
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
+            metadata: Metadata::new(),
             filters,
             index: Index::new(routes.iter().map(|route| &route.matcher)),
             routes,

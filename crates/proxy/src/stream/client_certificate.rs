@@ -9,8 +9,8 @@ const FIELD: &[u8] = b"x-forwarded-client-cert";
 
 impl Core {
     /// Sees to it that the field says what the listener's option wants. Upstreams believe it, so that a client's own must
-    /// not pass by default.
-    pub(super) fn tell_client_certificate(&mut self) {
+    /// not pass by default. `told`: the head may have the field.
+    pub(super) fn tell_client_certificate(&mut self, told: bool) {
         let head = &mut self.request.head;
         let peer = match self.listener.forward_client_certificate {
             ForwardClientCertificate::Forward => return,
@@ -21,7 +21,7 @@ impl Core {
                 .as_deref()
                 .and_then(|tls| tls.peer.as_ref()),
         };
-        if head.get(FIELD, 0).is_some() {
+        if told && head.get(FIELD, 0).is_some() {
             let removed = head.remove(FIELD);
             debug_assert!(removed.is_ok(), "it is no field of the framing's");
         }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use transom_api::host::{AsyncHost, FlowHost, InfoHost, RecordHost, StreamHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
     Attribute, BodyError, CalloutError, CalloutId, Direction, FilterError, FilterState, GrpcCall,
-    HeaderError, HeaderMap, HttpCall, Level, LocalReply, MetadataValue, Phase, Released,
-    ResponseFlags, Resumer, SharedData, TimerId, Wants,
+    HeaderError, HeaderMap, HttpCall, Level, LocalReply, MetadataOf, MetadataValue, OverrideError,
+    Phase, Released, ResponseFlags, Resumer, SharedData, TimerId, Wants,
 };
 
 use super::actions::Injected;
 use super::{Core, Message};
+use crate::cluster::HostOverride;
 use crate::http::head::{Head, Presence};
 use crate::router::FilterOverride;
 
@@ -126,6 +128,14 @@ impl HeaderHost for Context<'_> {
 
     fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<usize, HeaderError> {
         self.core.head_mut(map).remove(name)
+    }
+
+    fn reason_phrase(&self) -> Option<Cow<'_, [u8]>> {
+        self.core.response.head.reason().map(Cow::Borrowed)
+    }
+
+    fn set_reason_phrase(&mut self, phrase: &[u8]) -> Result<(), HeaderError> {
+        self.core.response.head.set_reason(phrase)
     }
 }
 
@@ -252,6 +262,17 @@ impl FlowHost for Context<'_> {
         Ok(())
     }
 
+    fn override_host(&mut self, host: &str, strict: bool) -> Result<(), OverrideError> {
+        if self.core.request.side.released {
+            return Err(OverrideError::Released);
+        }
+        let asked = HostOverride::new(host, strict).ok_or(OverrideError::NoAddress)?;
+        self.core.host_override = Some(Box::new(asked));
+        // One that was chosen already is chosen again before the request leaves.
+        self.core.host = None;
+        Ok(())
+    }
+
     fn terminate(&mut self) {
         self.core.actions.any = true;
         self.core.actions.terminate = true;
@@ -371,6 +392,10 @@ impl InfoHost for Context<'_> {
         self.core.attributes().get(name)
     }
 
+    fn source_address(&self) -> Option<SocketAddr> {
+        self.core.info.remote.or(self.core.connection.source)
+    }
+
     fn metadata(&self, namespace: &str, key: &str) -> Option<&MetadataValue> {
         self.metadata_namespace(namespace)?.get(key)
     }
@@ -378,6 +403,14 @@ impl InfoHost for Context<'_> {
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
         let own = self.core.info.metadata.get(namespace);
         own.or_else(|| self.core.connection.metadata.get(namespace))
+    }
+
+    fn configured_metadata(
+        &self,
+        of: MetadataOf,
+        namespace: &str,
+    ) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.core.configured_metadata(of)?.get(namespace)
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {

@@ -76,7 +76,11 @@ impl Core {
                 self.cluster = Some(id);
                 let cluster = self.worker.cluster(id).ok_or(Fault::NoCluster)?;
                 self.info.cluster = Some(Rc::clone(&cluster.name));
-                let host = cluster.pick(&[]).ok_or(Fault::NoHealthyHost)?;
+                let host = match &self.host_override {
+                    None => cluster.pick(&[]),
+                    Some(asked) => cluster.pick_asked(asked),
+                };
+                let host = host.ok_or(Fault::NoHealthyHost)?;
                 self.host = Some(host);
                 return Ok(());
             }

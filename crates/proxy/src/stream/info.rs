@@ -8,9 +8,10 @@ use std::time::{Instant, SystemTime};
 
 pub(crate) use transom_api::Metadata;
 use transom_api::access_log::{Facts, TlsFacts};
+use transom_api::value::metadata_json;
 use transom_api::{Attribute, FilterState, attribute};
 
-use crate::cluster::WorkerHost;
+use crate::cluster::{UpstreamConnection, WorkerHost};
 use crate::error::Flags;
 use crate::http::head::{Head, Pseudo};
 use crate::listener::ConnectionNotes;
@@ -72,12 +73,14 @@ pub(crate) struct StreamInfo {
     pub(crate) details: Cow<'static, str>,
     pub(crate) upstream: Option<Rc<WorkerHost>>,
     pub(crate) cluster: Option<Rc<str>>,
-    /// Where the connection to the host comes from.
-    pub(crate) upstream_local: Option<SocketAddr>,
+    /// The connection to the host, where somebody may ask about it.
+    pub(crate) upstream_connection: Option<Rc<UpstreamConnection>>,
     /// Why TLS with the host failed.
     pub(crate) upstream_failure: Option<Cow<'static, str>>,
     /// Connections to hosts that were taken or made for it.
     pub(crate) attempts: u32,
+    /// The client's span, where this proxy is one below it; 0 for none.
+    pub(crate) parent_span: u64,
     pub(crate) metadata: Metadata,
     pub(crate) filter_state: FilterState,
 }
@@ -106,9 +109,10 @@ impl StreamInfo {
             details: Cow::Borrowed(""),
             upstream: None,
             cluster: None,
-            upstream_local: None,
+            upstream_connection: None,
             upstream_failure: None,
             attempts: 0,
+            parent_span: 0,
             metadata: Metadata::new(),
             filter_state: FilterState::default(),
         }
@@ -125,9 +129,10 @@ impl StreamInfo {
         self.details = Cow::Borrowed("");
         self.upstream = None;
         self.cluster = None;
-        self.upstream_local = None;
+        self.upstream_connection = None;
         self.upstream_failure = None;
         self.attempts = 0;
+        self.parent_span = 0;
         // To empty an empty one takes it apart nevertheless.
         if !self.metadata.is_empty() {
             self.metadata.clear();
@@ -144,6 +149,8 @@ pub(crate) struct Attributes<'a> {
     pub(crate) response: &'a Head,
     pub(crate) route_name: Option<&'a str>,
     pub(crate) virtual_host: Option<&'a str>,
+    /// The metadata of the route, and of its virtual host.
+    pub(crate) route: Option<[&'a Metadata; 2]>,
 }
 
 impl<'a> Attributes<'a> {
@@ -155,6 +162,7 @@ impl<'a> Attributes<'a> {
         let start = info.start;
         let since = |time: Option<Instant>| time.map(|time| time.saturating_duration_since(start));
         let end = info.end.unwrap_or_else(Instant::now);
+        let upstream = info.upstream_connection.as_deref();
         Facts {
             duration: end.saturating_duration_since(start),
             request_received: since(info.times.request_received),
@@ -168,10 +176,15 @@ impl<'a> Attributes<'a> {
             flags: info.flags,
             details: Some(&*info.details).filter(|details| !details.is_empty()),
             upstream_host: info.upstream.as_ref().map(|host| host.host.text.as_str()),
-            upstream_local: info.upstream_local,
+            upstream_local: upstream.and_then(|connection| connection.local),
+            upstream_tls: upstream.and_then(|connection| connection.tls.as_deref().map(tls_facts)),
+            upstream_connection_id: upstream.map_or(0, |connection| connection.id),
+            // The only one that hosts are spoken to in; a relayed connection has none.
+            upstream_protocol: upstream.map(|_| "HTTP/1.1"),
             upstream_cluster: info.cluster.as_deref(),
             upstream_failure: info.upstream_failure.as_deref(),
             upstream_attempts: info.attempts,
+            parent_span: info.parent_span,
             remote: info.remote.or(connection.source),
             route: self.route_name,
             virtual_host: self.virtual_host,
@@ -233,6 +246,23 @@ impl<'a> Attributes<'a> {
                 .upstream
                 .as_ref()
                 .map(|host| borrowed(host.host.text.as_bytes())),
+            attribute::UPSTREAM_LOCAL_ADDRESS => {
+                let local = self.info.upstream_connection.as_ref()?.local?;
+                Some(Attribute::Bytes(Cow::Owned(local.to_string().into_bytes())))
+            }
+            attribute::UPSTREAM_REQUEST_ATTEMPT_COUNT => {
+                Some(Attribute::Int(self.info.attempts.into()))
+            }
+            attribute::ROUTE_METADATA => {
+                let [route, _] = self.route?;
+                let json = metadata_json(route).into_bytes();
+                Some(Attribute::Bytes(Cow::Owned(json)))
+            }
+            attribute::VIRTUAL_HOST_METADATA => {
+                let [_, virtual_host] = self.route?;
+                let json = metadata_json(virtual_host).into_bytes();
+                Some(Attribute::Bytes(Cow::Owned(json)))
+            }
             attribute::CLUSTER_NAME => self
                 .info
                 .cluster
@@ -253,20 +283,22 @@ impl ConnectionInfo {
             direct_remote: self.source,
             local: self.destination,
             server_name: self.server_name.as_deref(),
-            tls: self.tls.as_deref().map(|tls| {
-                let peer = tls.peer.as_ref();
-                TlsFacts {
-                    version: tls.version,
-                    cipher: tls.cipher,
-                    peer_subject: peer.map(|peer| &*peer.subject),
-                    peer_dns_name: peer.and_then(|peer| peer.dns_name.as_deref()),
-                    peer_uri: peer.and_then(|peer| peer.uri_name.as_deref()),
-                }
-            }),
+            tls: self.tls.as_deref().map(tls_facts),
             listener: &self.listener,
             connection_id: self.id,
             ..Facts::default()
         }
+    }
+}
+
+pub(crate) fn tls_facts(tls: &TlsInfo) -> TlsFacts<'_> {
+    let peer = tls.peer.as_ref();
+    TlsFacts {
+        version: tls.version,
+        cipher: tls.cipher,
+        peer_subject: peer.map(|peer| &*peer.subject),
+        peer_dns_name: peer.and_then(|peer| peer.dns_name.as_deref()),
+        peer_uri: peer.and_then(|peer| peer.uri_name.as_deref()),
     }
 }
 

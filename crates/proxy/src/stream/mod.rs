@@ -17,6 +17,7 @@ pub(crate) mod chain;
 mod client_certificate;
 mod context;
 mod forward;
+pub(crate) mod hop;
 pub(crate) mod info;
 mod passage;
 mod reply;
@@ -33,7 +34,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Direction, Event, FailurePolicy, FilterError, Phase, Record, ResetReason,
+    Direction, Event, FailurePolicy, FilterError, Metadata, MetadataOf, Phase, Record, ResetReason,
     Stream as FilterContext, StreamFilter, StreamInstance, Wants,
 };
 use transom_config::RetryPolicy;
@@ -41,10 +42,11 @@ use transom_config::RetryPolicy;
 use self::actions::Actions;
 use self::chain::{Chain, Generation};
 use self::context::Context;
+pub(crate) use self::hop::tells_of_client;
 pub(crate) use self::info::split_query;
 use self::info::{Attributes, ConnectionInfo, StreamInfo};
 use self::side::{End, Side};
-use crate::cluster::{ClusterId, WorkerHost};
+use crate::cluster::{ClusterId, HostOverride, Lease, WorkerHost};
 use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
 use crate::http::head::Head;
@@ -74,6 +76,8 @@ pub(crate) struct Core {
     /// The cluster that was chosen of the route's.
     cluster: Option<ClusterId>,
     host: Option<Rc<WorkerHost>>,
+    /// The host that a filter asks for.
+    host_override: Option<Box<HostOverride>>,
     phase: Phase,
     rematches: u8,
     slot: Option<(u32, u32)>,
@@ -165,6 +169,7 @@ impl Stream {
                 route: RouteState::Unresolved,
                 cluster: None,
                 host: None,
+                host_override: None,
                 phase: Phase::BeforeRoute,
                 rematches: 0,
                 slot: None,
@@ -183,6 +188,7 @@ impl Stream {
         core.route = RouteState::Unresolved;
         core.cluster = None;
         core.host = None;
+        core.host_override = None;
         core.phase = Phase::BeforeRoute;
         core.rematches = 0;
         core.over = false;
@@ -213,6 +219,7 @@ impl Stream {
 
     /// Answers a request whose head alone shows that it will not be served. Its filters see the answer.
     pub(crate) fn refuse(&mut self, fault: &Fault) {
+        self.core.receive();
         let failed = self.make_filters();
         self.core.request.side.begun = true;
         self.fault(failed.as_ref().unwrap_or(fault));
@@ -220,7 +227,7 @@ impl Stream {
 
     /// The request's head is in [`Core::request`]: makes the filters and lets the head go through the chain.
     pub(crate) fn request_head(&mut self, end: bool) {
-        self.core.tell_client_certificate();
+        self.core.receive();
         let refused = self.core.normalise_path();
         let failed = self.make_filters().or(refused);
         let side = &mut self.core.request.side;
@@ -633,6 +640,31 @@ impl Core {
             response: &self.response.head,
             route_name: route.and_then(|(_, route)| route.name.as_deref()),
             virtual_host: route.map(|(virtual_host, _)| virtual_host.name.as_str()),
+            route: route.map(|(virtual_host, route)| [&route.metadata, &virtual_host.metadata]),
+        }
+    }
+
+    /// The request goes out on this connection.
+    #[inline]
+    pub(crate) fn note_connection(&mut self, lease: &Lease) {
+        // Where nobody could ask, its memory is not looked at.
+        if !self.chain.places.is_empty() || !self.chain.access_logs.is_empty() {
+            self.info.upstream_connection = Some(Rc::clone(lease.facts()));
+        }
+    }
+
+    /// What the configuration gives to the route and its virtual host. Before the route is resolved it is looked up for
+    /// this question only, because filters may still change what it depends on.
+    fn configured_metadata(&self, of: MetadataOf) -> Option<&Metadata> {
+        let index = match self.route {
+            RouteState::Resolved(route) => route?,
+            RouteState::Unresolved => self.look_up_route()?,
+        };
+        let (virtual_host, route) = self.table.route(index)?;
+        match of {
+            MetadataOf::Route => Some(&route.metadata),
+            MetadataOf::VirtualHost => Some(&virtual_host.metadata),
+            _ => None,
         }
     }
 
@@ -658,7 +690,11 @@ impl Core {
     /// Chooses another host of the same cluster than these, if there is one. False when none is available.
     pub(crate) fn choose_other_host(&mut self, tried: &[Rc<WorkerHost>]) -> bool {
         let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
-        self.host = cluster.and_then(|cluster| cluster.pick(tried));
+        self.host = cluster.and_then(|cluster| match &self.host_override {
+            // No other will do.
+            Some(asked) if asked.strict => cluster.pick_asked(asked),
+            _ => cluster.pick(tried),
+        });
         self.host.is_some()
     }
 

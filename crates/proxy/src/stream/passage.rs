@@ -130,6 +130,9 @@ impl Stream {
     }
 
     fn release_head(&mut self, direction: Direction) {
+        if direction == Direction::Response {
+            self.core.mark_response();
+        }
         let message = self.core.message_mut(direction);
         message.head.set_presence(Presence::Released);
         message.side.released = true;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
+use rustls::{
+    CipherSuite, ClientConnection, CommonState, HandshakeKind, ProtocolVersion, ServerConnection,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsStream, server};
 use transom_api::Counter;
@@ -118,6 +120,18 @@ impl TlsInfo {
     fn of(connection: &ServerConnection) -> Self {
         Self {
             server_name: connection.server_name().map(str::to_owned),
+            ..Self::common(connection)
+        }
+    }
+
+    /// Of a handshake with a host.
+    pub(crate) fn of_host(connection: &ClientConnection) -> Self {
+        Self::common(connection)
+    }
+
+    fn common(connection: &CommonState) -> Self {
+        Self {
+            server_name: None,
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
                 _ => "TLSv1.2",

@@ -9,7 +9,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use transom_config::CertificateFiles;
 use x509_cert::certificate::{CertificateInner, Raw};
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 
 use super::files::{TlsFileError, certificates, ocsp_response, private_key};
 use super::provider::{provider, sha256};
@@ -22,6 +22,8 @@ pub(super) struct Certificate {
     pub(super) names: Vec<String>,
     /// From when to when it is good.
     pub(super) validity: (SystemTime, SystemTime),
+    /// When the first certificate of its chain ends: it or, rarely, one that leads from it to a root.
+    pub(super) ends: SystemTime,
 }
 
 /// What a peer's certificate says of the peer.
@@ -67,6 +69,8 @@ impl Certificate {
         };
         let names = names(leaf).map_err(|error| unusable(&error.to_string()))?;
         let validity = validity(leaf, now)?;
+        let above = chain.iter().skip(1).filter_map(not_after);
+        let ends = above.fold(validity.1, SystemTime::min);
         let mut key =
             CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
                 Error::InconsistentKeys(_) => Unusable::Mismatch,
@@ -78,13 +82,8 @@ impl Certificate {
             key: Arc::new(key),
             names,
             validity,
+            ends,
         })
-    }
-
-    /// Reads and checks a certificate in files.
-    pub(super) fn load(files: &CertificateFiles, now: SystemTime) -> Result<Self, TlsFileError> {
-        let read = Self::read(files)?;
-        Self::check_files(read, files, now)
     }
 
     /// The certificates, the key and the response in files, each well-formed.
@@ -264,6 +263,24 @@ pub(super) fn parse(
     der: &CertificateDer<'_>,
 ) -> Result<CertificateInner<Raw>, x509_cert::der::Error> {
     CertificateInner::<Raw>::from_der(der)
+}
+
+/// Until when a certificate is good.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let parsed = parse(certificate).ok()?;
+    Some(
+        parsed
+            .tbs_certificate()
+            .validity()
+            .not_after
+            .to_system_time(),
+    )
+}
+
+/// Who has signed a certificate: its issuer's name in DER.
+pub(super) fn issuer(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let parsed = parse(certificate).ok()?;
+    parsed.tbs_certificate().issuer().to_der().ok()
 }
 
 /// From when to when a certificate is good, if that is now.

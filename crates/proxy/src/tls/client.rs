@@ -3,30 +3,113 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::Resumption;
+use arc_swap::ArcSwap;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::ServerName;
 use transom_config::{ClusterTls, HostAddress, TrustedCa};
 
-use super::certificate::Certificate;
-use super::files::{TlsFileError, authorities, revocations};
+use super::certificate::{Certificate, issuer};
+use super::files::{Stamp, TlsFileError, authorities, revocations};
 use super::identity::{TlsIdentity, name_of};
 use super::names::NameRules;
 use super::provider::{provider, versions};
-use super::published::{Loaded, Published};
-use super::server::paths;
+use super::server::authorities_of;
+use super::source::{Good, Source};
 use super::verify::{self, Trust, Unverified};
 
-/// TLS of a cluster.
-pub(crate) type ClientTls = Published<Client>;
+/// TLS of a cluster: where it comes from, and what handshakes use now.
+pub(crate) struct ClientTls {
+    pub(super) config: ClusterTls,
+    pub(super) sources: Vec<Arc<Source>>,
+    current: ArcSwap<Client>,
+    seen: Mutex<Seen>,
+}
 
-/// What the files of a cluster's `tls` became.
+/// What the current one was made from.
+struct Seen {
+    /// The files that are no certificates.
+    stamps: Vec<Stamp>,
+    goods: Vec<Arc<Good>>,
+    /// Whether the files could be used when they were last read.
+    good: bool,
+}
+
+/// What handshakes use.
 pub(crate) struct Client {
     config: ClientConfig,
+}
+
+impl ClientTls {
+    /// Makes it of what `sources` have given. Reads files: not for a worker, nor for the control thread.
+    pub(super) fn load(
+        config: &ClusterTls,
+        sources: Vec<Arc<Source>>,
+    ) -> Result<Self, TlsFileError> {
+        // Before the files are read: what changes meanwhile is seen at the next look.
+        let stamps = stamps(config);
+        let goods: Vec<_> = sources.iter().map(|source| source.good()).collect();
+        let client = Client::load(config, &goods)?;
+        Ok(Self {
+            config: config.clone(),
+            sources,
+            current: ArcSwap::from_pointee(client),
+            seen: Mutex::new(Seen {
+                stamps,
+                goods,
+                good: true,
+            }),
+        })
+    }
+
+    /// Looks at its files and at what the sources have by now; publishes what is new. True when something was. What cannot
+    /// be used leaves what is there, and is not read again before it changes again. Reads files.
+    pub(super) fn refresh(&self) -> Result<bool, TlsFileError> {
+        let mut seen = self.lock();
+        let stamps = stamps(&self.config);
+        let goods: Vec<_> = self.sources.iter().map(|source| source.good()).collect();
+        let same_goods = goods
+            .iter()
+            .zip(&seen.goods)
+            .all(|(now, before)| Arc::ptr_eq(now, before));
+        if same_goods && seen.stamps == stamps {
+            return Ok(false);
+        }
+        seen.stamps = stamps;
+        seen.good = false;
+        let client = Client::load(&self.config, &goods)?;
+        seen.good = true;
+        seen.goods = goods;
+        self.current.store(Arc::new(client));
+        Ok(true)
+    }
+
+    /// Whether its files could be used when they were last read.
+    pub(super) fn is_good(&self) -> bool {
+        self.lock().good
+    }
+
+    /// The certificates that are shown now, as far as they are known.
+    pub(super) fn goods(&self) -> Vec<Arc<Good>> {
+        self.lock().goods.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stamps(config: &ClusterTls) -> Vec<Stamp> {
+    let authorities = match &config.trusted {
+        Some(TrustedCa::File(file)) => Some(file),
+        Some(TrustedCa::System | TrustedCa::Providers) | None => None,
+    };
+    let files = [authorities, config.revoked.as_ref()];
+    let files = files.into_iter().flatten();
+    files.map(|file| Stamp::of(&file.value)).collect()
 }
 
 /// TLS of a host as one worker has it: with sessions of its own, so that no other is waited for.
@@ -70,11 +153,11 @@ impl WorkerTls {
         let mut mine = self.mine.borrow_mut();
         let same = mine
             .as_ref()
-            .is_some_and(|(client, _)| self.shared.is_current(client));
+            .is_some_and(|(client, _)| Arc::ptr_eq(&self.shared.current.load(), client));
         if !same {
             // A worker's sessions with this host: it has one name, or those that requests bring.
             let names = if self.by_authority { 64 } else { 1 };
-            let client = self.shared.current();
+            let client = self.shared.current.load_full();
             let mut config = client.config.clone();
             config.resumption = Resumption::in_memory_sessions(names);
             *mine = Some((client, Arc::new(config)));
@@ -124,20 +207,8 @@ impl WorkerTls {
     }
 }
 
-impl Loaded for Client {
-    type Config = ClusterTls;
-
-    fn files(config: &ClusterTls) -> Vec<PathBuf> {
-        let authorities = match &config.trusted {
-            Some(TrustedCa::File(file)) => Some(file.value.clone()),
-            Some(TrustedCa::System) | None => None,
-        };
-        let own = config.client.iter().flat_map(paths);
-        let revoked = config.revoked.as_ref().map(|file| file.value.clone());
-        own.chain(authorities).chain(revoked).collect()
-    }
-
-    fn load(config: &ClusterTls, _: Option<&Self>) -> Result<Self, TlsFileError> {
+impl Client {
+    fn load(config: &ClusterTls, goods: &[Arc<Good>]) -> Result<Self, TlsFileError> {
         let refused = |error: String| TlsFileError {
             message: format!("TLS cannot be set up: {error}"),
             span: None,
@@ -149,6 +220,7 @@ impl Loaded for Client {
         let roots = match &config.trusted {
             Some(TrustedCa::File(file)) => Some(authorities(file)?),
             Some(TrustedCa::System) => Some(system_authorities()?),
+            Some(TrustedCa::Providers) => Some(authorities_of(goods, "hosts", "ca")?),
             None => None,
         };
         let verifier = match roots {
@@ -165,12 +237,11 @@ impl Loaded for Client {
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut client = match &config.client {
-            Some(files) => {
-                let own = Certificate::load(files, SystemTime::now())?;
-                builder.with_client_cert_resolver(Arc::new(Own(own.key)))
-            }
-            None => builder.with_no_client_auth(),
+        let own = goods.iter().flat_map(|good| &good.certificates);
+        let own: Vec<Own> = own.map(Own::new).collect();
+        let mut client = match own.is_empty() {
+            true => builder.with_no_client_auth(),
+            false => builder.with_client_cert_resolver(Arc::new(OwnCertificates(own))),
         };
         client.alpn_protocols = config
             .alpn
@@ -197,17 +268,45 @@ fn system_authorities() -> Result<RootCertStore, TlsFileError> {
     Ok(roots)
 }
 
-/// Shows the same certificate to whoever asks.
+/// The proxy's own certificates, the most wanted first.
 #[derive(Debug)]
-struct Own(Arc<rustls::sign::CertifiedKey>);
+struct OwnCertificates(Vec<Own>);
 
-impl rustls::client::ResolvesClientCert for Own {
+/// A certificate of the proxy, and who has signed the certificates of its chain.
+#[derive(Debug)]
+struct Own {
+    key: Arc<CertifiedKey>,
+    issuers: Vec<Vec<u8>>,
+}
+
+impl Own {
+    fn new(certificate: &Certificate) -> Self {
+        Self {
+            issuers: certificate.key.cert.iter().filter_map(issuer).collect(),
+            key: Arc::clone(&certificate.key),
+        }
+    }
+}
+
+impl ResolvesClientCert for OwnCertificates {
+    /// The first that the host can verify and whose authority it names; or else the first that it can verify, as what
+    /// hosts say of authorities is a hint (RFC 8446 section 4.2.4); or else the first, so that the host says what is wrong.
     fn resolve(
         &self,
-        _: &[&[u8]],
-        _: &[SignatureScheme],
-    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        Some(Arc::clone(&self.0))
+        authorities: &[&[u8]],
+        schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        let usable = |own: &&Own| own.key.key.choose_scheme(schemes).is_some();
+        let mut wanted = self.0.iter().filter(usable).filter(|own| {
+            own.issuers
+                .iter()
+                .any(|issuer| authorities.contains(&issuer.as_slice()))
+        });
+        let own = wanted
+            .next()
+            .or_else(|| self.0.iter().find(usable))
+            .or(self.0.first())?;
+        Some(Arc::clone(&own.key))
     }
 
     fn has_certs(&self) -> bool {

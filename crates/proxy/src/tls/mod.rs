@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! control side:  files, providers ── source ──┬── server ──┐                      ┌── accept   (a client's connection)
-//!                                     files ──┴── client ──┴── published ── worker ┴── connect  (a host's connection)
+//!                                             └── client ──┴── published ── worker ┴── connect  (a host's connection)
 //! ```
 //!
 //! - `provider`: the only place that names a cryptographic provider;
 //! - `files`, `certificate`: PEM files, and what is said of a certificate that cannot be used;
-//! - `providers`, `source`: where certificates of listeners come from, and how that is asked; files are one of them;
+//! - `providers`, `source`: where certificates come from, and how that is asked; files are one of them;
 //! - `on_demand`: certificates for names that clients ask for;
 //! - `names`, `verify`: whose certificates are believed;
 //! - `server`, `client`: what all this becomes for a listener and for a cluster; `identity`: which connections to a host are alike;
-//! - `published`: holds a cluster's where all workers see it, and puts another in its place when files change;
+//! - `expiry`: when certificates end, for metrics and warnings;
 //! - `prepare`: what activation and the look at the files ask for;
 //! - `accept`, `connect`: handshakes on a worker, and what is known after them; `gate` keeps them short.
 //!
@@ -22,6 +22,7 @@ mod accept;
 mod certificate;
 mod client;
 mod connect;
+pub(crate) mod expiry;
 mod files;
 mod gate;
 mod identity;
@@ -30,7 +31,6 @@ mod on_demand;
 pub(crate) mod prepare;
 mod provider;
 pub(crate) mod providers;
-mod published;
 mod server;
 mod source;
 mod verify;

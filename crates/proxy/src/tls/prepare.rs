@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use transom_api::{CertificateProvider, FailurePolicy, PrepareError, Span};
-use transom_config::{CertificateFiles, ClusterTls, ListenerTls};
+use transom_config::{CertificateFiles, ClusterTls, ListenerTls, TrustedCa};
 
 use super::accept::HandshakeMetrics;
 use super::client::ClientTls;
+use super::expiry;
 use super::files::TlsFileError;
 use super::on_demand::{DemandMetrics, OnDemand};
 use super::providers::Files;
-use super::published::{Loaded, Published};
 use super::server::ServerTls;
 use super::source::{News, Source};
 use crate::control::ApplyError;
@@ -40,31 +40,44 @@ pub(crate) struct PreparedServerTls {
 /// The use of a certificate provider made ready.
 pub(crate) type PreparedProvider = PreparedUse<dyn CertificateProvider>;
 
-/// The sources of a listener's certificates while it is prepared.
+/// The sources of the certificates of a listener or cluster while it is prepared.
 pub(crate) struct Sources<'k> {
     told: &'k Arc<Notify>,
-    known: Option<&'k PreparedServerTls>,
+    /// What it had until now, and the files among that.
+    known: &'k [Arc<Source>],
+    known_files: &'k [CertificateFiles],
     sources: Vec<Arc<Source>>,
     providers: Vec<PreparedProvider>,
 }
 
 impl<'k> Sources<'k> {
     /// None yet; those of `known` stay where they are still named.
-    pub(crate) fn new(told: &'k Arc<Notify>, known: Option<&'k PreparedServerTls>) -> Self {
+    pub(crate) fn of_listener(told: &'k Arc<Notify>, known: Option<&'k PreparedServerTls>) -> Self {
         Self {
             told,
-            known,
+            known: known.map_or(&[], |known| &known.tls.sources),
+            known_files: known.map_or(&[], |known| &known.tls.config.certificates),
             sources: Vec::new(),
             providers: Vec::new(),
         }
     }
 
-    /// Adds what stands in `certificates` of the listener itself: a use of `files`.
+    /// The same for a cluster.
+    pub(crate) fn of_cluster(told: &'k Arc<Notify>, known: Option<&'k ClientTls>) -> Self {
+        Self {
+            told,
+            known: known.map_or(&[], |known| &known.sources),
+            known_files: known.map_or(&[], |known| known.config.client.as_slice()),
+            sources: Vec::new(),
+            providers: Vec::new(),
+        }
+    }
+
+    /// Adds the files that the listener or cluster names itself: a use of `files`.
     pub(crate) async fn add_files(&mut self, files: &[CertificateFiles]) -> Result<(), ApplyError> {
         const NAME: &str = "files";
-        let known = self.known.map(|known| &known.tls);
-        let known = known.filter(|known| known.config.certificates == files);
-        if let Some(source) = known.and_then(|known| known.sources.first()) {
+        let known = self.known.first();
+        if let Some(source) = known.filter(|_| self.known_files == files) {
             // Whether it succeeds is seen below.
             let _ = source.ask().await;
             if source.failing().is_none() {
@@ -88,12 +101,9 @@ impl<'k> Sources<'k> {
         place: Option<Span>,
         last: bool,
     ) -> Result<bool, ApplyError> {
-        let known = self.known.and_then(|known| {
-            let mut sources = known.tls.sources.iter();
-            sources.find(|it| {
-                Arc::ptr_eq(&it.provider, &prepared.config)
-                    && it.may_fail() == (prepared.policy == FailurePolicy::Open)
-            })
+        let known = self.known.iter().find(|it| {
+            Arc::ptr_eq(&it.provider, &prepared.config)
+                && it.may_fail() == (prepared.policy == FailurePolicy::Open)
         });
         let is_known = known.is_some();
         let source = known.map_or_else(
@@ -131,22 +141,19 @@ impl<'k> Sources<'k> {
         Ok(true)
     }
 
-    /// Makes of them what handshakes use, unless that is there already.
-    pub(crate) async fn finish(
+    /// Makes of them what handshakes with clients use, unless that is there already.
+    pub(crate) async fn finish_listener(
         self,
         listener: &str,
         config: &ListenerTls,
+        known: Option<&PreparedServerTls>,
         metrics: &Arc<MetricStore>,
     ) -> Result<PreparedServerTls, ApplyError> {
         reload_failures(metrics, "listener", listener)?;
         let handshakes = handshake_metrics(metrics, listener)?;
         let demand_metrics = demand_metrics(metrics, listener)?;
-        let known = self.known.map(|known| Arc::clone(&known.tls));
-        let has_any = self
-            .sources
-            .iter()
-            .any(|source| !source.good().certificates.is_empty() || source.may_fail());
-        if !has_any && config.on_demand.is_none() {
+        let known = known.map(|known| Arc::clone(&known.tls));
+        if !self.has_any() && config.on_demand.is_none() {
             return Err(ApplyError::new(format!(
                 "no certificate provider of the listener `{listener}` has a certificate"
             )));
@@ -189,19 +196,49 @@ impl<'k> Sources<'k> {
     }
 }
 
-fn same(before: &[Arc<Source>], now: &[Arc<Source>]) -> bool {
-    before.len() == now.len() && before.iter().zip(now).all(|(a, b)| Arc::ptr_eq(a, b))
+impl Sources<'_> {
+    /// Makes of them what handshakes with hosts use, unless that is there already.
+    pub(crate) async fn finish_cluster(
+        self,
+        cluster: &str,
+        config: &ClusterTls,
+        known: Option<Arc<ClientTls>>,
+        metrics: &Arc<MetricStore>,
+    ) -> Result<(Arc<ClientTls>, Vec<PreparedProvider>), ApplyError> {
+        reload_failures(metrics, "cluster", cluster)?;
+        let only_authorities = config.trusted == Some(TrustedCa::Providers);
+        if !config.providers.is_empty() && !only_authorities && !self.has_any() {
+            return Err(ApplyError::new(format!(
+                "no certificate provider of the cluster `{cluster}` has a certificate"
+            )));
+        }
+        let config = config.clone();
+        let sources = self.sources;
+        let loaded = tokio::task::spawn_blocking(move || {
+            let fresh = known.filter(|known| {
+                known.config == config && same(&known.sources, &sources) && known.is_good()
+            });
+            if let Some(fresh) = fresh
+                && fresh.refresh().is_ok()
+            {
+                return Ok(fresh);
+            }
+            ClientTls::load(&config, sources).map(Arc::new)
+        });
+        let tls = loaded.await.map_err(|_| {
+            ApplyError::new(format!("the TLS of cluster `{cluster}` could not be read"))
+        })??;
+        Ok((tls, self.providers))
+    }
+
+    fn has_any(&self) -> bool {
+        let mut sources = self.sources.iter();
+        sources.any(|source| !source.good().certificates.is_empty() || source.may_fail())
+    }
 }
 
-/// Reads the files of a cluster's `tls`, unless that was done and they have not changed.
-pub(crate) async fn client(
-    name: &str,
-    config: &ClusterTls,
-    known: Option<&Arc<ClientTls>>,
-    metrics: &Arc<MetricStore>,
-) -> Result<Arc<ClientTls>, ApplyError> {
-    reload_failures(metrics, "cluster", name)?;
-    load(format!("cluster `{name}`"), config, known.map(Arc::clone)).await
+fn same(before: &[Arc<Source>], now: &[Arc<Source>]) -> bool {
+    before.len() == now.len() && before.iter().zip(now).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// What a look at one `tls` found.
@@ -231,15 +268,21 @@ pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> 
             .filter_map(|chain| chain.tls.as_ref());
         for prepared in tls {
             let (name, tls) = (name.clone(), Arc::clone(&prepared.tls));
-            looks.spawn(async move { ("listener", name, look_at_server(tls).await) });
+            looks.spawn(async move {
+                let publish = move |tls: &ServerTls| tls.refresh();
+                let look = look_at(&tls.sources, &tls, publish).await;
+                expiry::warn("listener", &name, &tls.goods());
+                ("listener", name, look)
+            });
         }
     }
     for (name, cluster) in &snapshot.clusters {
         if let Some(tls) = &cluster.tls {
             let (name, tls) = (name.clone(), Arc::clone(tls));
             looks.spawn(async move {
-                let mut look = Look::default();
-                look.note(blocking(move || tls.refresh()).await);
+                let publish = move |tls: &ClientTls| tls.refresh();
+                let look = look_at(&tls.sources, &tls, publish).await;
+                expiry::warn("cluster", &name, &tls.goods());
                 ("cluster", name, look)
             });
         }
@@ -271,10 +314,15 @@ pub(crate) async fn refresh(snapshot: &Snapshot, metrics: &Arc<MetricStore>) -> 
     }
 }
 
-async fn look_at_server(tls: Arc<ServerTls>) -> Look {
+/// Asks the sources of a `tls` that are to be asked, and publishes what is new.
+async fn look_at<T: Send + Sync + 'static>(
+    sources: &[Arc<Source>],
+    tls: &Arc<T>,
+    refresh: impl Fn(&T) -> Result<bool, TlsFileError> + Copy + Send + 'static,
+) -> Look {
     let mut look = Look::default();
     let mut asking = JoinSet::new();
-    for source in tls.sources.iter().filter(|source| source.is_due()) {
+    for source in sources.iter().filter(|source| source.is_due()) {
         let source = Arc::clone(source);
         asking.spawn(async move {
             let asked = source.ask().await;
@@ -282,8 +330,8 @@ async fn look_at_server(tls: Arc<ServerTls>) -> Look {
         });
     }
     let publish = || {
-        let tls = Arc::clone(&tls);
-        blocking(move || tls.refresh())
+        let tls = Arc::clone(tls);
+        blocking(move || refresh(&tls))
     };
     look.note(publish().await);
     while let Some(asked) = asking.join_next().await {
@@ -297,31 +345,6 @@ async fn look_at_server(tls: Arc<ServerTls>) -> Look {
         }
     }
     look
-}
-
-/// Files are read on a thread for blocking work.
-async fn load<L>(
-    owner: String,
-    config: &L::Config,
-    known: Option<Arc<Published<L>>>,
-) -> Result<Arc<Published<L>>, ApplyError>
-where
-    L: Loaded + Send + Sync + 'static,
-    L::Config: Send + Sync + 'static,
-{
-    let config = config.clone();
-    let loaded = tokio::task::spawn_blocking(move || {
-        if let Some(known) = known.as_ref().filter(|known| known.is_fresh(&config)) {
-            return Ok(Arc::clone(known));
-        }
-        Published::load(&config, known.as_deref()).map(Arc::new)
-    });
-    match loaded.await {
-        Ok(loaded) => Ok(loaded?),
-        Err(_) => Err(ApplyError::new(format!(
-            "the TLS of {owner} could not be read"
-        ))),
-    }
 }
 
 async fn blocking(

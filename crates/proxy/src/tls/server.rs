@@ -118,6 +118,12 @@ impl ServerTls {
         self.current.load_full()
     }
 
+    /// The certificates that are shown now.
+    pub(super) fn goods(&self) -> Vec<Arc<Good>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.goods.clone()
+    }
+
     pub(super) fn demand(&self) -> Option<&Arc<OnDemand>> {
         self.demand.as_ref()
     }
@@ -146,7 +152,7 @@ impl Server {
             Some(admitted) => Some(Trust {
                 roots: match &admitted.authorities {
                     Some(file) => authorities(file)?,
-                    None => authorities_of(goods)?,
+                    None => authorities_of(goods, "clients", "client_ca")?,
                 },
                 revoked: match &admitted.revoked {
                     Some(file) => revocations(file)?,
@@ -203,14 +209,18 @@ impl Server {
     }
 }
 
-/// The authorities that providers name.
-fn authorities_of(goods: &[Arc<Good>]) -> Result<RootCertStore, TlsFileError> {
+/// The authorities that providers name, of certificates of these peers, which `key` could name in a file.
+pub(super) fn authorities_of(
+    goods: &[Arc<Good>],
+    peers: &str,
+    key: &str,
+) -> Result<RootCertStore, TlsFileError> {
     let error = |message: String| TlsFileError {
         message,
         span: None,
-        help:
-            "name the file with the authorities that sign certificates of clients: client_ca: FILE"
-                .to_owned(),
+        help: format!(
+            "name the file with the authorities that sign certificates of {peers}: {key}: FILE"
+        ),
     };
     let mut roots = RootCertStore::empty();
     let given = goods.iter().filter_map(|good| good.given.as_ref());
@@ -226,9 +236,9 @@ fn authorities_of(goods: &[Arc<Good>]) -> Result<RootCertStore, TlsFileError> {
         }
     }
     if roots.is_empty() {
-        return Err(error(
-            "no provider names an authority for certificates of clients".to_owned(),
-        ));
+        return Err(error(format!(
+            "no provider names an authority for certificates of {peers}"
+        )));
     }
     Ok(roots)
 }

@@ -1,6 +1,6 @@
 //! A certificate provider in use: it is asked with patience, and what it gave last stays.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,6 +44,8 @@ struct State {
 pub(super) struct Good {
     pub(super) given: Option<Arc<Certificates>>,
     pub(super) certificates: Vec<Certificate>,
+    /// How many of the warnings of their end were given.
+    pub(super) warned: AtomicUsize,
 }
 
 /// What asking a provider brought.
@@ -141,6 +143,7 @@ impl Source {
         state.good = Arc::new(Good {
             given: Some(Arc::clone(given)),
             certificates,
+            warned: AtomicUsize::new(0),
         });
         News::Some
     }

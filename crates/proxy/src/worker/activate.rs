@@ -344,6 +344,7 @@ impl Worker {
             local_reply: http.local_reply,
             paths: http.paths,
             forward_client_certificate: http.forward_client_certificate,
+            hop: Arc::clone(&http.hop),
             watermark: http.watermark,
         })
     }

@@ -126,7 +126,8 @@ async fn fresh(
 ) -> Result<Lease, CalloutError> {
     let connected = connect(host, worker, identity).await;
     let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;
-    Ok(Lease::new(HostPeer::new(connected, worker), slot))
+    let facts = Rc::clone(&connected.facts);
+    Ok(Lease::new(HostPeer::new(connected, worker), slot, facts))
 }
 
 enum AttemptError {

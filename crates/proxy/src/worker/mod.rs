@@ -5,6 +5,7 @@
 
 mod activate;
 mod callout;
+pub(crate) mod entropy;
 pub(crate) mod inbox;
 pub(crate) mod mailbox;
 mod part;
@@ -79,6 +80,7 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     draining: Cell<bool>,
     random: Cell<u64>,
+    pub(crate) entropy: entropy::Entropy,
 }
 
 /// Streams kept for reuse; more are dropped.
@@ -120,6 +122,7 @@ impl Worker {
             connections: Cell::new(0),
             draining: Cell::new(false),
             random: Cell::new(RandomState::new().hash_one(index)),
+            entropy: entropy::Entropy::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use transom_api::Node;
 use transom_config::{Changes, Extension, ExtensionName, Resource, check_str};
-use transom_e2e::{Plane, Upstream};
+use transom_e2e::{Plane, Setup, Upstream};
 
 /// Two listeners whose chains use the extension `shared`.
 fn two_listeners(upstream: &Upstream, extension: &str) -> String {
@@ -116,4 +116,36 @@ fn a_use_of_another_kind_is_refused_where_the_extension_is_declared() {
     );
     assert!(check_str("wrong.yaml", &wrong, &transom_api::Registry::new()).is_err());
     assert_eq!(ask(&plane, "a"), "1/1");
+}
+
+#[test]
+fn a_selector_may_be_declared_and_changes_under_its_cluster() {
+    let (one, two) = (Upstream::ok("one"), Upstream::ok("two"));
+    let yaml = |selector: &str| {
+        Setup::to(&one)
+            .no_clusters()
+            .cluster_of(&format!(
+                "{{name: up, load_balancing: {{extension: spread}}, endpoints: [\"{}\", \"{}\"]}}",
+                one.address(),
+                two.address()
+            ))
+            .yaml()
+            + &format!("extensions: [{{id: spread, {selector}}}]\n")
+    };
+    let plane = Plane::start(1, &yaml("name: round_robin"));
+    let mut client = plane.client();
+    let answers: Vec<String> = (0..4).map(|_| client.get("/").text()).collect();
+    assert_eq!(answers.iter().filter(|it| *it == "one").count(), 2);
+    let made = one.connections();
+    plane
+        .apply(&yaml("name: least_request, config: {choices: 3}"))
+        .unwrap();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    assert_eq!(one.connections(), made, "the pools stay");
+    let error = plane
+        .apply(&yaml("name: least_request, config: {choices: 1}"))
+        .unwrap_err();
+    assert!(error.contains("choices"), "{error}");
 }

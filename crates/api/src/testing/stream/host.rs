@@ -7,14 +7,15 @@ use std::ops::Range;
 
 use super::Action;
 use crate::factory::{FailurePolicy, FilterError, RouteConfig};
+use crate::field::check_reason;
 use crate::headers::{BodyError, BodyHost, HeaderEntry, HeaderError, HeaderHost, HeaderMap};
-use crate::host::{FlowHost, Level, RecordHost, Released, StreamHost};
+use crate::host::{FlowHost, Level, OverrideError, RecordHost, Released, StreamHost};
 use crate::reply::LocalReply;
 use crate::stream::Wants;
 use crate::testing::FakeProcess;
 use crate::testing::head::{FakeHead, Presence};
 use crate::testing::later::{Later, info_host, later_hosts};
-use crate::value::{Attribute, attribute};
+use crate::value::{Attribute, Metadata, attribute};
 use crate::verdict::{Direction, Phase};
 
 pub(super) struct Host {
@@ -34,6 +35,8 @@ pub(super) struct Host {
     pub(super) details: Cow<'static, str>,
     pub(super) rematches: u8,
     pub(super) over: bool,
+    pub(super) route_metadata: Metadata,
+    pub(super) reason: Option<Vec<u8>>,
 }
 
 /// One direction.
@@ -129,6 +132,8 @@ impl Host {
             details: Cow::Borrowed(""),
             rematches: 0,
             over: false,
+            route_metadata: Metadata::new(),
+            reason: None,
         }
     }
 
@@ -249,6 +254,21 @@ impl HeaderHost for Host {
     fn remove_header(&mut self, map: HeaderMap, name: &[u8]) -> Result<usize, HeaderError> {
         self.head_mut(map).remove(name)
     }
+
+    fn reason_phrase(&self) -> Option<Cow<'_, [u8]>> {
+        self.reason.as_deref().map(Cow::Borrowed)
+    }
+
+    fn set_reason_phrase(&mut self, phrase: &[u8]) -> Result<(), HeaderError> {
+        match self.response.head.presence {
+            Presence::Absent => return Err(HeaderError::Absent),
+            Presence::Released => return Err(HeaderError::Released),
+            Presence::Here => {}
+        }
+        check_reason(phrase)?;
+        self.reason = Some(phrase.to_vec());
+        Ok(())
+    }
 }
 
 impl BodyHost for Host {
@@ -333,6 +353,21 @@ impl FlowHost for Host {
         Ok(())
     }
 
+    fn override_host(&mut self, host: &str, strict: bool) -> Result<(), OverrideError> {
+        if self.request.passed {
+            return Err(OverrideError::Released);
+        }
+        let is_address = host.starts_with("unix:") || host.parse::<std::net::SocketAddr>().is_ok();
+        if !is_address {
+            return Err(OverrideError::NoAddress);
+        }
+        self.asked.push(Action::OverrideHost {
+            host: host.to_owned(),
+            strict,
+        });
+        Ok(())
+    }
+
     fn terminate(&mut self) {
         self.asked.push(Action::Terminate);
     }
@@ -377,6 +412,6 @@ impl FlowHost for Host {
 }
 
 later_hosts!(Host);
-info_host!(Host);
+info_host!(Host, route_metadata);
 
 impl StreamHost for Host {}

@@ -307,6 +307,7 @@ fn the_explanation_agrees_with_the_router() {
             request_headers: transom_config::HeaderEdits::default(),
             response_headers: transom_config::HeaderEdits::default(),
             timeout: route.timeout,
+            metadata: transom_api::Metadata::new(),
             filters: crate::router::FilterOverrides::new(),
         });
         let routes = routes.collect();

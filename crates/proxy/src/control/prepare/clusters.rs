@@ -8,7 +8,9 @@ use transom_api::{SelectorConfig, SelectorHost, SelectorTable, Selectors};
 use transom_config::{Cluster, HostAddress, HostSet, Resources};
 
 use super::{ApplyError, Declared, Preparer, Snapshot};
-use crate::cluster::{Ailment, ClusterId, ClusterMetrics, ClusterState, Host, PreparedCluster};
+use crate::cluster::{
+    Ailment, ClusterId, ClusterMetrics, ClusterState, Host, PreparedCluster, by_text,
+};
 
 /// Tables of more hosts than this are made on a thread for blocking work: the control thread has a millisecond at a time.
 const LARGE: usize = 256;
@@ -49,12 +51,14 @@ impl Preparer {
         declared: &Declared<'_>,
     ) -> Result<Arc<PreparedCluster>, ApplyError> {
         let name = cluster.name.as_str();
-        let tls = match &cluster.tls {
+        let (tls, providers) = match &cluster.tls {
             Some(tls) => {
-                let known = known.and_then(|known| known.tls.as_ref());
-                Some(crate::tls::prepare::client(name, tls, known, &self.metrics).await?)
+                let known = known.map(|known| &**known);
+                let prepared = self.prepare_client_tls(name, tls, known, declared);
+                let (tls, providers) = prepared.await?;
+                (Some(tls), providers)
             }
-            None => None,
+            None => (None, Vec::new()),
         };
         let selector = self
             .prepare_use::<Selectors>(
@@ -85,12 +89,14 @@ impl Preparer {
             .flat_map(|known| &known.hosts)
             .map(|host| (&host.address, host))
             .collect();
-        let hosts = set.hosts.iter().map(|host| {
-            known_hosts.get(&host.address).map_or_else(
-                || Arc::new(new_host(host.address.clone(), cluster)),
-                |known| Arc::clone(known),
-            )
-        });
+        let hosts: Vec<_> = (set.hosts.iter())
+            .map(|host| {
+                known_hosts.get(&host.address).map_or_else(
+                    || Arc::new(new_host(host.address.clone(), cluster)),
+                    |known| Arc::clone(known),
+                )
+            })
+            .collect();
         let state = known.map_or_else(
             || Arc::new(ClusterState::new(&self.inboxes)),
             |known| Arc::clone(&known.state),
@@ -103,13 +109,15 @@ impl Preparer {
             config: known
                 .filter(|known| known.config == *cluster)
                 .map_or_else(|| Arc::clone(cluster), |known| Arc::clone(&known.config)),
-            hosts: hosts.collect(),
+            by_text: by_text(&hosts),
+            hosts,
             weights: set.hosts.iter().map(|host| host.weight).collect(),
             selector,
             table,
             state,
             metrics: ClusterMetrics::define(&self.metrics, cluster)?,
             tls,
+            providers,
         }))
     }
 }

@@ -32,6 +32,7 @@ impl Preparer {
                     request_headers: route.request_headers.clone(),
                     response_headers: route.response_headers.clone(),
                     timeout: route.timeout,
+                    metadata: route.metadata.clone(),
                     filters: self.prepare_overrides(&route.filters, http, uses)?,
                 });
             }
@@ -39,6 +40,7 @@ impl Preparer {
             let mut prepared = VirtualHost::new(host.name.clone(), routes, filters);
             prepared.request_headers = host.request_headers.clone();
             prepared.response_headers = host.response_headers.clone();
+            prepared.metadata = host.metadata.clone();
             hosts.push((prepared, host.domains.clone()));
         }
         let name = table.name.clone();

@@ -138,6 +138,7 @@ fn stream(parts: Vec<Part>) -> Stream {
             merge_slashes: false,
         },
         forward_client_certificate: ForwardClientCertificate::Forward,
+        hop: Arc::default(),
         watermark: WATERMARK,
     });
     let connection = Rc::new(ConnectionInfo {
@@ -173,6 +174,7 @@ fn table() -> RouteTable {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         timeout: None,
+        metadata: transom_api::Metadata::new(),
         filters: FilterOverrides::new(),
     };
     let host = VirtualHost::new("any".to_owned(), vec![route], FilterOverrides::new());
