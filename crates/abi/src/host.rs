@@ -143,16 +143,16 @@ pub struct Host {
     /// An attribute by Envoy's name.
     pub attribute:
         unsafe extern "C" fn(stream: Handle, name: Slice, value: *mut Attribute) -> Status,
-    /// A value of dynamic metadata, as JSON.
+    /// A value of dynamic metadata in a namespace, as JSON.
     pub metadata_get: unsafe extern "C" fn(
         stream: Handle,
-        namespace: Slice,
+        space: Slice,
         key: Slice,
         json: *mut Slice,
     ) -> Status,
     /// Sets a value of dynamic metadata, from JSON.
     pub metadata_set:
-        unsafe extern "C" fn(stream: Handle, namespace: Slice, key: Slice, json: Slice) -> Status,
+        unsafe extern "C" fn(stream: Handle, space: Slice, key: Slice, json: Slice) -> Status,
     /// State of this stream under a name: bytes that a filter of any runtime has left there.
     pub state_get: unsafe extern "C" fn(stream: Handle, name: Slice, value: *mut Slice) -> Status,
     /// Leaves bytes there.

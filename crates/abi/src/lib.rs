@@ -37,7 +37,7 @@ pub const ENTRY: &str = "transom_library_entry";
 pub type EntryFn = unsafe extern "C" fn(host: *const Host) -> *const Library;
 
 /// What [`Library::magic`] begins with: `TRANSOM` and a line feed.
-pub const MAGIC: u64 = u64::from_be_bytes(*b"TRANSOM\n");
+pub const MAGIC: u64 = 0x5452_414e_534f_4d0a;
 
 /// The major version: two sides with different ones have nothing to say to each other.
 pub const MAJOR: u16 = 1;

@@ -25,14 +25,11 @@ pub struct Field {
 pub type Handle = u64;
 
 /// Wakes a filter from any thread. It is weak: a post to a stream that is gone does nothing.
-#[repr(C)]
 pub struct Resumer {
     _private: [u8; 0],
 }
 
 /// The outcome of a function of the host.
-///
-/// Not an enum of Rust: a number that this side does not know may come at any time.
 pub type Status = i32;
 
 /// Done.

@@ -5,10 +5,14 @@ use std::path::Path;
 
 use transom_api::Registry;
 use transom_config::{Report, check_file};
+use transom_library::{LibraryRuntime, Prober};
 use transom_logs::Logs;
 
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD};
+
+/// The argument with which this program tries to load a library: hidden, and of no use to a person.
+pub(crate) const PROBE_LIBRARY: &str = "probe-library";
 
 /// All built-in extensions.
 pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
@@ -16,6 +20,7 @@ pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
     transom_filters::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
+    LibraryRuntime::new(Prober::new("/proc/self/exe", [PROBE_LIBRARY])).register(&mut registry);
     Ok(registry)
 }
 

@@ -28,6 +28,12 @@ const FAULT: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(check::PROBE_LIBRARY), Some(path)) =
+        (arguments.next().as_deref(), arguments.next())
+    {
+        return transom_library::probe_main(&path);
+    }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {
