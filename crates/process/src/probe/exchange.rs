@@ -393,7 +393,9 @@ impl<'w> Exchange<'w> {
             let until = next.map_or(end, |(_, at)| at.min(end));
             let time = until.saturating_duration_since(Instant::now());
             match self.work.next_within(time).await? {
-                Some((_, _, answer)) => self.apply(answer.actions),
+                Some((stream, _, answer)) if stream == self.stream => self.apply(answer.actions),
+                // Of a stream that has gone: what it still says is dropped.
+                Some(_) => {}
                 None => match next {
                     Some((timer, at)) if at <= Instant::now() => {
                         self.timers.remove(&timer);
