@@ -186,7 +186,7 @@ pub(super) fn cannot_listen(listener: &Listener, error: &std::io::Error) -> Appl
             "the process must be allowed to write to the folder of the socket, and to give it to its user and group"
         }
         std::io::ErrorKind::PermissionDenied if listener.transparent => {
-            "`transparent` needs the capability CAP_NET_ADMIN, and ports below 1024 CAP_NET_BIND_SERVICE: grant it"
+            "`transparent` needs the capability CAP_NET_ADMIN or CAP_NET_RAW, and ports below 1024 CAP_NET_BIND_SERVICE: grant it"
         }
         std::io::ErrorKind::PermissionDenied => {
             "ports below 1024 need the capability CAP_NET_BIND_SERVICE; choose a higher port or grant it"
