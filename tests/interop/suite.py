@@ -32,6 +32,8 @@ class Suite:
         self.cases = []
         # Long and large, as a person asks for it; else as large as a quick run allows.
         self.long = False
+        # Whether the network is the suite's own, to do with as it likes.
+        self.has_own_network = False
 
     def case(self, function):
         self.cases.append(function)
@@ -41,7 +43,7 @@ class Suite:
         """`run [--long] [WORD…]`: the cases whose names contain every word."""
         words = [word for word in sys.argv[1:] if word != "--long"]
         self.long = "--long" in sys.argv[1:]
-        own_network()
+        self.has_own_network = own_network()
         raise_descriptor_limit()
         counts = {"passed": 0, "failed": 0, "skipped": 0}
         for case in self.cases:
@@ -104,15 +106,16 @@ def equal(seen, expected, what: str = ""):
         raise AssertionError(f"{what + ': ' if what else ''}{seen!r} is not {expected!r}")
 
 
-def own_network():
+def own_network() -> bool:
     """A network of one's own, where only loopback is, so that every port is free. Without the right to it: the machine's."""
     new_network = 0x40000000  # CLONE_NEWNET
     if ctypes.CDLL(None, use_errno=True).unshare(new_network) != 0:
         print(f"in the machine's network: {os.strerror(ctypes.get_errno())}")
-        return
+        return False
     set_flags, up_and_running = 0x8914, 0x41  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
     with socket.socket() as control:
         fcntl.ioctl(control, set_flags, struct.pack("16sh14x", b"lo", up_and_running))
+    return True
 
 
 def raise_descriptor_limit():

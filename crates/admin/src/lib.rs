@@ -29,6 +29,7 @@ mod dump;
 mod error;
 mod guard;
 mod logging;
+mod plugins;
 mod prometheus;
 mod routes;
 mod secrets;

@@ -16,7 +16,7 @@ use transom_api::node::known;
 use transom_config::ListenAddress;
 
 use crate::answer::{Pieces, answer, text};
-use crate::{dump, guard, logging, prometheus};
+use crate::{dump, guard, logging, plugins, prometheus};
 
 /// What answers requests; cheap to clone.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Routes {
 }
 
 /// Each endpoint: method, path, and what it is for.
-const ENDPOINTS: [(&str, &str, &str); 10] = [
+const ENDPOINTS: [(&str, &str, &str); 17] = [
     ("GET", "/", "this page"),
     (
         "GET",
@@ -69,11 +69,32 @@ const ENDPOINTS: [(&str, &str, &str); 10] = [
         "/logging",
         "sets that: ?level=debug, or ?target=transom_proxy&level=debug",
     ),
+    (
+        "GET",
+        "/api/v1/plugins",
+        "plugins and their processes as JSON: state, calls, memory, sandbox, output",
+    ),
+    ("GET", "/api/v1/plugins/NAME", "one of them"),
+    (
+        "POST",
+        "/api/v1/plugins/NAME/ORDER",
+        "enable, disable, restart or swap",
+    ),
+    (
+        "GET",
+        "/plugin",
+        "the same as MOSN has it: ?status=all, ?status=NAME",
+    ),
+    ("POST", "/plugin", "?enable=NAME, ?disable=NAME"),
+    ("GET", "/api/v1/plugin", "as /plugin"),
+    ("POST", "/api/v1/plugin", "as /plugin"),
 ];
 
 /// What the endpoints work on.
 pub(crate) struct Desk {
     pub(crate) control: Arc<dyn Control>,
+    /// GET may change things where it does in MOSN.
+    pub(crate) mosn_compatible: bool,
     /// One thing is rendered at a time: scrapes must not take the cores from the workers.
     rendering: Arc<Semaphore>,
     /// One reload at a time. Who comes meanwhile waits and then gets one of their own, because the file may have changed
@@ -84,9 +105,14 @@ pub(crate) struct Desk {
 pub(crate) type Shown = State<Arc<Desk>>;
 
 impl Routes {
-    pub(crate) fn new(control: Arc<dyn Control>, bound: ListenAddress) -> Self {
+    pub(crate) fn new(
+        control: Arc<dyn Control>,
+        bound: ListenAddress,
+        mosn_compatible: bool,
+    ) -> Self {
         let desk = Desk {
             control,
+            mosn_compatible,
             rendering: Arc::new(Semaphore::new(1)),
             reloading: Arc::default(),
         };
@@ -100,6 +126,11 @@ impl Routes {
             .route("/reload", post(reload))
             .route("/reopen_logs", post(reopen_logs))
             .route("/logging", get(logging::show).post(logging::set))
+            .route("/plugin", get(plugins::mosn).post(plugins::mosn))
+            .route("/api/v1/plugin", get(plugins::mosn).post(plugins::mosn))
+            .route("/api/v1/plugins", get(plugins::all))
+            .route("/api/v1/plugins/{name}", get(plugins::one))
+            .route("/api/v1/plugins/{name}/{order}", post(plugins::order))
             .fallback(not_found)
             .method_not_allowed_fallback(wrong_method)
             .with_state(Arc::new(desk));
@@ -139,7 +170,7 @@ impl Routes {
 async fn index() -> Response {
     let mut page = "The admin interface of Transom\n\n".to_owned();
     for (method, path, what) in ENDPOINTS {
-        page.push_str(&format!("{method:<5}{path:<14}{what}\n"));
+        page.push_str(&format!("{method:<5}{path:<28}{what}\n"));
     }
     text(StatusCode::OK, page)
 }
@@ -214,7 +245,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let right: Vec<&str> = ENDPOINTS
         .iter()
-        .filter(|(_, known, _)| *known == path)
+        .filter(|(_, known, _)| is(known, path))
         .map(|(right, ..)| *right)
         .collect();
     let right = right.join(" or ");
@@ -224,9 +255,22 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     )
 }
 
+/// Whether a path is that of an endpoint; words in capitals stand for any.
+fn is(known: &str, path: &str) -> bool {
+    let any = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let (mut known, mut path) = (known.split('/'), path.split('/'));
+    loop {
+        match (known.next(), path.next()) {
+            (None, None) => return true,
+            (Some(known), Some(word)) if known == word || any(known) => {}
+            _ => return false,
+        }
+    }
+}
+
 impl Desk {
     /// Renders on a thread for blocking work, since neither reading nor writing it all fits a turn of the control thread.
-    async fn render(
+    pub(crate) async fn render(
         &self,
         content_type: &'static str,
         work: impl FnOnce(&dyn Control) -> Vec<u8> + Send + 'static,
@@ -247,7 +291,7 @@ impl Desk {
 }
 
 /// For panics, which are a fault of this program and no reason to end it.
-fn failed(what: &str, fault: &tokio::task::JoinError) -> Response {
+pub(crate) fn failed(what: &str, fault: &tokio::task::JoinError) -> Response {
     tracing::error!(%fault, "{what} failed; please report this");
     text(
         StatusCode::INTERNAL_SERVER_ERROR,

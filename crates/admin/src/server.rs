@@ -22,6 +22,7 @@ use crate::socket::{Listening, SocketFile};
 pub struct Admin {
     listening: Listening,
     address: ListenAddress,
+    mosn_compatible: bool,
 }
 
 /// Connections served at once; more wait in the system's queue. Enough for probes and people, too few to hurt.
@@ -42,7 +43,11 @@ impl Admin {
         let address = listening
             .local_address()
             .map_err(|cause| AdminError::from_system(&admin.address, cause))?;
-        Ok(Self { listening, address })
+        Ok(Self {
+            listening,
+            address,
+            mosn_compatible: admin.mosn_compatible,
+        })
     }
 
     /// Where it listens. For a configured port 0 this is the port that the system chose.
@@ -66,7 +71,7 @@ impl Admin {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), AdminError> {
         let failed = |cause| AdminError::from_system(&self.address, cause);
-        let routes = Routes::new(control, self.address.clone());
+        let routes = Routes::new(control, self.address.clone(), self.mosn_compatible);
         match self.listening {
             Listening::Tcp(listener) => {
                 let listener = TcpListener::from_std(listener).map_err(failed)?;

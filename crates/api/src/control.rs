@@ -29,6 +29,90 @@ pub trait Control: Send + Sync {
     /// Sets the level of one target (a module such as `transom_proxy::tls`, or `extension`), or of all. `None` writes
     /// nothing at all. It holds until it is set again or the process ends, whatever is reloaded.
     fn set_log_level(&self, target: Option<&str>, level: Option<Level>) -> Result<(), String>;
+
+    /// The names of plugins that are kept running, sorted. None unless a runtime keeps some.
+    fn plugin_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// All plugins with all that is known of them: a list of maps.
+    fn plugins(&self) -> Node {
+        Node::list([])
+    }
+
+    /// One of them; `None` for a name that there is not.
+    fn plugin(&self, name: &str) -> Option<Node> {
+        let _ = name;
+        None
+    }
+
+    /// Carries out an order about a plugin. The answer says what came of it, in a sentence.
+    fn order_plugin(&self, name: &str, order: PluginOrder) -> PluginOrdered {
+        let _ = (name, order);
+        Box::pin(std::future::ready(Err(PluginFault::Unknown)))
+    }
+
+    /// Answers the query of MOSN's `/plugin` in MOSN's words. One that would change something and must not is refused.
+    fn plugin_query(&self, query: String, may_change: bool) -> PluginAnswered {
+        let _ = (query, may_change);
+        Box::pin(std::future::ready(PluginAnswer {
+            status: 404,
+            body: "no plugins are kept running here\n".to_owned(),
+        }))
+    }
+}
+
+/// What can be ordered of a plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PluginOrder {
+    /// It is started, whatever was before.
+    Enable,
+    /// It is stopped until it is enabled.
+    Disable,
+    /// Its processes are replaced by new ones, without a gap.
+    Restart,
+    /// What lies on disk now is started beside it, takes a share of the calls, and takes over if it does well.
+    Swap,
+}
+
+impl PluginOrder {
+    /// All orders.
+    pub const ALL: [Self; 4] = [Self::Enable, Self::Disable, Self::Restart, Self::Swap];
+
+    /// Its name in the path of the admin API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+            Self::Restart => "restart",
+            Self::Swap => "swap",
+        }
+    }
+}
+
+/// Why an order about a plugin was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginFault {
+    /// There is no such plugin.
+    Unknown,
+    /// It cannot be done now; why not.
+    Refused(String),
+}
+
+/// The outcome of an order about a plugin, later.
+pub type PluginOrdered = Pin<Box<dyn Future<Output = Result<String, PluginFault>> + Send>>;
+
+/// An answer in MOSN's words, later.
+pub type PluginAnswered = Pin<Box<dyn Future<Output = PluginAnswer> + Send>>;
+
+/// An answer in MOSN's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The text, its line feed included.
+    pub body: String,
 }
 
 /// Which lines of the process's log are written.

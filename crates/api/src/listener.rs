@@ -111,8 +111,8 @@ impl<'a> Socket<'a> {
         self.host.info()
     }
 
-    /// Where the client wanted to go before the kernel redirected its connection to this listener (netfilter's `REDIRECT`
-    /// and `DNAT`). `None` when it did not, or does not tell.
+    /// Where the client wanted to go before the kernel brought its connection to this listener (netfilter's `REDIRECT`,
+    /// `DNAT` and `TPROXY`). `None` when it did not, or does not tell.
     #[must_use]
     pub fn original_destination(&self) -> Option<SocketAddr> {
         self.host.original_destination()

@@ -1,8 +1,11 @@
 //! Clusters and the hosts they are made of.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::{CircuitBreakers, ClusterTls, HealthCheck, HostAddress, OutlierDetection, Use};
+use crate::{
+    CircuitBreakers, ClusterTls, HealthCheck, HostAddress, IpNetwork, OutlierDetection, Use,
+};
 
 /// A set of hosts that answer alike, and how to reach them.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +18,10 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Its hosts.
     pub host_set: String,
+    /// Hosts that clients choose; `None`: those of the host set.
+    pub original_dst: Option<OriginalDst>,
+    /// What a host is told of whose connection it is; `None`: nothing.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Which hosts are left out after failures in traffic; `None`: none.
     pub outlier_detection: Option<OutlierDetection>,
     /// Health is passed over while fewer than so many percent of the hosts are healthy, 0 to 100; 50, zero is never.
@@ -60,4 +67,62 @@ pub struct Host {
     pub address: HostAddress,
     /// Its share of the traffic beside the other hosts' weights, from 1 to 128; 1.
     pub weight: u32,
+}
+
+/// A cluster whose host is where each client wanted to go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OriginalDst {
+    /// Where clients may be brought to; empty: anywhere.
+    pub networks: Vec<IpNetwork>,
+    /// The port that is connected; `None`: the client's choice.
+    pub port: Option<u16>,
+}
+
+/// The header of PROXY protocol that a connection to a host begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Its version.
+    pub version: ProxyVersion,
+    /// Additional values of version 2, in this order.
+    pub values: Vec<ProxyValue>,
+}
+
+/// A version of PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// An additional value (TLV) of PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyValue {
+    /// The server name that the client asked for.
+    Authority,
+    /// The protocol that was agreed on with the client.
+    Alpn,
+    /// An identifier of the client's connection.
+    UniqueId,
+}
+
+impl ProxyValue {
+    /// The word for it in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Alpn => "alpn",
+            Self::UniqueId => "unique_id",
+        }
+    }
+}
+
+impl OriginalDst {
+    /// Whether clients may be brought there.
+    #[must_use]
+    pub fn allows(&self, ip: IpAddr) -> bool {
+        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(ip))
+    }
 }

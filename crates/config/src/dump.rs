@@ -15,9 +15,10 @@ use crate::{
     CertificateFiles, Cluster, ClusterTls, Configuration, Extension, ExtensionName, FieldMatch,
     FilterChain, ForwardClientCertificate, HalfClose, HeaderEdits, HealthCheck, HostSet, Http,
     IpNetwork, ListenAddress, Listener, ListenerTls, NetworkFilter, OnTimeout, PathMatch,
-    PathRewrite, PluginDeclaration, Process, RedirectPath, Resources, ResponseOrder, RetryPolicy,
-    RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType, TransportProtocol,
-    Treatment, TrustedCa, Use, ValueMatch, WeightedCluster, listener::format_mode,
+    PathRewrite, PluginDeclaration, Process, ProxyVersion, RedirectPath, Resources, ResponseOrder,
+    RetryPolicy, RouteAction, RouteFilter, RouteMatch, RouteTable, SanMatch, SourceType,
+    TransportProtocol, Treatment, TrustedCa, Use, ValueMatch, WeightedCluster,
+    listener::format_mode,
 };
 
 /// What stands in place of a secret.
@@ -64,7 +65,7 @@ fn list<T>(resources: &BTreeMap<String, Arc<T>>, one: impl Fn(&T) -> Value) -> V
 fn process(process: &Process) -> Value {
     json!({
         "workers": process.workers,
-        "admin": process.admin.as_ref().map(|admin| json!({"address": admin.address.to_string()})),
+        "admin": process.admin.as_ref().map(|admin| json!({"address": admin.address.to_string(), "mosn_compatible": admin.mosn_compatible})),
         "drain_timeout": duration(process.drain_timeout),
     })
 }
@@ -489,6 +490,17 @@ fn cluster(cluster: &Cluster) -> Value {
         },
         "connect_timeout": duration(cluster.connect_timeout),
         "host_set": cluster.host_set,
+        "original_dst": cluster.original_dst.as_ref().map(|original| json!({
+            "networks": original.networks.iter().map(|it| json!(it.to_string())).collect::<Value>(),
+            "port": original.port,
+        })),
+        "proxy_protocol": cluster.proxy_protocol.as_ref().map(|protocol| json!({
+            "version": match protocol.version {
+                ProxyVersion::V1 => 1,
+                ProxyVersion::V2 => 2,
+            },
+            "values": protocol.values.iter().map(|value| json!(value.name())).collect::<Value>(),
+        })),
         "health_check": cluster.health_check.as_ref().map(health_check),
         "outlier_detection": cluster.outlier_detection.as_ref().map(|outliers| json!({
             "consecutive_failures": outliers.consecutive_failures,

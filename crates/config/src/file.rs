@@ -13,6 +13,7 @@ mod network;
 mod route;
 mod socket;
 pub(crate) mod tls;
+mod upstream;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,7 @@ pub(crate) use route::{
     RouteFilter, RouteTable, VirtualHost, WeightedCluster,
 };
 pub(crate) use socket::{AcceptRate, Balance, Owner, ProcessLimits, UnixSocket};
+pub(crate) use upstream::{ProxyProtocol, ProxyValue};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -84,6 +86,9 @@ pub(crate) struct Configuration {
 pub(crate) struct Admin {
     /// Where it listens: an address and port of the loopback, or a Unix socket.
     pub(crate) address: Located<ListenAddress>,
+    /// Answers `GET /plugin?enable=NAME` and `?disable=NAME` as MOSN does. Without it only POST changes anything.
+    #[serde(default)]
+    pub(crate) mosn_compatible: bool,
 }
 
 /// An address on which connections are accepted, and what is done with them.
@@ -134,7 +139,7 @@ pub(crate) struct Listener {
     /// The file of a Unix socket. For those only.
     #[serde(default)]
     pub(crate) unix_socket: Option<Tried<Located<UnixSocket>>>,
-    /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN.
+    /// Takes connections to any address that the kernel brings here, by netfilter's `TPROXY`. Needs the capability CAP_NET_ADMIN or CAP_NET_RAW.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) transparent: Located<bool>,
 }
@@ -142,7 +147,7 @@ pub(crate) struct Listener {
 /// Code that is not compiled in. What else it may say depends on its runtime.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Plugin {
-    /// The runtime that hosts it: `process` for a program of its own.
+    /// The runtime that hosts it: `process` for a program of its own, `library` for a shared library.
     #[expect(
         dead_code,
         reason = "read by hand: the runtime's own keys stand beside it"

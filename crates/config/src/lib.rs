@@ -53,7 +53,9 @@ mod yaml;
 
 pub use address::{HostAddress, ListenAddress, socket_name};
 pub use chain_index::{ChainIndex, SameMatch};
-pub use cluster::{Cluster, Host, HostSet, Pool};
+pub use cluster::{
+    Cluster, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
+};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use hop::{Forwarded, ForwardedMode, HopOptions, RequestId, Server, Trace, Trust};

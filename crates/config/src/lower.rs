@@ -111,6 +111,7 @@ impl Lowering<'_> {
         self.address("the admin interface".to_owned(), &address);
         Admin {
             address: address.value,
+            mosn_compatible: admin.mosn_compatible,
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Process {
 pub struct Admin {
     /// Where it listens: a loopback address or a Unix socket.
     pub address: ListenAddress,
+    /// Whether `GET /plugin` changes things, as it does in MOSN.
+    pub mosn_compatible: bool,
 }
 
 /// The named resources. Each name is unique within its kind, and every reference between them resolves.

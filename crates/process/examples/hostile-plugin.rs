@@ -211,8 +211,9 @@ fn ignore_term() {
 /// `what: ok`, or `what: ` and the name of the errno.
 fn attempt(what: &[&str]) -> String {
     let result: std::io::Result<String> = match what {
-        ["read", path] => std::fs::read(path).map(|_| "ok".into()),
-        ["write", path] => std::fs::write(path, "x").map(|()| "ok".into()),
+        // The mark keeps it from being a file that the command names, which a sandbox lets it read.
+        ["read", path] => std::fs::read(path.trim_start_matches('@')).map(|_| "ok".into()),
+        ["write", path] => std::fs::write(path.trim_start_matches('@'), "x").map(|()| "ok".into()),
         ["run", path] => Command::new(path).output().map(|_| "ok".into()),
         ["connect", address] => TcpStream::connect(address).map(|_| "ok".into()),
         ["bind", address] => TcpListener::bind(address).map(|_| "ok".into()),

@@ -130,7 +130,7 @@ fn set_transparent(socket: &Socket, address: SocketAddr, to: bool) -> io::Result
 }
 
 /// Where a client wanted to go whose connection the kernel redirected to this socket (netfilter's `REDIRECT` and `DNAT`).
-/// `None` without a record of such a redirect.
+/// `None` when it did not.
 pub(crate) fn original_destination(socket: &tokio::net::TcpStream) -> Option<SocketAddr> {
     let own = socket.local_addr().ok()?;
     let socket = SockRef::from(socket);
@@ -139,7 +139,9 @@ pub(crate) fn original_destination(socket: &tokio::net::TcpStream) -> Option<Soc
         IpAddr::V4(_) => socket.original_dst_v4(),
         IpAddr::V6(_) => socket.original_dst_v6(),
     };
-    original.ok()?.as_socket()
+    let original = original.ok()?.as_socket()?;
+    // There is a record of any connection that netfilter tracks.
+    (original != SocketAddr::new(own.ip().to_canonical(), own.port())).then_some(original)
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {

@@ -5,22 +5,19 @@ use std::path::Path;
 
 use transom_api::Registry;
 use transom_config::{Report, check_file};
-use transom_library::{LibraryRuntime, Prober};
 use transom_logs::Logs;
 
 use crate::command::Output;
-use crate::{BAD_INPUT, FAULT, GOOD};
-
-/// The argument with which this program tries to load a library: hidden, and of no use to a person.
-pub(crate) const PROBE_LIBRARY: &str = "probe-library";
+use crate::{BAD_INPUT, FAULT, GOOD, plugins};
 
 /// All built-in extensions.
 pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
+    transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    LibraryRuntime::new(Prober::new("/proc/self/exe", [PROBE_LIBRARY])).register(&mut registry);
+    plugins::register_libraries(&mut registry);
     Ok(registry)
 }
 

@@ -3,15 +3,20 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use transom_api::control::{Control, LogLevels, MetricFamily, Ordered, Readiness};
+use transom_api::control::{
+    Control, LogLevels, MetricFamily, Ordered, PluginAnswered, PluginOrder, PluginOrdered,
+    Readiness,
+};
 use transom_api::{Level, Node, Registry};
 use transom_config::{Configuration, Problem, Report, check_file};
 use transom_logs::Logs;
+use transom_process::supervise::Supervisor;
 use transom_proxy::Proxy;
 use transom_proxy::control::certificates::CertificateStatus;
 use transom_proxy::control::status::ClusterStatus;
 
 use crate::log::Levels;
+use crate::plugins;
 
 /// The data plane and where its configuration comes from.
 pub(crate) struct Running {
@@ -88,6 +93,7 @@ pub(crate) struct Handle {
     pub(crate) running: Arc<Running>,
     pub(crate) logs: Logs,
     pub(crate) levels: Levels,
+    pub(crate) supervisor: Arc<Supervisor>,
 }
 
 impl Control for Handle {
@@ -96,7 +102,9 @@ impl Control for Handle {
     }
 
     fn metrics(&self) -> Vec<MetricFamily> {
-        self.running.proxy.metrics()
+        let mut metrics = self.running.proxy.metrics();
+        metrics.extend(self.supervisor.metrics());
+        metrics
     }
 
     fn config_dump(&self) -> Node {
@@ -135,6 +143,26 @@ impl Control for Handle {
 
     fn set_log_level(&self, target: Option<&str>, level: Option<Level>) -> Result<(), String> {
         self.levels.set(target, level)
+    }
+
+    fn plugin_names(&self) -> Vec<String> {
+        self.supervisor.names()
+    }
+
+    fn plugins(&self) -> Node {
+        self.supervisor.describe_all()
+    }
+
+    fn plugin(&self, name: &str) -> Option<Node> {
+        self.supervisor.describe(name)
+    }
+
+    fn order_plugin(&self, name: &str, order: PluginOrder) -> PluginOrdered {
+        plugins::order(&self.supervisor, name, order)
+    }
+
+    fn plugin_query(&self, query: String, may_change: bool) -> PluginAnswered {
+        plugins::answer(&self.supervisor, &query, may_change)
     }
 }
 

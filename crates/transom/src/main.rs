@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugins;
 mod run;
 
 use std::process::ExitCode;
@@ -28,11 +29,9 @@ const FAULT: u8 = 1;
 const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    if let (Some(check::PROBE_LIBRARY), Some(path)) =
-        (arguments.next().as_deref(), arguments.next())
-    {
-        return transom_library::probe_main(&path);
+    // First of all: a launcher must have one thread.
+    if let Some(code) = plugins::launch().or_else(plugins::probe) {
+        return code;
     }
     let line = match CommandLine::try_parse() {
         Ok(line) => line,

@@ -15,6 +15,7 @@ use transom_admin::Admin;
 use transom_api::Registry;
 use transom_config::{Configuration, check_file, check_str};
 use transom_logs::Logs;
+use transom_process::supervise::Supervisor;
 use transom_proxy::{Proxy, Settings};
 
 use crate::control::{Handle, Running, report};
@@ -72,6 +73,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     let logs = Logs::default();
     reopen_on_signal(logs.clone())?;
+    let supervisor = Supervisor::new();
     let registry = Arc::new(check::registry(&logs)?);
     let (configuration, example) = match load(file, &registry)? {
         Ok(loaded) => loaded,
@@ -119,6 +121,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
             running: Arc::clone(&running),
             logs: logs.clone(),
             levels,
+            supervisor: Arc::clone(&supervisor),
         });
         tokio::spawn(admin.serve(control, async {
             // Ends as well when the other side is dropped.
@@ -149,6 +152,8 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     }
     drop(running);
     proxy.stop();
+    // Nobody calls them any more.
+    supervisor.stop().await;
     if !logs.finish(WRITE_LOGS) {
         tracing::warn!("some lines of access logs were not written: what they go to stands still");
     }

@@ -207,6 +207,7 @@ impl Plane {
     pub fn start(workers: usize, yaml: &str) -> Self {
         let mut builtin = Registry::new();
         transom_filters::register(&mut builtin).unwrap();
+        transom_services::register(&mut builtin).unwrap();
         let logs = Logs::default();
         logs.register(&mut builtin).unwrap();
         transom_proxy::register_certificate_providers(&mut builtin).unwrap();

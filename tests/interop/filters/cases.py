@@ -39,6 +39,9 @@ class Case:
     # Whether what reached the upstream of a refused request is compared.
     refused_upstream: bool = True
 
+    def begin(self, folder):
+        """Before the proxies start."""
+
     def observe(self, proxy, upstreams) -> list[dict]:
         return [self.one(proxy, upstreams, request) for request in self.requests]
 

@@ -24,6 +24,7 @@ class Upstream:
 
     def __init__(self):
         self.seen: queue.Queue = queue.Queue()
+        self.reply_field = "x-reply"
         upstream = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +39,7 @@ class Upstream:
                     body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = [(name.lower(), value) for name, value in self.headers.items()]
                 upstream.seen.put({"method": self.command, "path": self.path, "headers": headers, "body": body})
-                reply = json.loads(self.headers.get("x-reply", "{}"))
+                reply = json.loads(self.headers.get(upstream.reply_field, "{}"))
                 content = reply.get("body", "hello\n").encode()
                 self.send_response(reply.get("status", 200))
                 for name, value in reply.get("headers", {"content-type": "text/plain"}).items():
@@ -157,7 +158,7 @@ class Envoy(Proxy):
         self.admin = folder / "envoy-admin"
         bootstrap = folder / "envoy.json"
         bootstrap.write_text(json.dumps(envoy_bootstrap(clusters, filters, route, manager)))
-        options = ["--disable-hot-restart", "--concurrency", str(WORKERS), "--log-level", "warning"]
+        options = ["--disable-hot-restart", "--file-flush-interval-msec", "50", "--concurrency", str(WORKERS), "--log-level", "warning"]
         super().__init__([ENVOY, "-c", str(bootstrap), "--admin-address-path", str(self.admin), *options], folder)
 
     def find_port(self):

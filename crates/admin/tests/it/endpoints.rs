@@ -370,3 +370,65 @@ async fn logs_are_reopened_by_order_only() {
     );
     assert_eq!(admin.proxy.reopened.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn plugins_are_shown_ordered_and_asked_as_mosn_does() {
+    let admin = Pretended::default().serve();
+    let all = request(&admin.address, "GET", "/api/v1/plugins").await;
+    assert_eq!(all.status, 200);
+    assert!(all.body.contains(r#""name": "auth""#), "{}", all.body);
+    let one = request(&admin.address, "GET", "/api/v1/plugins/auth").await;
+    assert_eq!(
+        (one.status, one.body.as_str()),
+        (200, "{\n  \"name\": \"auth\"\n}\n")
+    );
+    let none = request(&admin.address, "GET", "/api/v1/plugins/aut").await;
+    assert_eq!(
+        (none.status, none.body.as_str()),
+        (
+            404,
+            "there is no plugin \"aut\": did you mean `auth`? Known plugins: auth\n"
+        )
+    );
+    for order in ["enable", "disable", "restart", "swap"] {
+        let path = format!("/api/v1/plugins/auth/{order}");
+        let done = request(&admin.address, "POST", &path).await;
+        assert_eq!(done.status, 200, "{}", done.body);
+        assert!(
+            done.body.contains(&format!(r#""order": "{order}""#)),
+            "{}",
+            done.body
+        );
+        // A link on a page orders nothing.
+        let get = request(&admin.address, "GET", &path).await;
+        assert_eq!(get.status, 405);
+        assert!(get.body.contains("use POST"), "{}", get.body);
+    }
+    let unknown = request(&admin.address, "POST", "/api/v1/plugins/auth/stop").await;
+    assert_eq!(unknown.status, 404);
+    assert!(
+        unknown
+            .body
+            .contains("Known orders: enable, disable, restart, swap"),
+        "{}",
+        unknown.body
+    );
+    let refused = request(&admin.address, "POST", "/api/v1/plugins/busy/swap").await;
+    assert_eq!((refused.status, refused.body.as_str()), (409, "not now\n"));
+    for path in ["/plugin", "/api/v1/plugin"] {
+        for (method, said) in [
+            ("GET", "enable=auth false\n"),
+            ("POST", "enable=auth true\n"),
+        ] {
+            let answer = request(&admin.address, method, &format!("{path}?enable=auth")).await;
+            assert_eq!((answer.status, answer.body.as_str()), (200, said));
+        }
+    }
+}
+
+#[tokio::test]
+async fn get_changes_plugins_only_as_mosn_does() {
+    let admin = Pretended::default().serve_as(true);
+    let answer = request(&admin.address, "GET", "/plugin?enable=auth").await;
+    assert_eq!(answer.body, "enable=auth true\n");
+}

@@ -10,7 +10,10 @@ use tokio::task::JoinHandle;
 use transom_admin::{Admin, AdminError};
 use transom_api::Level;
 use transom_api::Node;
-use transom_api::control::{Control, LogLevels, MetricFamily, Ordered, Readiness};
+use transom_api::control::{
+    Control, LogLevels, MetricFamily, Ordered, PluginAnswer, PluginAnswered, PluginFault,
+    PluginOrder, PluginOrdered, Readiness,
+};
 use transom_config::ListenAddress;
 
 type Reload = Box<dyn FnMut() -> Ordered + Send>;
@@ -69,8 +72,20 @@ impl Pretended {
         self.serve_on(&"127.0.0.1:0".parse().unwrap())
     }
 
+    /// With `admin.mosn_compatible`, or without.
+    pub(crate) fn serve_as(self, mosn_compatible: bool) -> Served {
+        let admin = transom_config::Admin {
+            address: "127.0.0.1:0".parse().unwrap(),
+            mosn_compatible,
+        };
+        self.serve_by(Admin::bind(&admin).unwrap())
+    }
+
     pub(crate) fn serve_on(self, address: &ListenAddress) -> Served {
-        let admin = bind(address).unwrap();
+        self.serve_by(bind(address).unwrap())
+    }
+
+    fn serve_by(self, admin: Admin) -> Served {
         let address = admin.local_address().clone();
         let proxy = Arc::new(self);
         let (stop, stopped) = oneshot::channel();
@@ -98,6 +113,7 @@ impl Served {
 pub(crate) fn bind(address: &ListenAddress) -> Result<Admin, AdminError> {
     Admin::bind(&transom_config::Admin {
         address: address.clone(),
+        mosn_compatible: false,
     })
 }
 
@@ -142,6 +158,34 @@ impl Control for Pretended {
             None => levels.all = level,
         }
         Ok(())
+    }
+
+    fn plugin_names(&self) -> Vec<String> {
+        vec!["auth".to_owned()]
+    }
+
+    fn plugins(&self) -> Node {
+        Node::list(self.plugin("auth"))
+    }
+
+    fn plugin(&self, name: &str) -> Option<Node> {
+        (name == "auth").then(|| Node::map([("name", name.into())]))
+    }
+
+    fn order_plugin(&self, name: &str, order: PluginOrder) -> PluginOrdered {
+        let answer = match name {
+            "auth" => Ok(order.name().to_owned()),
+            "busy" => Err(PluginFault::Refused("not now".to_owned())),
+            _ => Err(PluginFault::Unknown),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn plugin_query(&self, query: String, may_change: bool) -> PluginAnswered {
+        Box::pin(std::future::ready(PluginAnswer {
+            status: 200,
+            body: format!("{query} {may_change}\n"),
+        }))
     }
 }
 

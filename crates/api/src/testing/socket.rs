@@ -150,7 +150,9 @@ impl SocketHost for Host {
     }
 
     fn original_destination(&self) -> Option<SocketAddr> {
+        // As the kernel does, a test may tell it of a connection that was not redirected.
         self.original
+            .filter(|original| Some(*original) != self.info.destination)
     }
 }
 

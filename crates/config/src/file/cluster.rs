@@ -11,6 +11,7 @@ use super::health::{HealthCheck, OutlierDetection};
 use super::leaf::{Items, Name, NonZeroTime, Ranged, Time, tried};
 use super::limits::CircuitBreakers;
 use super::tls;
+use super::upstream::{OriginalDst, ProxyProtocol};
 use crate::decode::{Tried, Verbatim, refuse};
 use crate::{HostAddress, Located};
 
@@ -20,6 +21,12 @@ use crate::{HostAddress, Located};
 pub(crate) struct Cluster {
     /// Its name.
     pub(crate) name: Located<Name>,
+    /// The host is where each client wanted to go. In place of `endpoints` and `host_set`.
+    #[serde(default)]
+    pub(crate) original_dst: Option<Tried<Located<OriginalDst>>>,
+    /// The header of PROXY protocol that connections begin with. None when it is left out.
+    #[serde(default)]
+    pub(crate) proxy_protocol: Option<Tried<Located<ProxyProtocol>>>,
     /// How a host is chosen: the name of a selector, or its name and configuration.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "round_robin"))]

@@ -11,7 +11,8 @@ use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    CircuitBreakers, Cluster, ExtensionName, Host, HostSet, Located, Pool, RetryBudget, Use,
+    CircuitBreakers, Cluster, ExtensionName, Host, HostSet, Located, OriginalDst, Pool,
+    ProxyProtocol, ProxyValue, ProxyVersion, RetryBudget, Use,
 };
 
 /// How hosts are chosen where nothing is said of it.
@@ -73,8 +74,36 @@ impl Lowering<'_> {
             if !unique.check("clusters", &name, span, self.problems) {
                 continue;
             }
+            let original_dst = match cluster.original_dst {
+                Some(Tried(None)) => continue,
+                Some(Tried(Some(original))) => Some(original),
+                None => None,
+            };
+            if let Some(original) = &original_dst {
+                let others = [
+                    (cluster.endpoints.is_some(), "endpoints"),
+                    (cluster.host_set.is_some(), "host_set"),
+                    (cluster.load_balancing.is_some(), "load_balancing"),
+                    (cluster.health_check.is_some(), "health_check"),
+                    (cluster.outlier_detection.is_some(), "outlier_detection"),
+                ];
+                for (_, key) in others.into_iter().filter(|(given, _)| *given) {
+                    let message = format!("`original_dst` and `{key}` exclude each other");
+                    self.problems.push(
+                        Problem::new(message, original.span)
+                            .with_help("the host is where each client wanted to go: there is none to choose or to check"),
+                    );
+                }
+            }
+            let endpoints = match &original_dst {
+                Some(_) => Some(Tried(Some(file::Items::default()))),
+                None => cluster.endpoints,
+            };
             let load_balancing = self.load_balancing(cluster.load_balancing);
-            let host_set = match (cluster.endpoints, cluster.host_set) {
+            let host_set = match (
+                endpoints,
+                cluster.host_set.filter(|_| original_dst.is_none()),
+            ) {
                 (Some(Tried(endpoints)), None) => {
                     if self.host_sets.binary_search(&name.as_str()).is_ok() {
                         self.problems.push(
@@ -115,6 +144,8 @@ impl Lowering<'_> {
                 }
                 None => None,
             };
+            let proxy_protocol = cluster.proxy_protocol.and_then(|protocol| protocol.0);
+            let proxy_protocol = proxy_protocol.map(|protocol| self.proxy_protocol(protocol));
             let health_check = cluster.health_check.map(|check| self.health_check(check));
             let outlier_detection = cluster
                 .outlier_detection
@@ -124,6 +155,11 @@ impl Lowering<'_> {
                 load_balancing,
                 connect_timeout: cluster.connect_timeout.0,
                 host_set,
+                original_dst: original_dst.map(|Located { value, .. }| OriginalDst {
+                    networks: value.networks.items,
+                    port: value.port.and_then(|port| u16::try_from(port.0).ok()),
+                }),
+                proxy_protocol,
                 health_check,
                 outlier_detection,
                 panic_threshold: cluster.panic_threshold.0,
@@ -145,6 +181,34 @@ impl Lowering<'_> {
             };
             self.resources.clusters.insert(name, Arc::new(cluster));
         }
+    }
+
+    fn proxy_protocol(&mut self, written: Located<file::ProxyProtocol>) -> ProxyProtocol {
+        let Located { value: written, .. } = written;
+        let version = match written.version.0 {
+            1 => ProxyVersion::V1,
+            _ => ProxyVersion::V2,
+        };
+        let mut values = Vec::new();
+        for Located { value, span } in written.values.items {
+            let value = match value {
+                file::ProxyValue::Authority => ProxyValue::Authority,
+                file::ProxyValue::Alpn => ProxyValue::Alpn,
+                file::ProxyValue::UniqueId => ProxyValue::UniqueId,
+            };
+            if version == ProxyVersion::V1 {
+                self.problems.push(
+                    Problem::new("version 1 of PROXY protocol has no additional values", span)
+                        .with_help("write `version: 2`, or leave `values` out"),
+                );
+            } else if values.contains(&value) {
+                let message = format!("`{}` is given twice", value.name());
+                self.problems.push(Problem::new(message, span));
+            } else {
+                values.push(value);
+            }
+        }
+        ProxyProtocol { version, values }
     }
 
     fn host_set(&mut self, name: String, endpoints: file::Items<Located<file::Endpoint>>) {

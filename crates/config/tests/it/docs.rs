@@ -120,6 +120,8 @@ fn value_of(key: &str, schema: &Value) -> String {
                 ("use", "uses-of-extensions")
             }
             "Extension" => ("extension", "shared-extensions"),
+            "OriginalDst" => ("hosts that clients choose", "hosts-that-clients-choose"),
+            "ProxyProtocol" => ("PROXY protocol", "proxy-protocol"),
             "ProcessLimits" => ("limits of the process", "limits-of-the-process"),
             "AcceptRate" => ("rate", "accept-rates"),
             "UnixSocket" => ("Unix socket", "unix-sockets"),

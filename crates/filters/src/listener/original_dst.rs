@@ -8,7 +8,7 @@
 //! The address becomes the connection's destination, in attributes and in the matches of filter chains. The listener that
 //! serves it is the one that has the very address, else the one on all addresses with the port (`0.0.0.0:80`, `[::]:80`),
 //! else, with `fallback_to_local`, the one on `127.0.0.1` or `[::1]`, else this one. The kernel knows the address of what netfilter's
-//! `REDIRECT` and `DNAT` brought here.
+//! `REDIRECT` and `DNAT` brought here, and of what `TPROXY` brought to a listener that is `transparent`.
 //!
 //! | metric | what |
 //! |---|---|
@@ -103,10 +103,7 @@ impl ListenerBuiltin for OriginalDst {
 
 impl ListenerFilter for OriginalDst {
     fn on_accept(&mut self, socket: &mut Socket<'_>) -> ListenerVerdict {
-        let own = socket.info().destination;
-        // The kernel knows an original destination of any connection that netfilter tracks.
         let original = socket.original_destination();
-        let original = original.filter(|original| Some(*original) != own);
         if let Some(metrics) = &self.metrics {
             let counter = match original {
                 Some(_) => metrics.found,

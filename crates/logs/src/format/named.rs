@@ -107,7 +107,7 @@ const PLAIN: &[(&str, Make)] = &[
     ("UPSTREAM_PEER_SUBJECT", || Operator::UpstreamPeerSubject),
     ("UPSTREAM_PEER_URI_SAN", || Operator::UpstreamPeerUri),
     ("UPSTREAM_PROTOCOL", || Operator::UpstreamProtocol),
-    ("UPSTREAM_REMOTE_ADDRESS", || Operator::UpstreamHost),
+    ("UPSTREAM_REMOTE_ADDRESS", || Operator::UpstreamRemote),
     ("UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", || {
         Operator::UpstreamIp
     }),
@@ -154,9 +154,11 @@ const WITH_PARAMETERS: &[(&str, &str, Read)] = &[
     }),
     ("ENVIRONMENT", "%ENVIRONMENT(name)%", |text, at| {
         let name = needed(text, at, "ENVIRONMENT(name)")?;
-        // As Envoy has it: read once, and `-` for what is not set.
+        // As Envoy has it: read once, and `-` for what is not set, in JSON too.
         Ok(Operator::Fixed(
-            std::env::var(name).unwrap_or_default().into(),
+            std::env::var(name)
+                .unwrap_or_else(|_| "-".to_owned())
+                .into(),
         ))
     }),
     ("FILTER_STATE", "%FILTER_STATE(key)%", |text, at| {
@@ -202,7 +204,7 @@ const WITH_PARAMETERS: &[(&str, &str, Read)] = &[
             }
         },
     ),
-    ("PATH", "%PATH(WQ|NQ:PATH|ORIG|PATH_OR_ORIG)%", request_path),
+    ("PATH", "%PATH(WQ|NQ:PATH|ORIG|ORIG_OR_PATH)%", request_path),
     ("QUERY_PARAM", "%QUERY_PARAM(name)%", |text, at| {
         Ok(Operator::QueryParameter(
             needed(text, at, "QUERY_PARAM(name)")?.to_owned(),
@@ -383,7 +385,7 @@ fn request_path(text: Option<&str>, at: usize) -> Result<Operator, FormatError> 
             "PATH_OR_ORIG" | "ORIG_OR_PATH" => which = PathKind::OriginalOrSent,
             word => {
                 return Err(FormatError::new(at, format!("unknown word `{word}` of a path")).with_help(
-                    "write WQ or NQ (with or without the query), then PATH, ORIG or PATH_OR_ORIG: %PATH(NQ:ORIG)%",
+                    "write WQ or NQ (with or without the query), then PATH, ORIG or ORIG_OR_PATH: %PATH(NQ:ORIG)%",
                 ));
             }
         }

@@ -38,6 +38,7 @@ pub(super) enum Operator {
     BytesReceived,
     BytesSent,
     UpstreamHost,
+    UpstreamRemote,
     UpstreamIp,
     UpstreamPort,
     UpstreamLocal(AddressPart),
@@ -198,7 +199,7 @@ impl Operator {
             Self::Path { query, which } => Value::bytes_of(path(line, *query, *which)),
             Self::QueryParameter(name) => {
                 let path = line.header(HeaderMap::RequestHeaders, ":path");
-                Value::bytes_of(path.and_then(|path| query_parameter(path, name)))
+                Value::bytes_of(path.and_then(|path| query_parameter(&path, name)))
             }
             Self::GrpcStatus(form) => grpc_status(line, *form),
             Self::StartTime(format) => {
@@ -216,9 +217,10 @@ impl Operator {
             Self::BytesReceived => Value::Number(facts.bytes_received),
             Self::BytesSent => Value::Number(facts.bytes_sent),
             Self::UpstreamHost => Value::text_of(facts.upstream_host),
+            Self::UpstreamRemote => Value::text_of(connected(facts)),
             Self::UpstreamIp => match upstream(facts) {
                 Some(address) => Value::Ip(address.ip()),
-                None => Value::text_of(facts.upstream_host),
+                None => Value::text_of(connected(facts)),
             },
             Self::UpstreamPort => match upstream(facts) {
                 Some(address) => Value::Number(u64::from(address.port())),
@@ -293,7 +295,14 @@ fn address<'a>(address: Option<SocketAddr>, part: AddressPart) -> Value<'a> {
 }
 
 fn upstream(facts: &Facts<'_>) -> Option<SocketAddr> {
-    SocketAddr::from_str(facts.upstream_host?).ok()
+    SocketAddr::from_str(connected(facts)?).ok()
+}
+
+/// The host, if there was a connection to it.
+fn connected<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    facts
+        .upstream_host
+        .filter(|_| facts.upstream_connection_id != 0)
 }
 
 fn duration<'a>(duration: Option<Duration>, unit: Unit) -> Value<'a> {
@@ -339,27 +348,33 @@ fn path<'a>(line: &Line<'a>, query: bool, which: PathKind) -> Option<Cow<'a, [u8
     Some(if query { path } else { without_query(path) })
 }
 
-/// The value of the first parameter of a name, as it is written.
-fn query_parameter<'a>(path: Cow<'a, [u8]>, name: &str) -> Option<Cow<'a, [u8]>> {
-    let find = |path: &[u8]| {
-        let start = path.iter().position(|byte| *byte == b'?')? + 1;
-        let mut at = start;
-        for pair in path.get(start..)?.split(|byte| *byte == b'&') {
-            if let Some(value) = pair.strip_prefix(name.as_bytes())
-                && let Some(value) = value.strip_prefix(b"=")
-            {
-                let end = at + pair.len();
-                return Some(end - value.len()..end);
-            }
-            at += pair.len() + 1;
-        }
-        None
-    };
-    let range = find(&path)?;
-    match path {
-        Cow::Borrowed(path) => path.get(range).map(Cow::Borrowed),
-        Cow::Owned(path) => path.get(range).map(|value| Cow::Owned(value.to_vec())),
+/// The value of the first parameter of a name, without its percent-encoding.
+fn query_parameter<'a>(path: &[u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let start = path.iter().position(|byte| *byte == b'?')? + 1;
+    let mut pairs = path.get(start..)?.split(|byte| *byte == b'&');
+    let value = pairs.find_map(|pair| {
+        pair.strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+    })?;
+    Some(Cow::Owned(decoded(value)))
+}
+
+/// What is no code of a byte stays as it is.
+fn decoded(mut text: &[u8]) -> Vec<u8> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let code = match rest {
+            [high, low, behind @ ..] if *first == b'%' => digit(*high)
+                .zip(digit(*low))
+                .map(|(high, low)| (high << 4 | low, behind)),
+            _ => None,
+        };
+        let (byte, behind) = code.unwrap_or((*first, rest));
+        decoded.push(byte);
+        text = behind;
     }
+    decoded
 }
 
 const GRPC_STATUSES: [(&str, &str); 17] = [

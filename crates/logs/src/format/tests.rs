@@ -48,6 +48,9 @@ fn record() -> FakeRecord {
     facts.details = Some("via_upstream");
     facts.upstream_host = Some("127.0.0.1:8080");
     facts.upstream_local = Some(address("127.0.0.1:40000"));
+    facts.upstream_connection_id = 9;
+    facts.upstream_protocol = Some("HTTP/1.1");
+    facts.parent_span = 0xab;
     facts.upstream_cluster = Some("up");
     facts.upstream_attempts = 2;
     facts.remote = Some(address("192.0.2.7:1000"));
@@ -97,6 +100,10 @@ fn operators_find_their_values() {
             "/a/b?x=1&y=2 /a/b - /a/b",
         ),
         ("%QUERY_PARAM(y)% %QUERY_PARAM(z)%", "2 -"),
+        (
+            "%UPSTREAM_CONNECTION_ID% %UPSTREAM_PROTOCOL% %UPSTREAM_TLS_VERSION% %PARENT_SPAN_ID%",
+            "9 HTTP/1.1 - 00000000000000ab",
+        ),
         (
             "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%",
             "200 via_upstream",
@@ -332,4 +339,35 @@ fn mistakes_are_told_with_their_place() {
         shown,
         "unknown operator `%NOPE_X%` at character 2 of the format's line 2"
     );
+}
+
+#[test]
+fn parameters_of_a_query_are_decoded() {
+    for (path, expected) in [
+        ("/?x=a%20b%2Fc", "a b/c"),
+        ("/?y=1&x=%zz%4", "%zz%4"),
+        ("/?x=", ""),
+        ("/?xx=1&x=2&x=3", "2"),
+        ("/?x", "-"),
+        ("/x=1", "-"),
+        ("/?x=%0a", "\\x0A"),
+    ] {
+        let record =
+            FakeRecord::new().with_header(HeaderMap::RequestHeaders, ":path", path.as_bytes());
+        let format = Format::text("%QUERY_PARAM(x)%").unwrap();
+        let mut line = Vec::new();
+        format.write(&Record::new(&record), &mut line);
+        assert_eq!(String::from_utf8(line).unwrap(), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_host_that_was_not_connected_has_no_remote_address() {
+    let mut record = FakeRecord::new();
+    record.facts.upstream_host = Some("127.0.0.1:8080");
+    let format = "%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_PORT% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
+    let mut line = Vec::new();
+    let format = Format::text(format).unwrap();
+    format.write(&Record::new(&record), &mut line);
+    assert_eq!(line, b"127.0.0.1:8080 - - -");
 }

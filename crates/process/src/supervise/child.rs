@@ -50,7 +50,6 @@ impl Child {
         place: &Place,
         output: &Arc<Output>,
     ) -> Result<Self, StartError> {
-        output.begin();
         let (command, environment) = command(spec, place)?;
         match spec.protocol {
             Protocol::Transom => {
@@ -65,8 +64,13 @@ impl Child {
                 server(spec, place, output, command, environment).await
             }
             Protocol::None => {
-                let program =
-                    Program::start(command, environment, output.stdout(), output.stderr()).await?;
+                let program = Program::start(
+                    command,
+                    environment,
+                    output.stdout(),
+                    output.stderr(spec.is_launched()),
+                )
+                .await?;
                 Ok(Self::Plain(program))
             }
         }
@@ -153,7 +157,7 @@ async fn plugin(
         .start_timeout(spec.start_timeout)
         .stop_timeout(spec.stop_timeout)
         .sync_stdout(output.writer())
-        .log(output.stderr());
+        .log(output.stderr(spec.is_launched()));
     let client = host::Client::start(config).await?;
     let connector = client.connector().map_err(StartError::Connect)?;
     Ok(Child::Plugin(Box::new(client), connector))
@@ -177,7 +181,13 @@ async fn server(
         // Nobody listens there: what is left of the last process keeps the next from binding.
         let _ = std::fs::remove_file(path);
     }
-    let program = Program::start(command, environment, output.stdout(), output.stderr()).await?;
+    let program = Program::start(
+        command,
+        environment,
+        output.stdout(),
+        output.stderr(spec.is_launched()),
+    )
+    .await?;
     let connector = Connector::to(address.clone(), program.gone());
     let ready = async {
         while !knock(&address).await {
@@ -245,7 +255,7 @@ fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartEr
     let program =
         find(written, &place.folder).ok_or_else(|| StartError::NotFound(written.to_owned()))?;
     let arguments = spec.command.iter().skip(1);
-    let mut command = if spec.sandbox.is_none() && spec.trust.is_empty() {
+    let mut command = if !spec.is_launched() {
         let mut command = Command::new(&program);
         command.args(arguments);
         command

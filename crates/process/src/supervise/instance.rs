@@ -15,6 +15,7 @@ use super::state::State;
 #[derive(Debug)]
 pub struct Instance {
     number: u64,
+    group: u64,
     pid: u32,
     version: i32,
     channel: Option<Channel>,
@@ -31,6 +32,7 @@ pub struct Instance {
 /// What an instance is made of.
 pub(super) struct Parts {
     pub(super) number: u64,
+    pub(super) group: u64,
     pub(super) pid: u32,
     pub(super) version: i32,
     pub(super) channel: Option<Channel>,
@@ -42,6 +44,7 @@ impl Instance {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
             number: parts.number,
+            group: parts.group,
             pid: parts.pid,
             version: parts.version,
             channel: parts.channel,
@@ -57,6 +60,10 @@ impl Instance {
     /// Counts the starts of this plugin: no two instances have the same.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    pub(super) fn group(&self) -> u64 {
+        self.group
     }
 
     /// Its process id.
@@ -118,6 +125,15 @@ impl Instance {
         !self.is_gone() && self.state() != State::Draining
     }
 
+    /// Calls should rather go elsewhere until it is seen to be well.
+    pub fn doubt(&self) {
+        let (ready, degraded) = (State::Ready as u8, State::Degraded as u8);
+        // In every other state it is at least as bad.
+        let _ = self
+            .state
+            .compare_exchange(ready, degraded, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     pub(super) fn timeouts_in_a_row(&self) -> u32 {
         self.timeouts.load(Ordering::Relaxed)
     }
@@ -168,6 +184,7 @@ impl Permit {
             Outcome::Timeout => {
                 instance.timeouts.fetch_add(1, Ordering::Relaxed);
             }
+            Outcome::Lost => instance.doubt(),
         }
         instance.load.end(outcome, self.begun.elapsed());
     }

@@ -1,5 +1,6 @@
 //! What a plugin is doing, counted without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ pub enum Outcome {
     Error,
     /// It was not answered in time.
     Timeout,
+    /// The connection ended, or could not be made. Counted as an error, and the instance is chosen only if there is no other until it was
+    /// seen to be well: it may have died a moment ago.
+    Lost,
 }
 
 /// Why a call was not taken.
@@ -32,11 +36,30 @@ pub enum Refused {
     Draining,
 }
 
+/// The calls of a plugin that are under way, and how many there may be.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    most: u32,
+    count: AtomicU32,
+}
+
+impl InFlight {
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            most,
+            count: AtomicU32::new(0),
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
 /// The counters of one version of a plugin, all its instances together.
 #[derive(Debug)]
 pub(super) struct Load {
-    concurrency: u32,
-    in_flight: AtomicU32,
+    in_flight: Arc<InFlight>,
     calls: AtomicU64,
     errors: AtomicU64,
     timeouts: AtomicU64,
@@ -72,10 +95,9 @@ pub struct Counts {
 }
 
 impl Load {
-    pub(super) fn new(concurrency: u32) -> Self {
+    pub(super) fn new(in_flight: Arc<InFlight>) -> Self {
         Self {
-            concurrency,
-            in_flight: AtomicU32::new(0),
+            in_flight,
             calls: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
@@ -89,7 +111,7 @@ impl Load {
 
     pub(super) fn enter(&self) -> Result<(), Refused> {
         // Counted first and taken back, so that two workers at once cannot both take the last place.
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.concurrency {
+        if self.in_flight.count.fetch_add(1, Ordering::Relaxed) >= self.in_flight.most {
             self.leave();
             return Err(self.refused(Refused::Busy));
         }
@@ -97,7 +119,7 @@ impl Load {
     }
 
     pub(super) fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn refused(&self, why: Refused) -> Refused {
@@ -123,7 +145,7 @@ impl Load {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match outcome {
             Outcome::Ok => return,
-            Outcome::Error => &self.errors,
+            Outcome::Error | Outcome::Lost => &self.errors,
             Outcome::Timeout => &self.timeouts,
         }
         .fetch_add(1, Ordering::Relaxed);
@@ -132,7 +154,7 @@ impl Load {
     pub(super) fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            in_flight: self.in_flight.load(Ordering::Relaxed),
+            in_flight: self.in_flight.count(),
             calls: read(&self.calls),
             errors: read(&self.errors),
             timeouts: read(&self.timeouts),
@@ -172,6 +194,26 @@ impl Counts {
         (self.errors + self.timeouts) as f64 / self.calls as f64
     }
 
+    /// What was counted after an earlier look.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let buckets = self.buckets.iter();
+        let earlier = before.buckets.iter().copied().chain(std::iter::repeat(0));
+        Self {
+            in_flight: self.in_flight,
+            calls: self.calls.saturating_sub(before.calls),
+            errors: self.errors.saturating_sub(before.errors),
+            timeouts: self.timeouts.saturating_sub(before.timeouts),
+            given_up: self.given_up.saturating_sub(before.given_up),
+            busy: self.busy.saturating_sub(before.busy),
+            draining: self.draining.saturating_sub(before.draining),
+            time: self.time.saturating_sub(before.time),
+            buckets: buckets
+                .zip(earlier)
+                .map(|(now, then)| now.saturating_sub(then))
+                .collect(),
+        }
+    }
+
     /// Adds what another version counted.
     pub(super) fn add(&mut self, other: &Self) {
         self.in_flight += other.in_flight;
@@ -195,7 +237,7 @@ mod tests {
 
     #[test]
     fn calls_fall_into_their_bucket() {
-        let load = Load::new(10);
+        let load = Load::new(Arc::new(InFlight::new(10)));
         for (microseconds, outcome) in [
             (50, Outcome::Ok),
             (51, Outcome::Error),
@@ -213,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_bound_holds_and_places_come_back() {
-        let load = Load::new(2);
+        let load = Load::new(Arc::new(InFlight::new(2)));
         assert_eq!((load.enter(), load.enter()), (Ok(()), Ok(())));
         assert_eq!(load.enter(), Err(Refused::Busy));
         load.leave();

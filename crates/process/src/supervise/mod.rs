@@ -1,8 +1,8 @@
 //! Keeps programs running beside the proxy: started, watched, started again, bounded.
 //!
 //! ```text
-//!   Supervisor ─▶ Plugin (one version: a Spec) ─▶ Slot ─▶ one process after another        tasks of the control side
-//!                    │                              │ start, watch, health, memory, back-off
+//!   Supervisor ─▶ Plugin (a Spec) ─▶ Group (a version) ─▶ Slot ─▶ one process after another   tasks of the control side
+//!                    │                 swap                 start, watch, health, memory, back-off
 //!                    │ instances(), choose()        ▼
 //!   workers ◀────────┴───────────────────────── Instance: admit() ─▶ Permit ─▶ end(Outcome)   atomics only
 //! ```
@@ -12,6 +12,7 @@
 mod admin;
 mod child;
 mod error;
+mod group;
 mod instance;
 mod load;
 mod output;
@@ -22,6 +23,7 @@ pub mod spec;
 mod state;
 mod status;
 mod supervisor;
+mod swap;
 mod usage;
 
 pub use admin::Question;
@@ -29,7 +31,7 @@ pub use child::{COOKIE, Place};
 pub use error::StartError;
 pub use instance::{Instance, Permit};
 pub use load::{Counts, Outcome, Refused};
-pub use plugin::Plugin;
+pub use plugin::{Plugin, Side};
 pub use spec::{Protocol, Spec};
 pub use state::State;
 pub use supervisor::{Order, Supervisor};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -55,14 +56,27 @@ impl Output {
         })
     }
 
-    /// What reads standard error.
-    pub(super) fn stderr(self: &Arc<Self>) -> LogConfig {
-        self.config(Stream::Stderr)
+    /// What reads the standard error of a process. If that begins as a launcher, its first line says what was granted; whatever says so
+    /// later is the program's.
+    pub(super) fn stderr(self: &Arc<Self>, launched: bool) -> LogConfig {
+        self.kept().granted = None;
+        let first = AtomicBool::new(launched);
+        self.config(Stream::Stderr, move |output, line| {
+            let granted = match first.swap(false, Ordering::Relaxed) {
+                true => Granted::read(line),
+                false => None,
+            };
+            let is_told = granted.is_some();
+            if is_told {
+                output.kept().granted = granted;
+            }
+            is_told
+        })
     }
 
     /// What reads standard output of a program without a protocol.
     pub(super) fn stdout(self: &Arc<Self>) -> LogConfig {
-        self.config(Stream::Stdout)
+        self.config(Stream::Stdout, |_, _| false)
     }
 
     /// What takes standard output that a plugin sends over its connection.
@@ -73,22 +87,22 @@ impl Output {
         }
     }
 
-    fn config(self: &Arc<Self>, stream: Stream) -> LogConfig {
+    fn config(
+        self: &Arc<Self>,
+        stream: Stream,
+        taken: impl Fn(&Self, &LogLine) -> bool + Send + Sync + 'static,
+    ) -> LogConfig {
         let output = Arc::clone(self);
         LogConfig::new()
             .lines_per_second(self.rules.lines_per_second)
-            .sink(move |line| output.line(stream, line))
+            .sink(move |line| {
+                if !taken(&output, line) {
+                    output.line(stream, line);
+                }
+            })
     }
 
     fn line(&self, stream: Stream, line: &LogLine) {
-        if let (Stream::Stderr, Some(granted)) = (stream, Granted::read(line)) {
-            let mut kept = self.kept();
-            // The launcher's word comes before the program's first: later ones are not the launcher's.
-            if kept.granted.is_none() {
-                kept.granted = Some(granted);
-                return;
-            }
-        }
         self.keep(&line.message);
         let level = match (line.tagged && !line.message.starts_with('{'), stream) {
             (true, _) => Some(level_of(line.level)),
@@ -130,11 +144,6 @@ impl Output {
     /// What the kernel granted of the sandbox of the process that was started last.
     pub(super) fn granted(&self) -> Option<Granted> {
         self.kept().granted.clone()
-    }
-
-    /// A process begins: what it is granted is not known yet.
-    pub(super) fn begin(&self) {
-        self.kept().granted = None;
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {

@@ -5,70 +5,63 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use super::child::Place;
 use super::error::StartError;
+use super::group::Group;
 use super::instance::Instance;
-use super::load::{Counts, Load};
-use super::output::Output;
-use super::slot::{Report, Slot};
-use super::spec::Spec;
+use super::load::{Counts, InFlight};
+use super::slot::Report;
+use super::spec::{Protocol, Spec};
 use super::state::State;
+use super::swap::Swapping;
 
-/// One version of a plugin: as many processes as its [`Spec`] says, started again when they end.
+/// A plugin of one [`Spec`]: as many processes as that says, started again when they end.
 ///
 /// The processes are watched by tasks of the runtime that it was started on, the control side's. Workers use what it publishes
 /// ([`instances`](Self::instances), [`choose`](Self::choose)) without a lock. Dropping the last reference lets calls end, and then the
 /// processes, in the background; [`stop`](Self::stop) waits for that.
 pub struct Plugin {
-    shared: Arc<Shared>,
-    wanted: watch::Sender<Wanted>,
-    slots: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) groups: Mutex<Groups>,
 }
 
-/// What all slots of a plugin share.
+/// The processes of a plugin, and, during a swap, those that may take over.
+pub(super) struct Groups {
+    pub(super) current: Arc<Group>,
+    pub(super) candidate: Option<Arc<Group>>,
+    pub(super) swapping: Swapping,
+    /// What groups that are gone have counted.
+    pub(super) retired: Counts,
+}
+
+/// What all groups of a plugin share.
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     pub(super) spec: Arc<Spec>,
     pub(super) place: Place,
-    pub(super) load: Arc<Load>,
-    pub(super) reports: Vec<Arc<Report>>,
+    pub(super) in_flight: Arc<InFlight>,
     published: ArcSwap<Arc<[Arc<Instance>]>>,
     /// Held for moments, by who changes what is published.
     publishing: Mutex<()>,
     changes: watch::Sender<u64>,
     next_number: AtomicU64,
     turn: AtomicUsize,
-}
-
-/// What is wanted of the slots.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Wanted {
-    pub(super) enabled: bool,
-    pub(super) stop: bool,
-    /// Counts the orders, so that one can be awaited.
-    pub(super) order: u64,
-    /// The last order to begin anew: processes that were started for an earlier one are replaced.
-    pub(super) restart: u64,
+    /// The number of the group that takes a share of the calls only; 0 for none.
+    candidate: AtomicU64,
 }
 
 impl Plugin {
     /// Starts a plugin. Resolves when one of its instances is ready; if none of them starts, with the first one's error, and nothing is left
     /// of it.
     pub async fn start(name: &str, spec: Arc<Spec>, place: Place) -> Result<Arc<Self>, StartError> {
-        let plugin = Self::begin(name, spec, place, true);
-        let (plugin, mut first) = (plugin.0, plugin.1);
-        let mut error = None;
-        while let Some(result) = first.recv().await {
-            match result {
-                Ok(()) => return Ok(plugin),
-                Err(failed) => error = error.or(Some(failed)),
-            }
+        let (plugin, first) = Self::begin(name, spec, place, true);
+        if let Err(error) = first.await {
+            plugin.stop().await;
+            return Err(error);
         }
-        plugin.stop().await;
-        Err(error.unwrap_or(StartError::Stopped))
+        Ok(plugin)
     }
 
     /// A plugin that is not started until it is enabled.
@@ -81,56 +74,33 @@ impl Plugin {
         spec: Arc<Spec>,
         place: Place,
         enabled: bool,
-    ) -> (Arc<Self>, mpsc::Receiver<Result<(), StartError>>) {
-        let count = spec.instances.get();
-        let name: Arc<str> = name.into();
-        let reports: Vec<Arc<Report>> = (0..count)
-            .map(|_| {
-                Arc::new(Report::new(Output::new(
-                    Arc::clone(&name),
-                    spec.log.clone(),
-                )))
-            })
-            .collect();
+    ) -> (
+        Arc<Self>,
+        impl Future<Output = Result<(), StartError>> + Send + use<>,
+    ) {
         let shared = Arc::new(Shared {
-            name,
-            load: Arc::new(Load::new(spec.bounds.concurrency)),
+            name: name.into(),
+            in_flight: Arc::new(InFlight::new(spec.bounds.concurrency)),
             spec,
             place,
-            reports,
             published: ArcSwap::from_pointee(Arc::from([])),
             publishing: Mutex::default(),
             changes: watch::Sender::new(0),
             next_number: AtomicU64::new(1),
             turn: AtomicUsize::new(0),
+            candidate: AtomicU64::new(0),
         });
-        let wanted = watch::Sender::new(Wanted {
-            enabled,
-            stop: false,
-            order: 0,
-            restart: 0,
-        });
-        // Room for each slot's one word: none of them waits.
-        let (first, started) = mpsc::channel(count.max(1) as usize);
-        let slots = shared
-            .reports
-            .iter()
-            .map(|report| {
-                let slot = Slot::new(
-                    Arc::clone(&shared),
-                    Arc::clone(report),
-                    wanted.subscribe(),
-                    first.clone(),
-                );
-                tokio::spawn(slot.run())
-            })
-            .collect();
+        let (current, first) = Group::begin(&shared, enabled);
         let plugin = Arc::new(Self {
             shared,
-            wanted,
-            slots: Mutex::new(slots),
+            groups: Mutex::new(Groups {
+                current,
+                candidate: None,
+                swapping: Swapping::default(),
+                retired: Counts::default(),
+            }),
         });
-        (plugin, started)
+        (plugin, first)
     }
 
     /// Its name in the configuration.
@@ -153,103 +123,117 @@ impl Plugin {
         self.shared.changes.subscribe()
     }
 
-    /// The instance with the fewest calls under way; one that is degraded only if there is no other. `None` while none runs.
+    /// The instance with the fewest calls under way; one that is degraded only if there is no other. While a swap is under way, the new
+    /// version gets its share. `None` while none runs.
     pub fn choose(&self) -> Option<Arc<Instance>> {
         let published = self.shared.published.load();
         let count = published.len();
         // Among equals each gets its turn.
-        let from = match count {
+        let turn = match count {
             0 => return None,
             1 => 0,
-            _ => self.shared.turn.fetch_add(1, Ordering::Relaxed) % count,
+            _ => self.shared.turn.fetch_add(1, Ordering::Relaxed),
         };
-        let (before, after) = published.split_at_checked(from)?;
+        let side = self.shared.side(turn);
+        let (before, after) = published.split_at_checked(turn % count)?;
         after
             .iter()
             .chain(before)
             .filter(|instance| instance.is_open())
-            .min_by_key(|instance| (instance.state() != State::Ready, instance.in_flight()))
+            .min_by_key(|instance| {
+                (
+                    !side.has(instance),
+                    instance.state() != State::Ready,
+                    instance.in_flight(),
+                )
+            })
             .cloned()
+    }
+
+    /// Which instances the next call should go to while a swap is under way, for those who choose by themselves: they prefer instances that
+    /// [it has](Side::has).
+    pub fn next_side(&self) -> Side {
+        if self.shared.candidate.load(Ordering::Relaxed) == 0 {
+            return Side::default();
+        }
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
+        self.shared.side(turn)
     }
 
     /// Where it stands.
     pub fn state(&self) -> State {
-        let reports = self.shared.reports.iter();
-        let states: Vec<State> = reports.map(|report| report.state()).collect();
-        State::of_all(&states)
+        self.current().state()
     }
 
     /// Whether it may run.
     pub fn is_enabled(&self) -> bool {
-        self.wanted.borrow().enabled
+        self.current().wanted().enabled
     }
 
     /// Whether it was told to end.
     pub(super) fn is_stopping(&self) -> bool {
-        self.wanted.borrow().stop
+        self.current().wanted().stop
     }
 
     /// What was counted since it was started.
     pub fn counts(&self) -> Counts {
-        self.shared.load.counts()
+        let groups = lock(&self.groups);
+        let mut counts = groups.retired.clone();
+        for group in std::iter::once(&groups.current).chain(&groups.candidate) {
+            counts.add(&group.load.counts());
+        }
+        counts.in_flight = self.shared.in_flight.count();
+        counts
     }
 
-    pub(super) fn reports(&self) -> &[Arc<Report>] {
-        &self.shared.reports
+    pub(super) fn reports(&self) -> Vec<Arc<Report>> {
+        let groups = lock(&self.groups);
+        let candidate = groups.candidate.iter();
+        let all = [&groups.current].into_iter().chain(candidate);
+        all.flat_map(|group| group.reports.iter().cloned())
+            .collect()
+    }
+
+    pub(super) fn current(&self) -> Arc<Group> {
+        Arc::clone(&lock(&self.groups).current)
     }
 
     /// Starts it, whatever was before: after a crash loop too. Resolves when one instance is ready, or none would start.
     pub async fn enable(&self) -> Result<(), String> {
-        self.order(|wanted| {
-            wanted.enabled = true;
-        })
-        .await
+        let order = |wanted: &mut super::group::Wanted| wanted.enabled = true;
+        self.current().order(order).await
     }
 
     /// Lets calls end, then the processes. It is not started again until it is enabled.
     pub async fn disable(&self) {
+        self.roll_back("the plugin was disabled").await;
+        let order = |wanted: &mut super::group::Wanted| wanted.enabled = false;
         // What cannot start is down as well.
-        let _ = self.order(|wanted| wanted.enabled = false).await;
+        let _ = self.current().order(order).await;
     }
 
     /// Starts a new process for each, and ends the old ones when those are ready. If one does not start, the old one stays.
     pub async fn restart(&self) -> Result<(), String> {
-        self.order(|wanted| wanted.restart = wanted.order).await
-    }
-
-    /// Gives an order, and waits until each slot has done what it could.
-    async fn order(&self, change: impl FnOnce(&mut Wanted)) -> Result<(), String> {
-        let mut order = 0;
-        self.wanted.send_modify(|wanted| {
-            wanted.order += 1;
-            order = wanted.order;
-            change(wanted);
-        });
-        let mut error = None;
-        for report in &self.shared.reports {
-            match report.done(order).await {
-                Ok(()) => {}
-                Err(why) => error = error.or(Some(why)),
-            }
-        }
-        let runs = self
-            .shared
-            .reports
-            .iter()
-            .any(|report| report.state().runs());
-        match error {
-            Some(error) if !runs || self.wanted.borrow().restart == order => Err(error),
-            _ => Ok(()),
-        }
+        self.roll_back("the plugin was started again").await;
+        let order = |wanted: &mut super::group::Wanted| wanted.restart = wanted.order;
+        self.current().order(order).await
     }
 
     /// Lets calls end, then the processes, and waits for it.
     pub async fn stop(&self) {
-        self.wanted.send_modify(|wanted| wanted.stop = true);
-        let slots = std::mem::take(&mut *lock(&self.slots));
-        for slot in slots {
-            // A panic is a fault of this crate, which the log has by now.
-            let _ = slot.await;
+        let groups: Vec<Arc<Group>> = {
+            let mut groups = lock(&self.groups);
+            let candidate = groups.candidate.take();
+            candidate
+                .into_iter()
+                .chain([Arc::clone(&groups.current)])
+                .collect()
+        };
+        for group in &groups {
+            group.end();
+        }
+        for group in groups {
+            group.ended().await;
         }
     }
 }
@@ -257,13 +241,45 @@ impl Plugin {
 impl Drop for Plugin {
     fn drop(&mut self) {
         // The slots end by themselves.
-        self.wanted.send_modify(|wanted| wanted.stop = true);
+        let groups = lock(&self.groups);
+        groups.current.end();
+        if let Some(candidate) = &groups.candidate {
+            candidate.end();
+        }
+    }
+}
+
+/// Which version of a plugin a call should go to while a swap is under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Side {
+    candidate: u64,
+    wants_it: bool,
+}
+
+impl Side {
+    /// Whether an instance is of this version; without a swap, all are.
+    pub fn has(self, instance: &Instance) -> bool {
+        self.candidate == 0 || (instance.group() == self.candidate) == self.wants_it
     }
 }
 
 impl Shared {
     pub(super) fn number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_candidate(&self, group: u64) {
+        self.candidate.store(group, Ordering::Relaxed);
+    }
+
+    fn side(&self, turn: usize) -> Side {
+        let candidate = self.candidate.load(Ordering::Relaxed);
+        // 37 has no factor in common with 100, so that shares are spread and not the first of each hundred.
+        let place = turn.wrapping_mul(37) % 100;
+        Side {
+            candidate,
+            wants_it: place < usize::from(self.spec.swap.share),
+        }
     }
 
     pub(super) fn publish(&self, instance: Arc<Instance>) {
@@ -286,7 +302,7 @@ impl Shared {
 
     /// Whether a second process can run beside the first.
     pub(super) fn can_overlap(&self) -> bool {
-        self.spec.address.is_none() && self.spec.protocol != super::spec::Protocol::None
+        self.spec.address.is_none() && self.spec.protocol != Protocol::None
     }
 
     /// Waits until nothing is under way at an instance, for as long as the configuration allows.

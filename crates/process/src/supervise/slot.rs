@@ -10,9 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::child::Child;
 use super::error::StartError;
+use super::group::Wanted;
 use super::instance::{Instance, Parts};
+use super::load::Load;
 use super::output::Output;
-use super::plugin::{Shared, Wanted, lock};
+use super::plugin::{Shared, lock};
 use super::restarts::{Next, Restarts};
 use super::state::State;
 use super::usage::{self, Usage};
@@ -23,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Keeps one process of a plugin running.
 pub(super) struct Slot {
     shared: Arc<Shared>,
+    group: u64,
+    load: Arc<Load>,
     report: Arc<Report>,
     wanted: watch::Receiver<Wanted>,
     restarts: Restarts,
@@ -80,6 +84,8 @@ enum Why {
 impl Slot {
     pub(super) fn new(
         shared: Arc<Shared>,
+        group: u64,
+        load: Arc<Load>,
         report: Arc<Report>,
         wanted: watch::Receiver<Wanted>,
         first: mpsc::Sender<Result<(), StartError>>,
@@ -88,6 +94,8 @@ impl Slot {
         Self {
             restarts: Restarts::new(shared.spec.restart.clone()),
             shared,
+            group,
+            load,
             report,
             wanted,
             first: Some(first),
@@ -158,11 +166,12 @@ impl Slot {
         };
         let instance = Arc::new(Instance::new(Parts {
             number: shared.number(),
+            group: self.group,
             pid: child.pid(),
             version: child.version(),
             channel: child.channel(),
             connector: child.connector(),
-            load: Arc::clone(&shared.load),
+            load: Arc::clone(&self.load),
         }));
         let running = Running {
             child: Arc::new(child),
@@ -418,6 +427,7 @@ impl Slot {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failed = 0;
         let mut good = 0;
+        let mut is_hurried = false;
         let mut check = pin!(check(running, rules.interval, rules.timeout));
         loop {
             let wanted = *self.wanted.borrow_and_update();
@@ -460,6 +470,7 @@ impl Slot {
                             self.is(instance, State::Degraded);
                         }
                     }
+                    is_hurried = false;
                     // One that is not well is asked more often.
                     let pause = match instance.state() {
                         State::Ready => rules.interval,
@@ -470,6 +481,13 @@ impl Slot {
                 _ = looks.tick() => {
                     if let Some(why) = self.look(running) {
                         return why;
+                    }
+                    // Workers doubt it: it is asked now.
+                    if instance.state() == State::Degraded && !is_hurried && failed == 0 {
+                        is_hurried = true;
+                        self.is(instance, State::Degraded);
+                        let soon = rules.interval.min(Duration::from_millis(1));
+                        check.set(self::check(running, soon, rules.timeout));
                     }
                 }
             }

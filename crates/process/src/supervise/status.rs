@@ -7,10 +7,11 @@ use transom_api::control::{MetricFamily, MetricSample, MetricValue};
 use transom_api::metrics::MetricKind;
 
 use super::load::{BUCKETS, Counts};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, lock};
 use super::slot::Report;
 use super::state::State;
 use super::supervisor::Supervisor;
+use super::swap::Swapping;
 use crate::launch::Granted;
 
 impl Supervisor {
@@ -238,6 +239,7 @@ fn version(plugin: &Plugin) -> Node {
         ("signed", spec.trust.minisign.is_some().into()),
         ("sandboxed", spec.sandbox.is_some().into()),
         ("calls", counts(&plugin.counts())),
+        ("swap", swapping(plugin)),
         (
             "instances",
             Node::list(
@@ -246,6 +248,26 @@ fn version(plugin: &Plugin) -> Node {
                     .iter()
                     .map(|report| process(report, plugin.is_stopping())),
             ),
+        ),
+    ])
+}
+
+/// How the last swap went; nothing if there was none.
+fn swapping(plugin: &Plugin) -> Node {
+    let groups = lock(&plugin.groups);
+    let (state, why) = match &groups.swapping {
+        Swapping::Never => return Node::null(),
+        Swapping::Watched => ("watched", None),
+        Swapping::Promoted => ("promoted", None),
+        Swapping::RolledBack(why) => ("rolled_back", Some(why.as_str())),
+    };
+    let candidate = groups.candidate.as_ref();
+    Node::map([
+        ("state", state.into()),
+        ("why", optional(why.map(Node::from))),
+        (
+            "new_version",
+            optional(candidate.map(|group| counts(&group.load.counts()))),
         ),
     ])
 }

@@ -120,6 +120,13 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Has what lies on disk now take over from the newest version of a plugin, if it does well: [`Plugin::swap`].
+    pub async fn swap(&self, name: &str) -> Result<String, Order> {
+        let versions = self.known(name)?.versions();
+        let newest = versions.last().ok_or(Order::Unknown)?;
+        newest.swap().await.map_err(Order::Failed)
+    }
+
     fn known(&self, name: &str) -> Result<Arc<Entry>, Order> {
         let entry = lock(&self.plugins).get(name).cloned();
         entry

@@ -425,3 +425,139 @@ async fn mosns_admin_texts_are_answered_to_the_letter() {
     assert_eq!(ask("").await, usage);
     supervisor.stop().await;
 }
+
+/// Calls until the swap is decided, and says how it was.
+async fn decided(
+    supervisor: &Supervisor,
+    plugin: &Plugin,
+    outcome: impl Fn(&Instance) -> Outcome,
+) -> String {
+    let begin = Instant::now();
+    loop {
+        assert!(begin.elapsed() < PATIENCE, "undecided");
+        for _ in 0..20 {
+            let instance = plugin.choose().expect("a plugin that is swapped answers");
+            let permit = instance
+                .admit()
+                .expect("an instance that was chosen takes calls");
+            let outcome = outcome(&instance);
+            permit.end(outcome);
+        }
+        let node = supervisor.describe("p").unwrap();
+        let state = text(at(&node, "versions.0.swap.state"));
+        if state != "watched" {
+            return state;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn swapped() -> Spec {
+    let mut spec = spec(&["serve"]);
+    spec.swap.watch = Duration::from_millis(500);
+    spec.swap.share = 20;
+    spec.swap.latency = 1000.0;
+    spec
+}
+
+#[tokio::test]
+async fn a_new_version_takes_a_share_and_then_all() {
+    let supervisor = Supervisor::new();
+    let plugin = supervisor
+        .plugin("p", Arc::new(swapped()), place())
+        .await
+        .unwrap();
+    let old = plugin.choose().unwrap();
+    supervisor.swap("p").await.unwrap();
+    assert!(exists(old.pid()));
+    let error = supervisor.swap("p").await.unwrap_err();
+    assert!(error.to_string().contains("under way"), "{error}");
+    let share = (0..1000)
+        .filter(|_| plugin.choose().unwrap().pid() != old.pid())
+        .count();
+    assert_eq!(share, 200);
+    assert_eq!(
+        decided(&supervisor, &plugin, |_| Outcome::Ok).await,
+        "promoted"
+    );
+    eventually("the old one ends", || !exists(old.pid())).await;
+    assert_ne!(plugin.choose().unwrap().pid(), old.pid());
+    // What both counted is there.
+    let counts = plugin.counts();
+    assert_eq!(counts.calls, counts.buckets.iter().sum::<u64>());
+    assert!(counts.calls >= 20);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_version_that_fails_is_rolled_back() {
+    let supervisor = Supervisor::new();
+    let plugin = supervisor
+        .plugin("p", Arc::new(swapped()), place())
+        .await
+        .unwrap();
+    let old = plugin.choose().unwrap().pid();
+    supervisor.swap("p").await.unwrap();
+    let outcome = |instance: &Instance| match instance.pid() == old {
+        true => Outcome::Ok,
+        false => Outcome::Error,
+    };
+    assert_eq!(decided(&supervisor, &plugin, outcome).await, "rolled_back");
+    eventually("the old one has all calls", || {
+        plugin.instances().len() == 1
+    })
+    .await;
+    assert_eq!(plugin.choose().unwrap().pid(), old);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_version_that_dies_or_does_not_start_is_rolled_back() {
+    let folder = Folder::new();
+    let flag = folder.0.join("flag");
+    std::fs::write(&flag, "").unwrap();
+    let mut spec = spec(&["serve-if", flag.to_str().unwrap()]);
+    spec.swap.watch = PATIENCE;
+    let supervisor = Supervisor::new();
+    let plugin = supervisor
+        .plugin("p", Arc::new(spec), place())
+        .await
+        .unwrap();
+    let old = plugin.choose().unwrap().pid();
+    supervisor.swap("p").await.unwrap();
+    let new = plugin
+        .instances()
+        .iter()
+        .find(|one| one.pid() != old)
+        .cloned()
+        .unwrap();
+    signal(&new, Signal::KILL);
+    assert_eq!(
+        decided(&supervisor, &plugin, |_| Outcome::Ok).await,
+        "rolled_back"
+    );
+    std::fs::remove_file(&flag).unwrap();
+    let error = supervisor.swap("p").await.unwrap_err();
+    assert!(error.to_string().contains("exit code 9"), "{error}");
+    assert_eq!(plugin.choose().unwrap().pid(), old);
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_lost_a_call_is_passed_over_until_it_is_seen_to_be_well() {
+    let plugin = start(Spec {
+        instances: 2.try_into().unwrap(),
+        ..spec(&["serve"])
+    })
+    .await
+    .unwrap();
+    eventually("both run", || plugin.instances().len() == 2).await;
+    let doubtful = plugin.choose().unwrap();
+    doubtful.admit().unwrap().end(Outcome::Lost);
+    assert_eq!(doubtful.state(), State::Degraded);
+    for _ in 0..10 {
+        assert_ne!(plugin.choose().unwrap().pid(), doubtful.pid());
+    }
+    eventually("it is ready again", || doubtful.state() == State::Ready).await;
+    plugin.stop().await;
+}

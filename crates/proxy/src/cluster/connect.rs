@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use transom_config::{HostAddress, socket_name};
 
-use super::WorkerHost;
 use super::slot::{Lease, Room, Slot, room};
+use super::{Identity, WorkerHost, proxy_header};
 use crate::io::Io;
-use crate::tls::{self, TlsConnectError, TlsIdentity, TlsInfo};
+use crate::tls::{self, TlsConnectError, TlsInfo};
 use crate::worker::Worker;
 
 /// A connection that is being made, or waited for.
@@ -33,8 +34,8 @@ pub(crate) enum Obtained {
 pub(crate) struct Connected {
     pub(crate) io: Io,
     pub(crate) facts: Rc<UpstreamConnection>,
-    /// What its TLS was made with.
-    pub(crate) identity: TlsIdentity,
+    /// What it was made for.
+    pub(crate) identity: Identity,
 }
 
 /// What is known of a connection to a host for as long as it is there.
@@ -70,7 +71,7 @@ pub(crate) enum ConnectError {
 pub(crate) fn connection(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
     use_idle: bool,
 ) -> Connecting {
     let (host, worker) = (Rc::clone(host), Rc::clone(worker));
@@ -81,7 +82,7 @@ pub(crate) fn connection(
 pub(crate) async fn connect(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
 ) -> Result<(Connected, Slot), ConnectError> {
     match obtain(host, worker, identity, false).await? {
         Obtained::Fresh(connected, slot) => Ok((connected, slot)),
@@ -93,7 +94,7 @@ pub(crate) async fn connect(
 async fn obtain(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: TlsIdentity,
+    identity: Identity,
     idle: bool,
 ) -> Result<Obtained, ConnectError> {
     let slot = match Slot::open(host, worker.now()) {
@@ -128,13 +129,18 @@ async fn obtain(
 }
 
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
-async fn make(host: &WorkerHost, identity: &TlsIdentity) -> Result<Io, ConnectError> {
+async fn make(host: &WorkerHost, identity: &Identity) -> Result<Io, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
-        let io = connect_socket(&host.host.address)
+        let mut io = connect_socket(&host.host.address)
             .await
             .map_err(ConnectError::Io)?;
+        if let Some(protocol) = &host.cluster.proxy_protocol {
+            // Before TLS: it is of the connection, and not of what is said on it.
+            let header = proxy_header::header(protocol, identity.client().as_deref());
+            io.write_all(&header).await.map_err(ConnectError::Io)?;
+        }
         match &host.tls {
-            Some(tls) => Ok(tls::connect(tls, identity, io).await?),
+            Some(tls) => Ok(tls::connect(tls, &identity.tls, io).await?),
             None => Ok(io),
         }
     });

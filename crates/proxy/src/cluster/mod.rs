@@ -7,9 +7,12 @@
 mod choice;
 mod connect;
 mod host;
+mod identity;
 mod metrics;
+mod original;
 pub(crate) mod outlier;
 mod pool;
+pub(crate) mod proxy_header;
 mod random;
 mod slot;
 mod state;
@@ -26,6 +29,7 @@ use transom_config::Cluster;
 use crate::control::snapshot::PreparedUse;
 
 use crate::http::peer::Upstream;
+use crate::stream::info::ConnectionInfo;
 use crate::tls::prepare::PreparedProvider;
 use crate::tls::{ClientTls, TlsConnectError, TlsIdentity, WorkerTls};
 use crate::worker::Worker;
@@ -36,7 +40,9 @@ pub(crate) use self::connect::{
     ConnectError, Connected, Connecting, Obtained, UpstreamConnection, connect, connection,
 };
 pub(crate) use self::host::{Ailment, Host};
+pub(crate) use self::identity::Identity;
 pub(crate) use self::metrics::ClusterMetrics;
+use self::original::Chosen;
 pub(crate) use self::pool::Pool;
 pub(crate) use self::random::Random;
 pub(crate) use self::slot::{Active, Lease, RetryPermit, Slot, Waiters};
@@ -83,6 +89,7 @@ pub(crate) struct WorkerCluster {
     pub(crate) name: Rc<str>,
     pub(crate) prepared: Arc<PreparedCluster>,
     hosts: Vec<Rc<WorkerHost>>,
+    chosen: Chosen,
     choice: Choice,
 }
 
@@ -139,6 +146,12 @@ impl WorkerCluster {
         Self {
             name: Rc::from(prepared.config.name.as_str()),
             hosts: hosts.collect(),
+            chosen: before
+                .filter(|before| {
+                    before.prepared.config == prepared.config
+                        && before.prepared.has_tls(prepared.tls.as_ref())
+                })
+                .map_or_else(Chosen::default, |before| before.chosen.clone()),
             choice: Choice::new(
                 &prepared.table,
                 before.map_or(index, |before| before.choice.position()),
@@ -169,19 +182,27 @@ impl WorkerHost {
         }
     }
 
-    /// What a connection for a request to this authority is made with; `None` for what is no request.
+    /// What a connection is made with for a request to this authority, `None` for what is no request, of this client; `None`
+    /// for what the proxy does for itself.
     #[inline]
-    pub(crate) fn identity(&self, authority: Option<&[u8]>) -> Result<TlsIdentity, ConnectError> {
-        match &self.tls {
-            None => Ok(TlsIdentity::default()),
+    pub(crate) fn identity(
+        &self,
+        authority: Option<&[u8]>,
+        client: Option<&Rc<ConnectionInfo>>,
+    ) -> Result<Identity, ConnectError> {
+        let tls = match &self.tls {
+            None => TlsIdentity::default(),
             Some(tls) => tls
                 .identity(authority)
-                .ok_or_else(|| TlsConnectError::no_name().into()),
-        }
+                .ok_or_else(TlsConnectError::no_name)?,
+        };
+        let client = client.filter(|_| self.cluster.proxy_protocol.is_some());
+        let client = client.map(Rc::downgrade);
+        Ok(Identity { tls, client })
     }
 
-    /// An idle connection that is still good and was made with this TLS.
-    pub(crate) fn take_idle(&self, now: Instant, identity: &TlsIdentity) -> Option<Lease> {
+    /// An idle connection that is still good and was made for the same.
+    pub(crate) fn take_idle(&self, now: Instant, identity: &Identity) -> Option<Lease> {
         self.pool.take(now, identity)
     }
 
@@ -189,7 +210,8 @@ impl WorkerHost {
     pub(crate) fn give_idle(&self, lease: Lease, worker: &Worker) {
         let now = worker.now();
         let pool = &self.cluster.pool;
-        let is_good = lease.identity().generation == self.generation()
+        let is_good = lease.identity().tls.generation == self.generation()
+            && !lease.identity().is_orphan()
             && pool
                 .max_requests_per_connection
                 .is_none_or(|most| lease.requests() < most)

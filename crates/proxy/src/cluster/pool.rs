@@ -3,9 +3,8 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::Lease;
+use super::{Identity, Lease};
 use crate::http::peer::Upstream;
-use crate::tls::TlsIdentity;
 
 /// Idle connections to one host. The one used last is taken first, so that the surplus grows old and is closed.
 #[derive(Debug)]
@@ -32,8 +31,8 @@ impl Pool {
         }
     }
 
-    /// A connection that is still good: open, nothing came on it unasked, and made with this TLS.
-    pub(crate) fn take(&self, now: Instant, identity: &TlsIdentity) -> Option<Lease> {
+    /// A connection that is still good: open, nothing came on it unasked, and made for the same.
+    pub(crate) fn take(&self, now: Instant, identity: &Identity) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         // Those with another name are for other requests.
         let mut end = idle.len();
@@ -80,6 +79,7 @@ impl Pool {
                 return;
             };
             if is_young(candidate, now, self.idle_timeout, self.max_age)
+                && !candidate.client.identity().is_orphan()
                 && is_quiet(&mut candidate.client)
             {
                 index += 1;
@@ -103,8 +103,8 @@ impl Pool {
 }
 
 /// Whether a connection is looked at for a request: those of an old state of the TLS are, as they are of no use to any.
-fn is_for(made: &TlsIdentity, wanted: &TlsIdentity) -> bool {
-    made.generation != wanted.generation || made == wanted
+fn is_for(made: &Identity, wanted: &Identity) -> bool {
+    made.tls.generation != wanted.tls.generation || made == wanted
 }
 
 fn is_young(idle: &Idle, now: Instant, timeout: Duration, max_age: Option<Duration>) -> bool {

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::{ClusterState, Host, UpstreamConnection, WorkerHost};
+use super::{ClusterState, Host, Identity, UpstreamConnection, WorkerHost};
 use crate::http::host_peer::HostPeer;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// The place that a connection has among those of its cluster and host, for as long as it lives.
@@ -169,11 +168,11 @@ impl Drop for RetryPermit {
 
 /// Waits until the host can have one more connection, or one of its own is idle. `None` when as many wait as may.
 ///
-/// `idle`: whether an idle connection is good for the caller, if its TLS is that of `identity`.
+/// `idle`: whether an idle connection is good for the caller, if it was made for the same.
 pub(super) async fn room(
     host: &Rc<WorkerHost>,
     worker: &Rc<Worker>,
-    identity: &TlsIdentity,
+    identity: &Identity,
     idle: bool,
 ) -> Option<Room> {
     let mut waiting = Waiting::begin(host, worker)?;

@@ -74,6 +74,8 @@ fn config() -> Cluster {
         },
         connect_timeout: Duration::from_secs(5),
         host_set: "up".to_owned(),
+        original_dst: None,
+        proxy_protocol: None,
         health_check: None,
         outlier_detection: None,
         panic_threshold: 50,

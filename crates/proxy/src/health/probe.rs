@@ -11,12 +11,14 @@ use tokio_rustls::TlsConnector;
 use transom_config::{HealthCheck, HostAddress, Statuses, socket_name};
 use transom_http1::{Event, Field, Limits, RequestKind, ResponseDecoder};
 
-use crate::cluster::PreparedCluster;
+use crate::cluster::{PreparedCluster, proxy_header};
 use crate::tls::WorkerTls;
 
 /// How a host is checked.
 pub(super) struct Probe {
     address: HostAddress,
+    /// What a connection begins with.
+    header: Option<Vec<u8>>,
     tls: Option<WorkerTls>,
     request: Option<Request>,
 }
@@ -42,7 +44,9 @@ impl Probe {
             _ => host.clone(),
         };
         let tls = cluster.tls.as_ref().zip(cluster.config.tls.as_ref());
+        let protocol = cluster.config.proxy_protocol.as_ref();
         Self {
+            header: protocol.map(|protocol| proxy_header::header(protocol, None)),
             tls: tls.map(|(tls, config)| WorkerTls::new(Arc::clone(tls), &address, config)),
             request: check.http.as_ref().map(|http| {
                 let authority = http.host.clone().unwrap_or_else(|| match &address {
@@ -105,10 +109,13 @@ impl Probe {
             }
             None => None,
         };
-        let socket: Box<dyn Socket> = match &self.address {
+        let mut socket: Box<dyn Socket> = match &self.address {
             HostAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
             HostAddress::Unix(path) => Box::new(UnixStream::connect(socket_name(path)).await?),
         };
+        if let Some(header) = &self.header {
+            socket.write_all(header).await?;
+        }
         match handshake {
             None => Ok(socket),
             Some(None) => Err(io::Error::other("its TLS is not ready")),

@@ -14,9 +14,8 @@ use super::head::{Head, Presence, Pseudo};
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::tunnel::{Tunnel, is_asked};
 use super::wire::{LARGEST_READ, Wire};
-use crate::cluster::Connected;
+use crate::cluster::{Connected, Identity};
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, and the exchange on it.
@@ -26,7 +25,7 @@ pub(crate) struct Http1Client {
     keep_alive: bool,
     answered: bool,
     requests: u64,
-    identity: TlsIdentity,
+    identity: Identity,
     interim: Head,
     /// What the last request asked to switch to; empty for most.
     asked: Vec<u8>,
@@ -228,7 +227,7 @@ impl Upstream for Http1Client {
     }
 
     #[inline]
-    fn identity(&self) -> &TlsIdentity {
+    fn identity(&self) -> &Identity {
         &self.identity
     }
 

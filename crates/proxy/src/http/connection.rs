@@ -37,6 +37,7 @@ pub(crate) struct HttpConnection {
     /// The chain's filters and routes as the request under way found them. Between requests the connection has no
     /// hold on them, so that what a reload replaces can go.
     http: Option<Rc<HttpListener>>,
+    /// With the stream while a request is under way; here is nobody's then.
     info: Rc<ConnectionInfo>,
     slot: ConnectionSlot,
     server: Http1Server,
@@ -52,7 +53,8 @@ enum State {
         since: Instant,
         stream: Option<Box<Stream>>,
     },
-    Serving(Exchange),
+    /// Apart: an idle connection has no room for it.
+    Serving(Box<Exchange>),
     /// The last answer is being written.
     Flushing,
     Lingering {
@@ -117,7 +119,7 @@ impl HttpConnection {
         let Some(http) = self.chain.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
         };
-        let target = stream.get_or_insert_with(|| self.worker.take_stream(&self.info, &http));
+        let target = stream.get_or_insert_with(|| self.worker.take_stream(&http));
         let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
@@ -152,7 +154,7 @@ impl HttpConnection {
     ) -> State {
         self.fresh = false;
         let now = Instant::now();
-        stream.begin(&self.info, &http, now);
+        stream.begin(&mut self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
         self.worker.begin_stream(&http.options);
         let too_large = match (head.framing, http.options.request_body) {
@@ -175,13 +177,14 @@ impl HttpConnection {
             now,
         );
         self.http = Some(http);
-        State::Serving(exchange)
+        State::Serving(Box::new(exchange))
     }
 
     /// Ends the exchange; gives what comes after it.
-    fn end(&mut self, exchange: Exchange, outcome: Outcome) -> Option<State> {
+    fn end(&mut self, exchange: Box<Exchange>, outcome: Outcome) -> Option<State> {
         let options = Rc::clone(exchange.options());
-        let stream = exchange.finish(outcome);
+        let mut stream = exchange.finish(outcome);
+        stream.swap_connection(&mut self.info);
         self.worker.end_stream(&options, &stream);
         // A stream that is kept holds on to what it served.
         if self.http.take().is_some_and(|http| self.chain.has(&http)) {
@@ -222,6 +225,7 @@ impl HttpConnection {
     }
 
     /// Time is over; gives what comes now. `None` closes.
+    #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
         match &mut self.state {
             State::Idle { .. } if !self.server.is_idle() => {
@@ -242,6 +246,7 @@ impl HttpConnection {
     }
 
     /// Ends an exchange whose connection is closed.
+    #[cold]
     fn give_up(&mut self, reason: ResetReason) {
         if let State::Serving(exchange) = std::mem::replace(&mut self.state, State::Flushing) {
             self.end(exchange, Outcome::Broken(reason));

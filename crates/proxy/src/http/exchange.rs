@@ -16,12 +16,13 @@ use super::attempts::{Attempts, Next};
 use super::host_peer::HostPeer;
 use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
 use super::{HttpOptions, limit};
-use crate::cluster::{Active, ConnectError, Connecting, Lease, Obtained, WorkerHost, connection};
+use crate::cluster::{
+    Active, ConnectError, Connecting, Identity, Lease, Obtained, WorkerHost, connection,
+};
 use crate::error::{Fault, Flags};
 use crate::http::head::Pseudo;
 use crate::stream::Stream;
 use crate::stream::side::End;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// After this time without a word of the host a client that waits for a 100 is told to go on: a host need not know of
@@ -196,6 +197,7 @@ impl Exchange {
     }
 
     /// Time is over: for the stream, or for a client that does not get on.
+    #[cold]
     pub(crate) fn on_deadline(
         &mut self,
         now: Instant,
@@ -248,7 +250,11 @@ impl Exchange {
     }
 
     /// Ends the exchange and gives back the stream; the connection to the host goes back to its pool if it is good.
-    pub(crate) fn finish(mut self, outcome: Outcome) -> Box<Stream> {
+    #[expect(
+        clippy::boxed_local,
+        reason = "it lies in a box, and is not moved out of it to be taken apart"
+    )]
+    pub(crate) fn finish(mut self: Box<Self>, outcome: Outcome) -> Box<Stream> {
         if self.switch == Switch::Open {
             self.count_tunnels(-1);
         }
@@ -275,6 +281,10 @@ impl Exchange {
         let Some(slot) = self.stream.mailbox() else {
             return;
         };
+        self.deliver_mail_of(slot);
+    }
+
+    fn deliver_mail_of(&mut self, slot: u32) {
         while let Some((filter, event)) = self.worker.mailboxes.take(slot) {
             self.stream.event(filter as usize, event);
         }
@@ -310,17 +320,20 @@ impl Exchange {
                     match &mut self.upstream {
                         Host::Ready(_, host) if open && self.request_out == Progress::HeadSent => {
                             let (reused, begun) = (host.requests() > 1, host.has_sent());
-                            if self.attempts.keeps(len, reused, begun) {
-                                self.attempts.keep(Bytes::copy_from_slice(client.data()));
-                            }
-                            let sent = host.send_data(cx, client.data());
+                            let sent = if self.attempts.keeps(len, reused, begun) {
+                                let piece = client.take_data();
+                                self.attempts.keep(piece.clone());
+                                host.send_bytes(cx, piece)
+                            } else {
+                                host.send_from(cx, client)
+                            };
                             self.stream.note_data(Direction::Request, len, false);
                             if let Err(error) = sent {
                                 self.send_failed(&error);
                             }
                         }
                         _ => {
-                            let bytes = Bytes::copy_from_slice(client.data());
+                            let bytes = client.take_data();
                             self.stream.data(Direction::Request, bytes, false);
                         }
                     }
@@ -334,6 +347,7 @@ impl Exchange {
     }
 
     /// The client's body broke off or was malformed.
+    #[cold]
     fn client_failed(&mut self, error: &PeerError) -> Result<(), ResetReason> {
         let fault = match error {
             PeerError::Decode(error) => Fault::BadRequest {
@@ -412,6 +426,7 @@ impl Exchange {
                     };
                     let core = self.stream.core_mut();
                     core.info.upstream = Some(Rc::clone(&host));
+                    core.info.upstream_connection = None;
                     core.info.attempts += 1;
                     // HTTP/1.0 knows requests without Host; what we send is HTTP/1.1 (RFC 9112 section 3.2).
                     if core
@@ -456,39 +471,56 @@ impl Exchange {
                         }
                     };
                 }
-                Host::Connecting(host, connecting) => match connecting.as_mut().poll(cx) {
-                    Poll::Pending => return false,
-                    Poll::Ready(Ok(obtained)) => {
-                        let host = Rc::clone(host);
-                        let lease = match obtained {
-                            Obtained::Idle(lease) => lease,
-                            Obtained::Fresh(connected, slot) => {
-                                let facts = Rc::clone(&connected.facts);
-                                let peer = match self.stream.core().terminates_connect() {
-                                    true => HostPeer::raw(connected, &self.worker),
-                                    false => HostPeer::new(connected, &self.worker),
-                                };
-                                Lease::new(peer, slot, facts)
-                            }
-                        };
-                        self.stream.core_mut().note_connection(&lease);
-                        self.upstream = Host::Ready(host, lease);
-                    }
-                    Poll::Ready(Err(error)) => {
-                        let host = Rc::clone(host);
-                        self.connect_failed(&host, &error);
+                Host::Connecting(..) => {
+                    if !self.poll_connecting(cx) {
                         return false;
                     }
-                },
+                }
+            }
+        }
+    }
+
+    /// Whether the connection that was begun is there.
+    #[inline(never)]
+    fn poll_connecting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Host::Connecting(host, connecting) = &mut self.upstream else {
+            return true;
+        };
+        match connecting.as_mut().poll(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(obtained)) => {
+                let host = Rc::clone(host);
+                let lease = match obtained {
+                    Obtained::Idle(lease) => lease,
+                    Obtained::Fresh(connected, slot) => {
+                        let facts = Rc::clone(&connected.facts);
+                        let peer = match self.stream.core().terminates_connect() {
+                            true => HostPeer::raw(connected, &self.worker),
+                            false => HostPeer::new(connected, &self.worker),
+                        };
+                        Lease::new(peer, slot, facts)
+                    }
+                };
+                self.stream.core_mut().note_connection(&lease);
+                self.upstream = Host::Ready(host, lease);
+                true
+            }
+            Poll::Ready(Err(error)) => {
+                let host = Rc::clone(host);
+                self.connect_failed(&host, &error);
+                false
             }
         }
     }
 
     /// What a connection for this request is made with.
-    fn identity(&self, host: &WorkerHost) -> Result<TlsIdentity, ConnectError> {
-        host.identity(self.stream.core().request.head.pseudo(Pseudo::Authority))
+    fn identity(&self, host: &WorkerHost) -> Result<Identity, ConnectError> {
+        let core = self.stream.core();
+        let authority = core.request.head.pseudo(Pseudo::Authority);
+        host.identity(authority, Some(core.connection()))
     }
 
+    #[cold]
     fn connect_failed(&mut self, host: &WorkerHost, error: &ConnectError) {
         let fault = match error {
             ConnectError::Overflow => Fault::Overflow,
@@ -521,6 +553,7 @@ impl Exchange {
 
     /// An attempt ended without an answer: the request is sent again, if the route's policy says so, or the client is told.
     /// `connected`: the host was there.
+    #[cold]
     fn attempt_failed(&mut self, connected: bool, fault: &Fault) {
         if let (true, Some(host)) = (connected, self.stream.host()) {
             host.note_outcome(false, &self.worker);
@@ -537,7 +570,13 @@ impl Exchange {
     }
 
     /// Sends the request again, if that comes next. Else the client is told why this was the last attempt.
+    #[inline]
     fn send_again(&mut self, next: &Next) -> bool {
+        *next != Next::Answer && self.send_again_or_tell(next)
+    }
+
+    #[cold]
+    fn send_again_or_tell(&mut self, next: &Next) -> bool {
         let metrics = self.stream.host().map(|host| host.metrics);
         let flags = &mut self.stream.core_mut().info.flags;
         match next {
@@ -567,6 +606,7 @@ impl Exchange {
     }
 
     /// Puts the request back to its beginning.
+    #[cold]
     fn rewind(&mut self) {
         let out = &mut self.stream.core_mut().request.side.out;
         for piece in self.attempts.take_back() {
@@ -629,25 +669,18 @@ impl Exchange {
                         return;
                     }
                 }
-                PeerEvent::Interim { status: 100 } => {
-                    // The word of whom it concerns (RFC 9110 section 10.1.1), if nobody here has said it before.
-                    self.invite_at = None;
-                    if client.invite_body().is_err() {
+                PeerEvent::Interim { status } => {
+                    if !self.pass_interim(client, status) {
                         return;
                     }
                 }
-                PeerEvent::Interim { status } => {
-                    if client.send_interim(status, host.interim()).is_err() {
-                        tracing::debug!(status, "an interim response could not be passed on");
-                    }
-                }
                 PeerEvent::Data => {
-                    if open && client.send_data(cx, host.data()).is_ok() {
-                        self.stream
-                            .note_data(Direction::Response, host.data().len(), false);
+                    let len = host.data().len();
+                    if open && client.send_from(cx, &mut **host).is_ok() {
+                        self.stream.note_data(Direction::Response, len, false);
                         self.downstream_at = self.worker.now();
                     } else {
-                        let bytes = Bytes::copy_from_slice(host.data());
+                        let bytes = host.take_data();
                         self.stream.data(Direction::Response, bytes, false);
                     }
                 }
@@ -657,7 +690,25 @@ impl Exchange {
         }
     }
 
+    /// Passes an interim answer of the host on. False when the client is gone.
+    #[cold]
+    fn pass_interim(&mut self, client: &mut impl Downstream, status: u16) -> bool {
+        let Host::Ready(_, host) = &self.upstream else {
+            return true;
+        };
+        if status == 100 {
+            // The word of whom it concerns (RFC 9110 section 10.1.1), if nobody here has said it before.
+            self.invite_at = None;
+            return client.invite_body().is_ok();
+        }
+        if client.send_interim(status, host.interim()).is_err() {
+            tracing::debug!(status, "an interim response could not be passed on");
+        }
+        true
+    }
+
     /// The host does not take what it is sent.
+    #[cold]
     fn send_failed(&mut self, error: &PeerError) {
         // A host that is done with a tunnel need not read to its end: what it sent before still arrives.
         if error.is_gone() && self.switch == Switch::Open {
@@ -668,6 +719,7 @@ impl Exchange {
     }
 
     /// The host broke off or answered nonsense.
+    #[cold]
     fn host_failed(&mut self, error: &PeerError) {
         let answered = matches!(&self.upstream, Host::Ready(_, host) if host.is_answered());
         let host = self
@@ -712,6 +764,7 @@ impl Exchange {
 
     /// A connection from the pool that ends without one byte of answer was closed by the host while it idled: the request
     /// is sent once more on a fresh one, if that does no harm.
+    #[cold]
     fn was_stale(&mut self, error: &PeerError) -> bool {
         let Host::Ready(host, client) = &self.upstream else {
             return false;
@@ -751,8 +804,13 @@ impl Exchange {
         }
         host.note_outcome(status < 500, &self.worker);
         let next = self.attempts.after_status(host, status);
+        next != Next::Answer && self.refuse(&next, end)
+    }
+
+    #[cold]
+    fn refuse(&mut self, next: &Next, end: bool) -> bool {
         let before = std::mem::replace(&mut self.upstream, Host::None);
-        if !self.send_again(&next) {
+        if !self.send_again(next) {
             self.upstream = before;
             return false;
         }
@@ -918,6 +976,7 @@ impl Exchange {
 
     /// The end of an exchange whose answer breaks off: what of it was good and waits for the wire still leaves, as far as
     /// the client takes it at once, so that it sees a beginning without an end and not nothing.
+    #[cold]
     fn broken_off(&self, cx: &mut Context<'_>, client: &mut impl Downstream) -> Outcome {
         // The connection ends in any case.
         let _ = client.poll_flush(cx);
@@ -993,7 +1052,7 @@ fn drain<P: Peer>(
             break;
         };
         before(to, &chunk);
-        to.send_data(cx, &chunk)?;
+        to.send_bytes(cx, chunk)?;
     }
     stream.check_watermark(direction, to.unsent());
     let message = stream.outgoing(direction).message;

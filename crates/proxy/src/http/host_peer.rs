@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use super::client::Http1Client;
 use super::head::Head;
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::raw::RawClient;
-use crate::cluster::Connected;
+use crate::cluster::{Connected, Identity};
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host, or a stream of one. An enum and not a trait object: what pools, exchanges and callouts do with
@@ -68,6 +69,19 @@ impl Peer for HostPeer {
         each!(self, peer => peer.send_data(cx, data))
     }
 
+    fn take_data(&mut self) -> Bytes {
+        each!(self, peer => peer.take_data())
+    }
+
+    fn send_bytes(&mut self, cx: &mut Context<'_>, data: Bytes) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_bytes(cx, data))
+    }
+
+    #[inline]
+    fn send_from(&mut self, cx: &mut Context<'_>, from: &mut impl Peer) -> Result<(), PeerError> {
+        each!(self, peer => peer.send_from(cx, from))
+    }
+
     #[inline]
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError> {
         each!(self, peer => peer.send_end(trailers))
@@ -111,7 +125,7 @@ impl Upstream for HostPeer {
     }
 
     #[inline]
-    fn identity(&self) -> &TlsIdentity {
+    fn identity(&self) -> &Identity {
         each!(self, peer => peer.identity())
     }
 

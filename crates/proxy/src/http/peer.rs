@@ -8,12 +8,13 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use thiserror::Error;
 use transom_http1::{DecodeError, EncodeError};
 
 use super::head::Head;
+use crate::cluster::Identity;
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 
 /// One end of an exchange: for the length of one request and its response.
 pub(crate) trait Peer {
@@ -33,6 +34,24 @@ pub(crate) trait Peer {
 
     /// Sends body bytes: at once as far as this end takes them, the rest is kept.
     fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Result<(), PeerError>;
+
+    /// The same data, given and not lent, for who keeps it: after this there is none. An end that has its data in pieces of
+    /// its own gives the piece; one that lends it from where it reads copies it.
+    fn take_data(&mut self) -> Bytes {
+        Bytes::copy_from_slice(self.data())
+    }
+
+    /// Sends a piece that is given. An end that keeps pieces keeps this one without a copy.
+    fn send_bytes(&mut self, cx: &mut Context<'_>, data: Bytes) -> Result<(), PeerError> {
+        self.send_data(cx, &data)
+    }
+
+    /// Sends the data of the other end's last [`PeerEvent::Data`], lent or given, as this end prefers it. When that fails
+    /// the data may be gone.
+    #[inline]
+    fn send_from(&mut self, cx: &mut Context<'_>, from: &mut impl Peer) -> Result<(), PeerError> {
+        self.send_data(cx, from.data())
+    }
 
     /// Ends the message. In a tunnel nothing more is sent, and the other side is told so.
     fn send_end(&mut self, trailers: Option<&Head>) -> Result<(), PeerError>;
@@ -92,7 +111,7 @@ pub(crate) trait Upstream: Peer {
     fn requests(&self) -> u64;
 
     /// What the connection's TLS was made with.
-    fn identity(&self) -> &TlsIdentity;
+    fn identity(&self) -> &Identity;
 
     /// Ends the exchange and gives back its memory. True when the connection can be used again: both messages are over,
     /// and the host keeps it open. One step, as the memory holds what tells whether the request was sent whole: a host

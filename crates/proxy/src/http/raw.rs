@@ -10,16 +10,15 @@ use super::head::{Head, Presence, Pseudo};
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::tunnel::Tunnel;
 use super::wire::{LARGEST_READ, Wire};
-use crate::cluster::Connected;
+use crate::cluster::{Connected, Identity};
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 use crate::worker::Worker;
 
 /// A connection to a host for the bytes of one tunnel. To the exchange it looks like a host that answers a CONNECT.
 pub(crate) struct RawClient {
     wire: Wire,
     answered: bool,
-    identity: TlsIdentity,
+    identity: Identity,
     interim: Head,
 }
 
@@ -108,7 +107,7 @@ impl Upstream for RawClient {
         1
     }
 
-    fn identity(&self) -> &TlsIdentity {
+    fn identity(&self) -> &Identity {
         &self.identity
     }
 

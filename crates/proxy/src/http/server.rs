@@ -28,7 +28,8 @@ pub(crate) struct Http1Server {
     wire: Wire,
     options: Rc<HttpOptions>,
     scheme: &'static str,
-    decoder: RequestDecoder,
+    /// Of the request under way: between requests a connection has none.
+    decoder: Option<Box<RequestDecoder>>,
     request: Request,
     /// Bytes of the request's body so far.
     received: u64,
@@ -56,7 +57,7 @@ impl Http1Server {
         Self {
             wire: Wire::new(io, worker),
             scheme,
-            decoder: RequestDecoder::new(options.limits),
+            decoder: None,
             options,
             request: Request {
                 kind: RequestKind::Other,
@@ -90,7 +91,8 @@ impl Http1Server {
         loop {
             if !self.wire.read.is_empty() {
                 let mut filler = message.head.filler();
-                let (consumed, event) = self.decoder.decode(self.wire.read.bytes(), &mut filler)?;
+                let decoder = in_use(&mut self.decoder, &self.options);
+                let (consumed, event) = decoder.decode(self.wire.read.bytes(), &mut filler)?;
                 if let Event::Head(head) = event {
                     self.begin(&head, message, consumed);
                     self.wire.read.consume(consumed);
@@ -100,7 +102,7 @@ impl Http1Server {
                 self.wire.read.consume(consumed);
             }
             if self.wire.eof {
-                return match self.decoder.eof() {
+                return match in_use(&mut self.decoder, &self.options).eof() {
                     Ok(_) => Poll::Ready(Ok(None)),
                     Err(error) => Poll::Ready(Err(error.into())),
                 };
@@ -124,7 +126,10 @@ impl Http1Server {
 
     /// Whether no byte of a request has come.
     pub(crate) fn is_idle(&self) -> bool {
-        self.decoder.is_idle() && self.wire.read.is_empty()
+        self.decoder
+            .as_ref()
+            .is_none_or(|decoder| decoder.is_idle())
+            && self.wire.read.is_empty()
     }
 
     /// Answers a request that could not be understood; the connection closes afterwards.
@@ -178,7 +183,12 @@ impl Http1Server {
     /// Makes ready for the next request.
     pub(crate) fn end_exchange(&mut self) {
         self.wire.body = None;
-        self.decoder.proceed();
+        if let Some(decoder) = &mut self.decoder {
+            decoder.proceed();
+            if decoder.is_idle() {
+                self.decoder = None;
+            }
+        }
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -259,7 +269,8 @@ impl Http1Server {
         self.wire.take_back();
         loop {
             let mut filler = message.trailers.filler();
-            let (consumed, event) = self.decoder.decode(self.wire.read.bytes(), &mut filler)?;
+            let decoder = in_use(&mut self.decoder, &self.options);
+            let (consumed, event) = decoder.decode(self.wire.read.bytes(), &mut filler)?;
             match event {
                 Event::Data(span) => {
                     self.received += u64::from(span.len);
@@ -284,6 +295,15 @@ impl Http1Server {
     }
 }
 
+/// The decoder of the request under way, or of one that begins.
+#[inline]
+fn in_use<'d>(
+    decoder: &'d mut Option<Box<RequestDecoder>>,
+    options: &HttpOptions,
+) -> &'d mut RequestDecoder {
+    decoder.get_or_insert_with(|| Box::new(RequestDecoder::new(options.limits)))
+}
+
 impl Peer for Http1Server {
     fn poll_event(
         &mut self,
@@ -295,7 +315,7 @@ impl Peer for Http1Server {
                 return Poll::Ready(Ok(event));
             }
             if self.wire.eof {
-                return Poll::Ready(match self.decoder.eof() {
+                return Poll::Ready(match in_use(&mut self.decoder, &self.options).eof() {
                     Ok(Eof::End) => {
                         self.request.ended = true;
                         Ok(PeerEvent::End)
@@ -452,7 +472,7 @@ impl Downstream for Http1Server {
         if opens {
             self.wire.tunnel = true;
             self.request.ended = false;
-            self.decoder.tunnel();
+            in_use(&mut self.decoder, &self.options).tunnel();
         }
         Ok(())
     }

@@ -115,9 +115,39 @@ impl ReadBuffer {
 /// Buffers of one worker that wait to be used again.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
-    free: RefCell<Vec<Vec<u8>>>,
-    large: RefCell<Vec<Vec<u8>>>,
-    write: RefCell<Vec<Vec<u8>>>,
+    free: RefCell<Spare>,
+    large: RefCell<Spare>,
+    write: RefCell<Spare>,
+}
+
+/// Spare buffers of one kind.
+#[derive(Debug, Default)]
+struct Spare {
+    /// The one that was used last lies at the end, and is taken first.
+    buffers: Vec<Vec<u8>>,
+    /// The fewest there were since the last [`Spare::trim`]: so many nobody has needed since.
+    least: usize,
+}
+
+impl Spare {
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop();
+        self.least = self.least.min(self.buffers.len());
+        buffer
+    }
+
+    fn push(&mut self, buffer: Vec<u8>) {
+        self.buffers.push(buffer);
+    }
+
+    fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
+    fn trim(&mut self) {
+        self.buffers.drain(..self.least);
+        self.least = self.buffers.len();
+    }
 }
 
 impl BufferPool {
@@ -168,6 +198,13 @@ impl BufferPool {
             .borrow_mut()
             .pop()
             .unwrap_or_else(|| Vec::with_capacity(2 << 10))
+    }
+
+    /// Frees the buffers that nobody has needed since the last time: a burst leaves no memory behind.
+    pub(crate) fn trim(&self) {
+        for spare in [&self.free, &self.large, &self.write] {
+            spare.borrow_mut().trim();
+        }
     }
 
     #[inline]
@@ -407,5 +444,27 @@ mod tests {
         };
         let (written, ()) = tokio::join!(writing, reading);
         written.unwrap();
+    }
+
+    #[test]
+    fn spare_buffers_that_nobody_needed_since_the_last_time_are_freed() {
+        let pool = BufferPool::default();
+        let burst: Vec<_> = (0..10).map(|_| pool.take()).collect();
+        burst.into_iter().for_each(|buffer| pool.give(buffer));
+        let one = pool.take_write();
+        pool.give_write(one);
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 10, "they were needed just now");
+        // Two at a time from now on.
+        for _ in 0..5 {
+            let (one, other) = (pool.take(), pool.take());
+            pool.give(one);
+            pool.give(other);
+        }
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 2);
+        assert_eq!(pool.write.borrow().len(), 0);
+        pool.trim();
+        assert_eq!(pool.free.borrow().len(), 0);
     }
 }

@@ -18,9 +18,9 @@ use transom_api::{
     Counter, FailurePolicy, FilterError, Level, ListenerFilter, ListenerFilterConfig,
     ListenerFilterWorker, ListenerVerdict, SharedData, Socket, SocketInfo,
 };
-use transom_config::OnTimeout;
+use transom_config::{ListenAddress, OnTimeout};
 
-use super::Chains;
+use super::{Chains, is_bound_at};
 use crate::io::Io;
 use crate::socket::original_destination;
 use crate::worker::{Part, Worker};
@@ -52,6 +52,7 @@ pub(super) async fn pass(
     worker: &Worker,
     chains: &Chains,
     timed_out: Counter,
+    bound: &ListenAddress,
     io: Io,
     prefix: Vec<u8>,
     info: SocketInfo,
@@ -59,6 +60,7 @@ pub(super) async fn pass(
     let mut passage = Passage {
         context: SocketContext {
             worker,
+            bound,
             name: Rc::from(""),
             io,
             info,
@@ -203,6 +205,8 @@ fn refused(worker: &Worker, place: &ListenerPlace, error: &FilterError) -> Optio
 /// What a listener filter sees during one callback.
 struct SocketContext<'w> {
     worker: &'w Worker,
+    /// Where the listener listens.
+    bound: &'w ListenAddress,
     name: Rc<str>,
     io: Io,
     info: SocketInfo,
@@ -214,10 +218,14 @@ impl SocketHost for SocketContext<'_> {
     }
 
     fn original_destination(&self) -> Option<SocketAddr> {
-        match &self.io {
-            Io::Tcp(socket) => original_destination(socket),
-            _ => None,
-        }
+        let Io::Tcp(socket) = &self.io else {
+            return None;
+        };
+        original_destination(socket).or_else(|| {
+            // What `TPROXY` brings comes to a socket that has the address of where it wanted to go.
+            let own = socket.local_addr().ok()?;
+            (!is_bound_at(self.bound, own)).then_some(own)
+        })
     }
 }
 

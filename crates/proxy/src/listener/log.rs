@@ -1,7 +1,6 @@
 //! The access log of a listener: a record of each connection when it ends.
 
 use std::borrow::Cow;
-use std::cell::Ref;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -66,7 +65,7 @@ impl Drop for ConnectionLog {
     fn drop(&mut self) {
         let ended = Ended {
             state: self.info.state.take(),
-            upstream: self.info.notes.upstream.borrow(),
+            upstream: self.info.notes.upstream.take().unwrap_or_default(),
             duration: self.start.elapsed(),
             log: self,
         };
@@ -83,14 +82,14 @@ impl Drop for ConnectionLog {
 struct Ended<'c> {
     log: &'c ConnectionLog,
     state: FilterState,
-    upstream: Ref<'c, UpstreamNotes>,
+    upstream: Box<UpstreamNotes>,
     duration: Duration,
 }
 
 impl RecordSource for Ended<'_> {
     fn facts(&self) -> Facts<'_> {
         let info = &self.log.info;
-        let upstream = &*self.upstream;
+        let upstream = &self.upstream;
         let connection = upstream.connection.as_deref();
         Facts {
             is_connection: true,

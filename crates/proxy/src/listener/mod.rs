@@ -242,7 +242,8 @@ impl WorkerListener {
         {
             let network = chain.network();
             if network.tls.is_none() {
-                return self.begin(worker, chain, &network, stream, &info, None, slot);
+                let original = self.original(&info, info.destination);
+                return self.begin(worker, chain, &network, stream, &info, original, None, slot);
             }
         }
         let (listener, worker) = (Rc::clone(self), Rc::clone(worker));
@@ -257,13 +258,22 @@ impl WorkerListener {
         mut info: SocketInfo,
         mut slot: ConnectionSlot,
     ) {
+        let here = info.destination;
         let mut listener = self;
         let mut prefix = Vec::new();
         let mut handed_over = false;
         let (passed, chains) = loop {
             let chains = listener.chains();
             let timed_out = listener.limits.borrow().metrics.timed_out;
-            let passing = filters::pass(&worker, &chains, timed_out, io, prefix, info);
+            let passing = filters::pass(
+                &worker,
+                &chains,
+                timed_out,
+                &listener.address,
+                io,
+                prefix,
+                info,
+            );
             let Some(passed) = passing.await else {
                 slot.fail("a listener filter refused it, or it sent nothing in time");
                 return;
@@ -305,7 +315,17 @@ impl WorkerListener {
             io = secured;
             known = Some(Box::new(info));
         }
-        listener.begin(&worker, chain, &network, io, &passed.info, known, slot);
+        let original = listener.original(&passed.info, here);
+        listener.begin(
+            &worker,
+            chain,
+            &network,
+            io,
+            &passed.info,
+            original,
+            known,
+            slot,
+        );
     }
 
     /// Begins the connection of a socket that passed the listener filters and TLS.
@@ -320,11 +340,16 @@ impl WorkerListener {
         network: &Network,
         mut io: Io,
         socket: &SocketInfo,
+        original: Option<SocketAddr>,
         tls: Option<Box<TlsInfo>>,
         mut slot: ConnectionSlot,
     ) {
         *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
-        let info = Rc::new(self.info(slot.id, socket, tls));
+        let info = ConnectionInfo {
+            original,
+            ..self.info(slot.id, socket, tls)
+        };
+        let info = Rc::new(info);
         if let Some(log) = &mut slot.log {
             log.serve(&info);
             io = Io::Counted(Box::new(CountedIo::new(io, Rc::clone(&info))));
@@ -356,6 +381,15 @@ impl WorkerListener {
         }
     }
 
+    /// Where a client wanted to go that was accepted `here`, when that is not here: its destination was found out to be another,
+    /// or the kernel has brought it to a socket that is not bound there.
+    fn original(&self, socket: &SocketInfo, here: Option<SocketAddr>) -> Option<SocketAddr> {
+        let destination = socket.destination?;
+        let is_elsewhere = here.is_some_and(|here| here != destination)
+            || !is_bound_at(&self.address, destination);
+        is_elsewhere.then_some(destination)
+    }
+
     /// What is known of a connection.
     fn info(&self, id: u64, socket: &SocketInfo, tls: Option<Box<TlsInfo>>) -> ConnectionInfo {
         ConnectionInfo {
@@ -363,6 +397,7 @@ impl WorkerListener {
             listener: Rc::clone(&self.name),
             source: socket.source,
             destination: socket.destination,
+            original: None,
             scheme: if tls.is_some() { "https" } else { "http" },
             server_name: match &tls {
                 Some(tls) => tls.server_name.clone(),
@@ -432,6 +467,17 @@ impl Accepting for Here {
             }),
             None => self.listener.take_over(&self.worker, socket, admission),
         }
+    }
+}
+
+/// Whether a socket of this address may have been bound there.
+fn is_bound_at(bound: &ListenAddress, address: SocketAddr) -> bool {
+    match bound {
+        ListenAddress::Tcp(bound) => {
+            bound.port() == address.port()
+                && (bound.ip() == address.ip() || bound.ip().is_unspecified())
+        }
+        ListenAddress::Unix(_) | ListenAddress::Udp(_) => false,
     }
 }
 

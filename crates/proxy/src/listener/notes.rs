@@ -14,7 +14,8 @@ pub(crate) struct ConnectionNotes {
     received: Cell<u64>,
     sent: Cell<u64>,
     flags: Cell<Flags>,
-    pub(crate) upstream: RefCell<UpstreamNotes>,
+    /// Apart, because most connections live and end without: their requests have such notes of their own.
+    pub(super) upstream: RefCell<Option<Box<UpstreamNotes>>>,
 }
 
 /// Where a connection went.
@@ -60,6 +61,7 @@ impl ConnectionNotes {
     pub(crate) fn fill(&self, info: &StreamInfo) {
         self.add_flags(info.flags);
         let mut upstream = self.upstream.borrow_mut();
+        let upstream = upstream.get_or_insert_default();
         upstream.cluster.clone_from(&info.cluster);
         upstream.host = (info.upstream.as_ref()).map(|host| host.host.text.clone());
         upstream.connection.clone_from(&info.upstream_connection);

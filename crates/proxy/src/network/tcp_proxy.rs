@@ -114,10 +114,11 @@ async fn relay(
         }
     };
     record.info.cluster = Some(Rc::clone(&cluster.name));
+    let connection = Rc::clone(&record.connection);
     let mut up = Relay::default();
     let tried = RefCell::default();
     let (mut host, _place) = {
-        let mut connecting = pin!(connect_host(worker, &cluster, options, &tried));
+        let mut connecting = pin!(connect_host(worker, &cluster, options, &connection, &tried));
         let connected = std::future::poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected);
@@ -240,12 +241,13 @@ async fn connect_host(
     worker: &Rc<Worker>,
     cluster: &WorkerCluster,
     options: &TcpProxyOptions,
+    client: &Rc<ConnectionInfo>,
     told: &RefCell<Tried>,
 ) -> Result<(Io, Place), Flags> {
     let metrics = options.metrics;
     let mut tried = Vec::new();
     for _ in 0..options.connect_attempts.max(1) {
-        let Some(host) = cluster.pick(&tried) else {
+        let Some(host) = cluster.pick_for(client, &tried) else {
             return Err(Flags::NO_HEALTHY_UPSTREAM);
         };
         {
@@ -255,7 +257,7 @@ async fn connect_host(
         }
         let began = Instant::now();
         let active = Active::relay(&host);
-        let connected = match host.identity(None) {
+        let connected = match host.identity(None, Some(client)) {
             Ok(identity) => connect(&host, worker, identity).await,
             Err(error) => Err(error),
         };

@@ -77,7 +77,7 @@ impl Core {
                 let cluster = self.worker.cluster(id).ok_or(Fault::NoCluster)?;
                 self.info.cluster = Some(Rc::clone(&cluster.name));
                 let host = match &self.host_override {
-                    None => cluster.pick(&[]),
+                    None => cluster.pick_for(&self.connection, &[]),
                     Some(asked) => cluster.pick_asked(asked),
                 };
                 let host = host.ok_or(Fault::NoHealthyHost)?;

@@ -26,6 +26,9 @@ pub(crate) struct ConnectionInfo {
     pub(crate) source: Option<SocketAddr>,
     /// The address that the client connected to; `None` for a Unix socket.
     pub(crate) destination: Option<SocketAddr>,
+    /// Where the client wanted to go, when it is served by a listener that is not there: by the kernel's word, or that of a
+    /// trusted proxy.
+    pub(crate) original: Option<SocketAddr>,
     pub(crate) scheme: &'static str,
     /// The name that the client asked for, as TLS or a listener filter saw it.
     pub(crate) server_name: Option<String>,
@@ -44,6 +47,7 @@ impl ConnectionInfo {
             listener: Rc::from(""),
             source: None,
             destination: None,
+            original: None,
             scheme: "",
             server_name: None,
             tls: None,

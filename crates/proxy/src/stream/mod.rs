@@ -49,7 +49,7 @@ use self::side::{End, Side};
 use crate::cluster::{ClusterId, HostOverride, Lease, WorkerHost};
 use crate::error::{Fault, Flags};
 use crate::http::HttpListener;
-use crate::http::head::Head;
+use crate::http::head::{Head, Presence};
 use crate::http::tunnel::Tunnel;
 use crate::router::action::Action;
 use crate::router::{FilterOverride, RouteIndex, WorkerTable};
@@ -149,11 +149,7 @@ enum Flow {
 
 impl Stream {
     /// A stream that [`Stream::begin`] makes ready. Streams are used again: their memory stays.
-    pub(crate) fn new(
-        worker: Rc<Worker>,
-        connection: Rc<ConnectionInfo>,
-        listener: Rc<HttpListener>,
-    ) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, listener: Rc<HttpListener>) -> Self {
         Self {
             slots: Vec::new(),
             core: Core {
@@ -162,8 +158,8 @@ impl Stream {
                 info: StreamInfo::new(),
                 chain: Rc::clone(&listener.chain),
                 table: Rc::clone(&listener.table),
+                connection: Rc::clone(&worker.nobody),
                 worker,
-                connection,
                 listener,
                 actions: Actions::default(),
                 route: RouteState::Unresolved,
@@ -192,24 +188,21 @@ impl Stream {
         core.phase = Phase::BeforeRoute;
         core.rematches = 0;
         core.over = false;
-        // Let go of here, where it is at hand still. The next connection would have to fetch what counts its uses.
-        core.connection = Rc::clone(&core.worker.nobody);
     }
 
     /// Makes a clear stream, into which the request's head was read meanwhile, one of this connection. It takes the
-    /// listener's current chain and routes.
+    /// listener's current chain and routes. What is known of the connection is lent, until [`Stream::swap_connection`]: to
+    /// count one more hold on it would touch memory that nothing else of a request touches.
     pub(crate) fn begin(
         &mut self,
-        connection: &Rc<ConnectionInfo>,
+        connection: &mut Rc<ConnectionInfo>,
         listener: &Rc<HttpListener>,
         start: Instant,
     ) {
+        self.swap_connection(connection);
         let core = &mut self.core;
         core.info.start = start;
         core.info.id = core.worker.stream_id();
-        if !Rc::ptr_eq(&core.connection, connection) {
-            core.connection = Rc::clone(connection);
-        }
         if !Rc::ptr_eq(&core.listener, listener) {
             core.listener = Rc::clone(listener);
             core.chain = Rc::clone(&listener.chain);
@@ -217,7 +210,13 @@ impl Stream {
         }
     }
 
+    /// Exchanges what it knows of its connection.
+    pub(crate) fn swap_connection(&mut self, connection: &mut Rc<ConnectionInfo>) {
+        std::mem::swap(&mut self.core.connection, connection);
+    }
+
     /// Answers a request whose head alone shows that it will not be served. Its filters see the answer.
+    #[cold]
     pub(crate) fn refuse(&mut self, fault: &Fault) {
         self.core.receive();
         let failed = self.make_filters();
@@ -354,6 +353,7 @@ impl Stream {
     }
 
     /// No answer can come from the host: answers in its place.
+    #[cold]
     pub(crate) fn fault(&mut self, fault: &Fault) {
         self.core.info.flags.add(fault.flags());
         let reply = fault.reply(self.core.listener.local_reply);
@@ -442,26 +442,34 @@ impl Stream {
                 )),
             };
             generation.streams.set(generation.streams.get() + 1);
-            let (instance, error) = match made {
-                Ok(instance) => (instance, None),
-                Err(error) => (StreamInstance::Skip, Some(error)),
-            };
-            let wants = match instance {
-                StreamInstance::Skip => Wants::NOTHING,
-                _ => generation.wants,
-            };
-            self.core.note_wants(wants);
-            self.slots.push(Slot {
-                instance,
-                generation: Some(generation),
-                wants,
-                build,
-                failed: error.is_some(),
-                skipped: false,
-            });
-            if let Some(error) = error {
-                let fault = self.note_failure(filter, &error);
-                failed = failed.or(fault);
+            match made {
+                Ok(instance) => {
+                    let wants = match instance {
+                        StreamInstance::Skip => Wants::NOTHING,
+                        _ => generation.wants,
+                    };
+                    self.core.note_wants(wants);
+                    self.slots.push(Slot {
+                        instance,
+                        generation: Some(generation),
+                        wants,
+                        build,
+                        failed: false,
+                        skipped: false,
+                    });
+                }
+                Err(error) => {
+                    self.slots.push(Slot {
+                        instance: StreamInstance::Skip,
+                        generation: Some(generation),
+                        wants: Wants::NOTHING,
+                        build,
+                        failed: true,
+                        skipped: false,
+                    });
+                    let fault = self.note_failure(filter, &error);
+                    failed = failed.or(fault);
+                }
             }
         }
         failed
@@ -539,6 +547,7 @@ impl Stream {
 
     /// Counts a failure of a filter and has its worker part rebuilt if it asks for that; the fault to answer with, if
     /// its policy is `closed`.
+    #[cold]
     fn note_failure(&mut self, filter: usize, error: &FilterError) -> Option<Fault> {
         let slot = self.slots.get_mut(filter)?;
         slot.failed = true;
@@ -561,6 +570,7 @@ impl Stream {
         }
     }
 
+    #[cold]
     fn tell_all(&mut self, event: impl Fn() -> Event) {
         for filter in 0..self.slots.len() {
             if self
@@ -592,7 +602,10 @@ impl Message {
     /// Forgets a head that was read and not shown to anybody.
     pub(crate) fn forget_head(&mut self) {
         self.head.clear();
-        self.trailers.clear();
+        // Most messages have none, and to clear them touches memory that nothing else does.
+        if self.trailers.presence() != Presence::Absent || !self.trailers.has_no_fields() {
+            self.trailers.clear();
+        }
         self.content_length = None;
         self.tunnel = None;
     }
@@ -687,13 +700,18 @@ impl Core {
         }
     }
 
+    /// The client's connection.
+    pub(crate) fn connection(&self) -> &Rc<ConnectionInfo> {
+        &self.connection
+    }
+
     /// Chooses another host of the same cluster than these, if there is one. False when none is available.
     pub(crate) fn choose_other_host(&mut self, tried: &[Rc<WorkerHost>]) -> bool {
         let cluster = self.cluster.and_then(|id| self.worker.cluster(id));
         self.host = cluster.and_then(|cluster| match &self.host_override {
             // No other will do.
             Some(asked) if asked.strict => cluster.pick_asked(asked),
-            _ => cluster.pick(tried),
+            _ => cluster.pick_for(&self.connection, tried),
         });
         self.host.is_some()
     }

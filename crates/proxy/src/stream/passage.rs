@@ -380,6 +380,10 @@ impl Stream {
         let end = hold.end.take();
         let trailers_seen = std::mem::take(&mut hold.trailers_seen);
         if head_waits {
+            // A body that the filter gives to a message without one: the head must know of it before it goes.
+            if self.core.message(direction).side.head_end {
+                self.run_injected(filter);
+            }
             self.let_head_go(direction, position);
         }
         if unseen {

@@ -38,6 +38,8 @@ pub(crate) struct TlsInfo {
     pub(crate) version: &'static str,
     /// The cipher suite by its name in IANA's registry.
     pub(crate) cipher: Option<&'static str>,
+    /// The protocol that was agreed on (ALPN).
+    pub(crate) alpn: Option<Box<[u8]>>,
     /// The client's certificate, which was verified.
     pub(crate) peer: Option<PeerCertificate>,
 }
@@ -139,6 +141,7 @@ impl TlsInfo {
             cipher: connection
                 .negotiated_cipher_suite()
                 .and_then(|suite| cipher_name(suite.suite())),
+            alpn: connection.alpn_protocol().map(Into::into),
             peer: connection
                 .peer_certificates()
                 .and_then(<[_]>::first)

@@ -8,12 +8,11 @@ use std::time::Duration;
 use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
-use crate::cluster::{Active, Lease, WorkerCluster, WorkerHost, connect};
+use crate::cluster::{Active, Identity, Lease, WorkerCluster, WorkerHost, connect};
 use crate::http::head::{Presence, Pseudo};
 use crate::http::host_peer::HostPeer;
 use crate::http::peer::{PeerError, PeerEvent, Upstream};
 use crate::stream::Message;
-use crate::tls::TlsIdentity;
 
 /// The default time limit of a callout.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,7 +82,7 @@ async fn exchange(
     };
     let authority = request.message.head.pseudo(Pseudo::Authority);
     let identity = host
-        .identity(authority)
+        .identity(authority, None)
         .map_err(|_| CalloutError::Unavailable)?;
     let mut client = match host.take_idle(worker.now(), &identity) {
         Some(client) => client,
@@ -122,7 +121,7 @@ async fn exchange(
 async fn fresh(
     worker: &Rc<Worker>,
     host: &Rc<WorkerHost>,
-    identity: TlsIdentity,
+    identity: Identity,
 ) -> Result<Lease, CalloutError> {
     let connected = connect(host, worker, identity).await;
     let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;

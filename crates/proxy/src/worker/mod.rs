@@ -74,6 +74,8 @@ pub(crate) struct Worker {
         reason = "a stream moves in and out of its exchange as a pointer"
     )]
     streams: RefCell<Vec<Box<Stream>>>,
+    /// The fewest that waited since the last [`Worker::trim`]: so many nobody has needed since.
+    least_streams: Cell<usize>,
     next_task: Cell<u64>,
     next_connection: Cell<u64>,
     next_stream: Cell<u64>,
@@ -116,6 +118,7 @@ impl Worker {
             batch: RefCell::default(),
             pending: RefCell::default(),
             streams: RefCell::default(),
+            least_streams: Cell::new(0),
             next_task: Cell::new(0),
             next_connection: Cell::new(0),
             next_stream: Cell::new(0),
@@ -256,19 +259,14 @@ impl Worker {
     }
 
     /// A stream from the spare ones, or a new one.
-    pub(crate) fn take_stream(
-        self: &Rc<Self>,
-        connection: &Rc<ConnectionInfo>,
-        listener: &Rc<HttpListener>,
-    ) -> Box<Stream> {
-        let spare = self.streams.borrow_mut().pop();
-        spare.unwrap_or_else(|| {
-            Box::new(Stream::new(
-                Rc::clone(self),
-                Rc::clone(connection),
-                Rc::clone(listener),
-            ))
-        })
+    pub(crate) fn take_stream(self: &Rc<Self>, listener: &Rc<HttpListener>) -> Box<Stream> {
+        let mut streams = self.streams.borrow_mut();
+        let spare = streams.pop();
+        if streams.len() < self.least_streams.get() {
+            self.least_streams.set(streams.len());
+        }
+        drop(streams);
+        spare.unwrap_or_else(|| Box::new(Stream::new(Rc::clone(self), Rc::clone(listener))))
     }
 
     /// Keeps a finished stream for reuse.
@@ -278,6 +276,18 @@ impl Worker {
         if streams.len() < SPARE_STREAMS {
             streams.push(stream);
         }
+    }
+
+    /// Frees the spare streams and buffers that were not needed since the last time: a burst leaves no memory behind.
+    pub(crate) fn trim(&self) {
+        let mut streams = self.streams.borrow_mut();
+        let unused = self.least_streams.get().min(streams.len());
+        // Those that were used last lie at the end. Dropped when the others can be taken again: their end may do anything.
+        let unused: Vec<_> = streams.drain(..unused).collect();
+        self.least_streams.set(streams.len());
+        drop(streams);
+        drop(unused);
+        self.buffers.trim();
     }
 
     /// Drops the spare streams: they hold on to the listeners that they served last.

@@ -93,6 +93,7 @@ async fn run(
         loop {
             tokio::time::sleep(SWEEP).await;
             sweeper.sweep_pools().await;
+            sweeper.trim();
         }
     });
     while let Some(command) = receiver.recv().await {
@@ -154,7 +155,7 @@ impl Worker {
             .iter()
             .flatten()
             .find(|cluster| Arc::ptr_eq(&cluster.prepared.state, state));
-        let Some(hosts) = cluster.map(|cluster| cluster.hosts()) else {
+        let Some(hosts) = cluster.map(|cluster| cluster.all_hosts()) else {
             return false;
         };
         let first = hosts.iter().find(|host| Arc::ptr_eq(&host.host, to));
@@ -174,12 +175,13 @@ impl Worker {
             .map(Rc::clone)
             .collect();
         for cluster in clusters {
-            for host in cluster.hosts() {
+            for host in cluster.all_hosts() {
                 if host.idle() > 0 {
                     host.sweep(self.now(), SWEEP_MOST);
                     tokio::task::yield_now().await;
                 }
             }
+            cluster.forget_unused();
         }
     }
 

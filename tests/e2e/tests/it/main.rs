@@ -25,6 +25,7 @@ mod parts;
 mod paths;
 mod pauses;
 mod plugins;
+mod proxy_protocol;
 mod reload;
 mod retries;
 mod route_filters;

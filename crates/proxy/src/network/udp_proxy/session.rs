@@ -71,6 +71,7 @@ impl Session {
                     listener: Rc::clone(&listener.name),
                     source: Some(client.from),
                     destination: Some(destination),
+                    original: None,
                     scheme: "udp",
                     server_name: None,
                     tls: None,

@@ -141,20 +141,21 @@ fn stream(parts: Vec<Part>) -> Stream {
         hop: Arc::default(),
         watermark: WATERMARK,
     });
-    let connection = Rc::new(ConnectionInfo {
+    let mut connection = Rc::new(ConnectionInfo {
         notes: Default::default(),
         id: 1,
         listener: Rc::from("test"),
         source: None,
         destination: None,
+        original: None,
         scheme: "http",
         server_name: None,
         tls: None,
         metadata: transom_api::Metadata::new(),
         state: RefCell::default(),
     });
-    let mut stream = Stream::new(worker, Rc::clone(&connection), Rc::clone(&listener));
-    stream.begin(&connection, &listener, Instant::now());
+    let mut stream = Stream::new(worker, Rc::clone(&listener));
+    stream.begin(&mut connection, &listener, Instant::now());
     let head = &mut stream.core_mut().request.head;
     head.set_presence(Presence::Here);
     head.set_pseudo(Pseudo::Method, b"POST");
