@@ -165,7 +165,7 @@ impl WorkerPart for Part {
             with_event(&event, |event| {
                 // SAFETY: The library's function, with an object of its own, a handle and an event that holds for the call.
                 with_worker(worker, |worker| unsafe {
-                    on_event(self.0.object, worker, event)
+                    on_event(self.0.object, worker, event);
                 });
             });
         }
@@ -256,7 +256,7 @@ impl StreamFilter for Filter {
             with_event(&event, |event| {
                 // SAFETY: The library's function, with an object of its own, a handle and an event that holds for the call.
                 with_stream(stream, |stream| unsafe {
-                    on_event(self.object, stream, event)
+                    on_event(self.object, stream, event);
                 });
             });
         }
@@ -299,7 +299,8 @@ fn with_event(event: &Event, call: impl FnOnce(*const abi::Event)) {
         Event::Drain => (abi::EVENT_DRAIN, 0),
         _ => return,
     };
-    call(&raw const *&event_of(kind, number, std::ptr::null()));
+    let event = event_of(kind, number, std::ptr::null());
+    call(&raw const event);
 }
 
 fn event_of(kind: abi::EventKind, number: u64, callout: *const abi::Callout) -> abi::Event {
@@ -330,11 +331,8 @@ fn with_callout(done: &CalloutDone, call: impl FnOnce(*const abi::Event)) {
         trailers: trailers.as_ptr(),
         trailer_count: trailers.len(),
     };
-    call(&raw const *&event_of(
-        abi::EVENT_CALLOUT,
-        done.id.0,
-        &raw const callout,
-    ));
+    let event = event_of(abi::EVENT_CALLOUT, done.id.0, &raw const callout);
+    call(&raw const event);
 }
 
 fn fields_of(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<Field> {

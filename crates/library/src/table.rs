@@ -603,12 +603,10 @@ unsafe extern "C" fn http_call(handle: Handle, call: *const Call, number: *mut u
 ///
 /// What `call` points to must be there.
 unsafe fn call_of(call: &Call) -> Result<HttpCall, Status> {
-    // SAFETY: Promised by the caller.
     let owned = |first, count| {
-        unsafe { items(first, count) }
-            .iter()
-            .map(owned_field)
-            .collect()
+        // SAFETY: Promised by the caller.
+        let fields = unsafe { items(first, count) };
+        fields.iter().map(owned_field).collect()
     };
     Ok(HttpCall {
         // SAFETY: As above.
