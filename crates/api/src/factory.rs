@@ -39,7 +39,8 @@ pub trait Factory<K: ExtensionKind>: Send + Sync {
 /// A configuration that was read and found good.
 pub trait Parsed<K: ExtensionKind>: Send + Sync {
     /// Names of the clusters that its callouts may go to. A callout to any other is refused; a name that the
-    /// configuration does not have is an error when it is loaded.
+    /// configuration does not have is an error when it is loaded. Asked again after [`prepare`](Parsed::prepare), for those whose
+    /// names only that brings to light; so is [`phase`](Parsed::phase).
     fn clusters(&self) -> Vec<String> {
         Vec::new()
     }

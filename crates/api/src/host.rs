@@ -184,6 +184,10 @@ pub trait InfoHost {
 pub trait FlowHost {
     /// Lets go what waits at this filter in this direction.
     fn continue_stream(&mut self, direction: Direction);
+    /// Lets the headers that wait at this filter go on as the whole message.
+    fn end_with_headers(&mut self, _direction: Direction) -> Result<(), Released> {
+        Err(Released)
+    }
     /// Stops, or takes up again, reading what this direction's sender sends, whatever waits in the chain. For a filter
     /// that takes bytes away (`StopIterationNoBuffer`) to somewhere that cannot take more for now.
     fn hold_back(&mut self, direction: Direction, hold: bool);

@@ -307,6 +307,13 @@ impl<'a> Stream<'a> {
         self.host.continue_stream(Direction::Response);
     }
 
+    /// Lets the headers that wait here go on as if they were the whole message: what
+    /// [`ContinueAndEndStream`](HeadersVerdict::ContinueAndEndStream) does, for a filter that has answered with a stop verdict. An
+    /// error when the headers do not wait at this filter.
+    pub fn end_with_headers(&mut self, direction: Direction) -> Result<(), Released> {
+        self.host.end_with_headers(direction)
+    }
+
     /// Stops (`true`), or takes up again, reading what this direction's sender sends, whatever waits in the chain. For a
     /// filter that takes bytes away with `StopIterationNoBuffer` to somewhere that cannot take more for now.
     pub fn hold_back(&mut self, direction: Direction, hold: bool) {

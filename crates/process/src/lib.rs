@@ -40,8 +40,12 @@ pub mod call;
 pub mod launch;
 pub mod needs;
 pub mod probe;
+mod remote;
+pub mod runtime;
 pub mod supervise;
 pub mod v1;
+
+pub use runtime::ProcessRuntime;
 
 pub use call::{
     CallError, Client, Config, RegisterError, Request, Response, Service, ServiceError, Status,

@@ -2,28 +2,41 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::Path;
+use std::sync::Arc;
 
 use transom_api::Registry;
 use transom_config::{Report, check_file};
 use transom_logs::Logs;
+use transom_process::ProcessRuntime;
+use transom_process::launch::Launcher;
+use transom_process::supervise::Supervisor;
 
 use crate::command::Output;
+<<<<<<< HEAD
 use crate::{BAD_INPUT, FAULT, GOOD, plugins};
+=======
+use crate::plugins::LAUNCHER;
+use crate::{BAD_INPUT, FAULT, GOOD};
+>>>>>>> main
 
-/// All built-in extensions.
-pub(crate) fn registry(logs: &Logs) -> anyhow::Result<Registry> {
+/// All built-in extensions, and the runtimes of plugins.
+pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
+<<<<<<< HEAD
     plugins::register_libraries(&mut registry);
+=======
+    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER])).register(&mut registry);
+>>>>>>> main
     Ok(registry)
 }
 
 /// Says whether a configuration is good.
 pub(crate) fn check(file: &Path, output: Output) -> u8 {
-    let registry = match registry(&Logs::default()) {
+    let registry = match registry(&Logs::default(), &Supervisor::new()) {
         Ok(registry) => registry,
         Err(error) => {
             eprintln!("transom: {error}");
@@ -51,7 +64,7 @@ pub(crate) fn check(file: &Path, output: Output) -> u8 {
 
 /// Prints the JSON Schema.
 pub(crate) fn schema() -> u8 {
-    match registry(&Logs::default()) {
+    match registry(&Logs::default(), &Supervisor::new()) {
         Ok(registry) => {
             let schema = format!("{:#}\n", transom_config::schema(&registry));
             // A reader that has seen enough (`| head`) closes the pipe.

@@ -53,7 +53,10 @@ pub(crate) fn explain(question: &Question<'_>) -> u8 {
 }
 
 fn answer(question: &Question<'_>) -> Answer {
-    let registry = match check::registry(&transom_logs::Logs::default()) {
+    let registry = match check::registry(
+        &transom_logs::Logs::default(),
+        &transom_process::supervise::Supervisor::new(),
+    ) {
         Ok(registry) => registry,
         Err(error) => return Answer::refused(FAULT, Output::Text, &error.to_string(), ""),
     };

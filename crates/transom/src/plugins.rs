@@ -9,7 +9,7 @@ use transom_process::launch;
 use transom_process::supervise::{Order, Question, Supervisor};
 
 /// The argument by which this program knows that it is to become a plugin.
-const LAUNCHER: &str = "plugin-launcher";
+pub(crate) const LAUNCHER: &str = "plugin-launcher";
 
 /// The argument by which it knows that it is to try a library.
 const LIBRARY_PROBE: &str = "library-probe";

@@ -74,7 +74,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     let logs = Logs::default();
     reopen_on_signal(logs.clone())?;
     let supervisor = Supervisor::new();
-    let registry = Arc::new(check::registry(&logs)?);
+    let registry = Arc::new(check::registry(&logs, &supervisor)?);
     let (configuration, example) = match load(file, &registry)? {
         Ok(loaded) => loaded,
         Err(problems) => {

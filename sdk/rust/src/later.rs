@@ -1,6 +1,6 @@
 //! What streams and connections ask for besides their messages: what is known, what comes later, what is recorded. It becomes actions.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub(crate) struct Later {
     connection_state: FilterState,
     shared: Option<Rc<RefCell<Vec<Asked>>>>,
     last_id: u64,
+    /// A resumer was given away.
+    lent: Cell<bool>,
 }
 
 /// The key under which a stream's state keeps what it asks of the host's shared data.
@@ -77,6 +79,7 @@ impl Later {
             connection_state: FilterState::default(),
             shared: None,
             last_id: 0,
+            lent: Cell::new(false),
         }
     }
 
@@ -133,7 +136,13 @@ impl Later {
             .insert(key.to_owned(), value);
     }
 
+    /// Whether nothing can come that the filter has asked for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.last_id == 0 && self.shared.is_none() && !self.lent.get()
+    }
+
     pub(crate) fn resumer(&self) -> Resumer {
+        self.lent.set(true);
         let inbox: Arc<Posts> = Arc::clone(&self.around.inbox);
         Resumer::new(inbox, self.address)
     }

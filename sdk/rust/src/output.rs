@@ -54,13 +54,18 @@ impl Output {
         callback: u64,
         verdict: i32,
         actions: Vec<Action>,
+        done: bool,
     ) {
         self.counted(
             cost(&actions),
             ToHost {
                 stream,
                 callback,
-                message: Some(Message::Answer(Answer { actions, verdict })),
+                message: Some(Message::Answer(Answer {
+                    actions,
+                    verdict,
+                    done,
+                })),
             },
         );
     }
@@ -171,12 +176,12 @@ mod tests {
     #[test]
     fn answers_wait_for_messages() {
         let (mut output, mut sent) = output();
-        output.answer(1, 1, 0, Vec::new());
+        output.answer(1, 1, 0, Vec::new(), false);
         assert_eq!(next(&mut sent), None);
         output.granted(credit(2, 1));
         assert!(matches!(next(&mut sent), Some(Message::Answer(_))));
-        output.answer(1, 2, 0, Vec::new());
-        output.answer(1, 3, 0, Vec::new());
+        output.answer(1, 2, 0, Vec::new(), false);
+        output.answer(1, 3, 0, Vec::new(), false);
         assert!(next(&mut sent).is_some());
         assert_eq!(next(&mut sent), None);
         output.granted(credit(1, 0));
@@ -187,9 +192,9 @@ mod tests {
     fn bytes_may_be_overdrawn_once() {
         let (mut output, mut sent) = output();
         output.granted(credit(10, 1));
-        output.answer(1, 1, 0, body(100));
+        output.answer(1, 1, 0, body(100), false);
         assert!(next(&mut sent).is_some());
-        output.answer(1, 2, 0, body(1));
+        output.answer(1, 2, 0, body(1), false);
         output.granted(credit(0, 99));
         assert_eq!(next(&mut sent), None);
         output.granted(credit(0, 1));
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn the_host_gets_back_what_it_used_but_not_while_answers_wait() {
         let (mut output, mut sent) = output();
-        output.answer(1, 1, 0, Vec::new());
+        output.answer(1, 1, 0, Vec::new(), false);
         for _ in 0..MESSAGES / 2 {
             output.used(1);
         }

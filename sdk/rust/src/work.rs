@@ -7,14 +7,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tonic::{Status, Streaming};
 use transom_api::event::Address;
-use transom_api::{BuildError, Event, FilterError, SharedData};
+use transom_api::{BuildError, Event, FilterError, HeadersVerdict, SharedData, Wants};
 
 use crate::connection::RemoteConnection;
 use crate::later::{self, Around, Later, Posted, Posts};
 use crate::live::{LiveConnection, LiveStream};
 use crate::output::Output;
 use crate::part::{Built, PART, Part, address, number};
-use crate::proto::v1::{ConnectionBegin, StreamBegin, ToHost, ToPlugin, to_plugin::Message};
+use crate::proto::v1::{
+    ConnectionBegin, StreamBegin, ToHost, ToPlugin, action, to_plugin::Message,
+};
 use crate::stream::RemoteStream;
 use crate::uses::Uses;
 
@@ -98,6 +100,15 @@ impl Worker {
                 _ => 0,
             });
         }
+        let message = match message {
+            Message::Headers(mut headers) => {
+                if let Some(begin) = headers.begin.take() {
+                    self.begin_stream(id, begin);
+                }
+                Message::Headers(headers)
+            }
+            message => message,
+        };
         match message {
             Message::Hello(hello) => {
                 self.index = hello.worker as usize;
@@ -174,7 +185,7 @@ impl Worker {
         let verdict = connection.begin();
         let actions = connection.host.take_actions();
         self.connections.insert(id, connection);
-        self.output.answer(id, callback, verdict, actions);
+        self.output.answer(id, callback, verdict, actions, false);
     }
 
     fn for_stream(&mut self, id: u64, callback: u64, message: Message) {
@@ -182,6 +193,7 @@ impl Worker {
             return; // gone by the time that it arrived
         };
         let mut over = false;
+        let is_head = matches!(message, Message::Headers(_));
         let verdict = match message {
             Message::Headers(headers) => stream.headers(
                 later::direction(headers.direction),
@@ -219,11 +231,19 @@ impl Worker {
             _ => 0,
         };
         let actions = stream.take_actions();
-        if over {
+        // A filter of request headers that has let them go, or answered them, sees nothing more: the host need not tell of the end.
+        let done = is_head
+            && Wants::REQUEST_HEADERS.contains(stream.host.wants)
+            && stream.host.later.is_quiet()
+            && (verdict == HeadersVerdict::Continue as i32
+                || actions
+                    .iter()
+                    .any(|it| matches!(it.action, Some(action::Action::LocalReply(_)))));
+        if over || done {
             self.streams.remove(&id);
         }
         if callback != 0 {
-            self.output.answer(id, callback, verdict, actions);
+            self.output.answer(id, callback, verdict, actions, done);
         }
     }
 
@@ -254,7 +274,7 @@ impl Worker {
         };
         let actions = connection.host.take_actions();
         if callback != 0 {
-            self.output.answer(id, callback, verdict, actions);
+            self.output.answer(id, callback, verdict, actions, false);
         }
     }
 

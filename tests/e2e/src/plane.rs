@@ -205,6 +205,15 @@ impl Plane {
     /// When the configuration is not good.
     #[must_use]
     pub fn start(workers: usize, yaml: &str) -> Self {
+        Self::start_with(workers, yaml, |_| {})
+    }
+
+    /// The same with what `more` puts into the registry besides.
+    ///
+    /// # Panics
+    /// When the configuration is not good.
+    #[must_use]
+    pub fn start_with(workers: usize, yaml: &str, more: impl FnOnce(&mut Registry)) -> Self {
         let mut builtin = Registry::new();
         transom_filters::register(&mut builtin).unwrap();
         transom_services::register(&mut builtin).unwrap();
@@ -214,6 +223,7 @@ impl Plane {
         // Over the built-in ones: a test filter may have the name of one of them.
         let mut registry = Registry::over(Arc::new(builtin));
         let lab = transom_test_filters::register(&mut registry).unwrap();
+        more(&mut registry);
         let registry = Arc::new(registry);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let control = runtime.handle().clone();

@@ -859,6 +859,7 @@ fn headers(scene: &mut Scene, stream: u64, path: &str) -> u64 {
         direction: 0,
         fields: fields(get(path, &[])),
         end: true,
+        begin: None,
     };
     scene
         .work

@@ -217,6 +217,7 @@ impl<'w> Exchange<'w> {
                     direction: number,
                     fields: shown,
                     end,
+                    begin: None,
                 }))
                 .await?;
             self.side(number).stopped = match HeadersVerdict::try_from(answer.verdict) {

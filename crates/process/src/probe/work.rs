@@ -216,7 +216,7 @@ fn answer(message: ToHost) -> Result<Answer, WorkError> {
         (Some(to_host::Message::Answer(answer)), 1..) => Ok(answer),
         (Some(to_host::Message::Actions(actions)), 0) => Ok(Answer {
             actions: actions.actions,
-            verdict: 0,
+            ..Answer::default()
         }),
         (other, callback) => Err(WorkError::Broken(format!(
             "for callback {callback} it sends {other:?}"

@@ -294,7 +294,7 @@ impl Preparer {
         });
         let table = match known.filter(|_| same_table && same_filters) {
             Some(known) if known.table.name == table.name => Arc::clone(&known.table),
-            _ => Arc::new(self.prepare_routes(table, http, &uses)?),
+            _ => Arc::new(self.prepare_routes(table, http, &uses, declared)?),
         };
         Ok(PreparedTerminal::Http(Box::new(PreparedHttp {
             limits: PreparedHttp::codec_limits(http),

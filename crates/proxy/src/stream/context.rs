@@ -204,6 +204,21 @@ impl FlowHost for Context<'_> {
         }
     }
 
+    fn end_with_headers(&mut self, direction: Direction) -> Result<(), Released> {
+        let position = self.core.chain.position_of(direction, self.filter);
+        let side = &mut self.core.message_mut(direction).side;
+        if side.at != position || side.stop.is_none() {
+            return Err(Released);
+        }
+        side.head_end = true;
+        side.cut_at = Some(position + 1);
+        let hold = side.hold(position);
+        hold.body.clear();
+        hold.end = None;
+        self.continue_stream(direction);
+        Ok(())
+    }
+
     fn send_local_reply(&mut self, reply: LocalReply) -> Result<(), Released> {
         if self.core.response.side.released || self.core.over {
             return Err(Released);

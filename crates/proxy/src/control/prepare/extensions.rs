@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use transom_api::kind::{AccessLogs, ExtensionKind, Kind, StreamFilters};
 use transom_api::{
-    AccessLogConfig, FailurePolicy, Node, Phase, PrepareContext, Span, StreamFilterConfig,
+    AccessLogConfig, Factory, FailurePolicy, Node, ParseError, Phase, PrepareContext, Registry,
+    Span, StreamFilterConfig,
 };
 use transom_config::{Extension, ExtensionName, Resources, Use};
 
@@ -77,6 +78,17 @@ impl<'a> Declared<'a> {
             prepared.unwrap_or_else(PoisonError::into_inner),
             self.plugins,
         )
+    }
+
+    /// The factory of what a use stands for.
+    pub(super) fn factory<K: ExtensionKind>(
+        &self,
+        used: &Use,
+        registry: &Registry,
+    ) -> Result<Arc<dyn Factory<K>>, ParseError> {
+        let implementation = self.resources.implementation(used);
+        let extension = implementation.map_or(&used.extension, |(extension, _)| extension);
+        self.plugins.factory(extension, registry)
     }
 
     fn find<K: ExtensionKind>(&self, name: &str) -> Option<Arc<PreparedUse<K::Config>>> {
@@ -221,10 +233,6 @@ impl Preparer {
         let parsed = factory
             .parse(wanted.config)
             .map_err(|error| error.or_at(wanted.config.span).or_at(wanted.span))?;
-        let clusters = AllowedClusters {
-            named: parsed.clusters(),
-            any: parsed.any_cluster(),
-        };
         let context = PrepareContext {
             instance: Arc::from(wanted.name),
             workers: self.workers,
@@ -235,6 +243,11 @@ impl Preparer {
         let prepared = tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await;
         let what = format!("the {} `{}` could not be prepared", K::KIND, wanted.name);
         let config = failure_of(prepared, &what, wanted.span)?;
+        // Asked now: a plugin says only when it is prepared what it calls.
+        let clusters = AllowedClusters {
+            named: parsed.clusters(),
+            any: parsed.any_cluster(),
+        };
         Ok(PreparedUse {
             name: wanted.name.to_owned(),
             extension: wanted.extension.clone(),

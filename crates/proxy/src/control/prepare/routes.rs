@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use transom_api::{ParseError, StreamFilterConfig, StreamFilters};
+use transom_api::{StreamFilterConfig, StreamFilters};
 use transom_config::{Http, RouteAction, RouteFilter};
 
 use super::Preparer;
+use super::extensions::Declared;
 use crate::control::ApplyError;
 use crate::control::snapshot::PreparedUse;
 use crate::router::action::{Action, Forward, PathRewrite};
@@ -19,6 +20,7 @@ impl Preparer {
         table: &transom_config::RouteTable,
         http: &Http,
         uses: &[PreparedUse<dyn StreamFilterConfig>],
+        declared: &Declared<'_>,
     ) -> Result<RouteTable, ApplyError> {
         let mut hosts = Vec::with_capacity(table.virtual_hosts.len());
         let mut patterns = PatternsBuilder::default();
@@ -33,10 +35,10 @@ impl Preparer {
                     response_headers: route.response_headers.clone(),
                     timeout: route.timeout,
                     metadata: route.metadata.clone(),
-                    filters: self.prepare_overrides(&route.filters, http, uses)?,
+                    filters: self.prepare_overrides(&route.filters, http, uses, declared)?,
                 });
             }
-            let filters = self.prepare_overrides(&host.filters, http, uses)?;
+            let filters = self.prepare_overrides(&host.filters, http, uses, declared)?;
             let mut prepared = VirtualHost::new(host.name.clone(), routes, filters);
             prepared.request_headers = host.request_headers.clone();
             prepared.response_headers = host.response_headers.clone();
@@ -80,6 +82,7 @@ impl Preparer {
         filters: &BTreeMap<String, RouteFilter>,
         http: &Http,
         uses: &[PreparedUse<dyn StreamFilterConfig>],
+        declared: &Declared<'_>,
     ) -> Result<FilterOverrides, ApplyError> {
         let mut overrides = FilterOverrides::new();
         for (name, filter) in filters {
@@ -89,12 +92,9 @@ impl Preparer {
             let prepared = match filter {
                 RouteFilter::Disabled => FilterOverride::Disabled,
                 RouteFilter::Config(node) => {
-                    let factory = self
-                        .registry
-                        .find::<StreamFilters>(used.extension.as_str())
-                        .map_err(|error| {
-                            ApplyError::from(ParseError::from(error).or_at(used.span))
-                        })?;
+                    let factory = declared
+                        .factory::<StreamFilters>(used, &self.registry)
+                        .map_err(|error| error.or_at(used.span))?;
                     let config = factory
                         .parse_route(node)
                         .map_err(|error| error.or_at(node.span))?;

@@ -1,0 +1,335 @@
+//! Uses of a plugin as its processes know them: described, checked, prepared, released. On the control side.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::Code;
+use transom_api::{Kind, Node, ParseError, PrepareError};
+use transom_goplugin::Channel;
+
+use super::json;
+use crate::supervise::{Instance, Plugin};
+use crate::v1::plugin_client::PluginClient;
+use crate::v1::{self, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest};
+
+/// How long a plugin may take for Describe and Release: they look nothing up.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// How long a process that was started again may take to prepare a use.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Numbers of uses: never used twice.
+static NEXT_USE: AtomicU64 = AtomicU64::new(1);
+
+/// A plugin that runs, and what it says of itself.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) described: DescribeResponse,
+}
+
+/// Where the factories of a declared plugin find it once it runs.
+pub(crate) type Cell = Arc<OnceLock<Arc<Running>>>;
+
+/// A use that is prepared in the plugin's processes, in each that comes as well. It is released when this is dropped.
+pub(super) struct Used {
+    pub(super) id: u64,
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) needs: Needs,
+    /// The processes in which it is ready.
+    ready: watch::Receiver<Arc<[Arc<Instance>]>>,
+    /// Its end is how the task that follows the processes learns of the use's.
+    _alive: watch::Sender<()>,
+}
+
+/// What a use is.
+pub(super) struct Subject {
+    pub(super) kind: v1::Kind,
+    pub(super) extension: String,
+    pub(super) name: Arc<str>,
+    pub(super) config: Node,
+}
+
+impl Running {
+    /// Asks a started plugin what it is.
+    pub(crate) async fn describe(plugin: Arc<Plugin>) -> Result<Self, PrepareError> {
+        let name = plugin.name().to_owned();
+        let failed = move |why: String| {
+            PrepareError::new(format!("it does not say what it is: {why}")).with_help(format!(
+                "does `{name}` serve transom.plugin.v1? `protocol:` names what a plugin speaks"
+            ))
+        };
+        let channel = plugin
+            .choose()
+            .and_then(|instance| instance.channel())
+            .ok_or_else(|| failed("it has no connection".to_owned()))?;
+        let request = DescribeRequest {
+            revision: v1::REVISION,
+            host: concat!("transom ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let described = bounded(SHORT, client(channel).describe(request))
+            .await
+            .map_err(|status| failed(status.to_string()))?;
+        if described.revision == 0 {
+            return Err(failed("its answer to Describe has no revision".to_owned()));
+        }
+        Ok(Self { plugin, described })
+    }
+
+    /// The extension that a use names.
+    pub(super) fn extension(
+        &self,
+        kind: v1::Kind,
+        name: &str,
+    ) -> Result<&v1::Extension, PrepareError> {
+        let of_kind = || {
+            let extensions = self.described.extensions.iter();
+            extensions.filter(|extension| extension.kind == kind as i32)
+        };
+        let found = of_kind().find(|extension| extension.name == name);
+        // A use may leave out the name of the only one.
+        let only = || {
+            let mut all = of_kind();
+            all.next()
+                .filter(|_| name.is_empty() && all.next().is_none())
+        };
+        if let Some(found) = found.or_else(only) {
+            return Ok(found);
+        }
+        let plugin = self.plugin.name();
+        let names: Vec<&str> = of_kind().map(|it| it.name.as_str()).collect();
+        let kind = kind_of(kind).map_or("such extension", Kind::name);
+        Err(match (names.is_empty(), name.is_empty()) {
+            (true, _) => PrepareError::new(format!("the plugin `{plugin}` has no {kind}")),
+            (false, true) => PrepareError::new(format!(
+                "the plugin `{plugin}` has several of the kind {kind}"
+            ))
+            .with_help(format!(
+                "name one behind a slash: {plugin}/{}",
+                names.join(&format!(", {plugin}/"))
+            )),
+            (false, false) => {
+                PrepareError::new(format!("the plugin `{plugin}` has no {kind} `{name}`"))
+                    .with_help(transom_api::node::known(name, "names", &names))
+            }
+        })
+    }
+}
+
+impl Used {
+    /// Has the plugin prepare a use. Faults of the configuration stand at their lines.
+    pub(super) async fn prepare(running: &Running, subject: Subject) -> Result<Self, PrepareError> {
+        let id = NEXT_USE.fetch_add(1, Ordering::Relaxed);
+        let plugin = Arc::clone(&running.plugin);
+        let request = PrepareRequest {
+            subject: Some(v1::Use {
+                id,
+                kind: subject.kind as i32,
+                extension: subject.extension,
+                name: subject.name.to_string(),
+                config: json::of_config(&subject.config),
+            }),
+        };
+        // Changes before the look are seen by it, those after it by the follower.
+        let mut changes = plugin.changes();
+        changes.mark_unchanged();
+        let mut needs = None;
+        let mut ready: Vec<Arc<Instance>> = Vec::new();
+        let mut failed = None;
+        for instance in plugin.instances().iter() {
+            match prepare_in(instance, &request).await {
+                Ok(answer) if answer.faults.is_empty() => {
+                    needs.get_or_insert(answer.needs.unwrap_or_default());
+                    ready.push(Arc::clone(instance));
+                }
+                Ok(answer) => return Err(faults(&answer.faults, &subject.config)),
+                // The others may do; one that died is started again meanwhile.
+                Err(why) => failed = Some(why),
+            }
+        }
+        let Some(needs) = needs else {
+            let why = failed.unwrap_or_else(|| "no process of it runs".to_owned());
+            return Err(PrepareError::new(format!(
+                "the plugin `{}` could not prepare it: {why}",
+                plugin.name()
+            )));
+        };
+        let (publish, ready) = watch::channel(Arc::from(ready));
+        let (alive, ends) = watch::channel(());
+        let follower = Follower {
+            plugin: Arc::clone(&plugin),
+            request,
+            needs: needs.clone(),
+            publish,
+        };
+        tokio::spawn(follower.run(changes, ends));
+        Ok(Self {
+            id,
+            plugin,
+            needs,
+            ready,
+            _alive: alive,
+        })
+    }
+
+    /// The processes in which it is ready, now and later.
+    pub(super) fn ready(&self) -> watch::Receiver<Arc<[Arc<Instance>]>> {
+        self.ready.clone()
+    }
+}
+
+/// Prepares a use in each process that is started later.
+struct Follower {
+    plugin: Arc<Plugin>,
+    request: PrepareRequest,
+    needs: Needs,
+    publish: watch::Sender<Arc<[Arc<Instance>]>>,
+}
+
+impl Follower {
+    async fn run(self, mut changes: watch::Receiver<u64>, mut ends: watch::Receiver<()>) {
+        loop {
+            self.follow().await;
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { break },
+                // Nothing is ever sent: this is the end.
+                _ = ends.changed() => break,
+            }
+        }
+        self.release().await;
+    }
+
+    async fn follow(&self) {
+        let known = Arc::clone(&self.publish.borrow());
+        let mut ready = Vec::new();
+        let instances = self.plugin.instances();
+        let mut told = known.len() != instances.len();
+        for instance in instances.iter() {
+            let number = instance.number();
+            if !known.iter().any(|known| known.number() == number) {
+                match prepare_in(instance, &self.request).await {
+                    Ok(answer)
+                        if answer.faults.is_empty()
+                            && answer.needs.as_ref().unwrap_or(&Needs::default())
+                                == &self.needs => {}
+                    Ok(answer) if answer.faults.is_empty() => {
+                        tracing::error!(
+                            plugin = self.plugin.name(),
+                            "a new process asks for other callbacks or metrics than the one before it: it gets no traffic of this use; reload \
+                             the configuration"
+                        );
+                        continue;
+                    }
+                    Ok(answer) => {
+                        let why: Vec<_> =
+                            answer.faults.iter().map(|fault| &*fault.message).collect();
+                        tracing::error!(
+                            plugin = self.plugin.name(),
+                            "a new process refuses the configuration that the one before it took: {}",
+                            why.join("; ")
+                        );
+                        continue;
+                    }
+                    Err(why) => {
+                        tracing::warn!(
+                            plugin = self.plugin.name(),
+                            "a new process could not prepare a use: {why}"
+                        );
+                        continue;
+                    }
+                }
+                told = true;
+            }
+            ready.push(Arc::clone(instance));
+        }
+        if told {
+            // Nobody may look at this moment; whoever comes later finds it.
+            self.publish.send_replace(ready.into());
+        }
+    }
+
+    async fn release(&self) {
+        let use_id = self.request.subject.as_ref().map_or(0, |it| it.id);
+        let ready = Arc::clone(&self.publish.borrow());
+        for instance in ready.iter() {
+            if let Some(channel) = instance.channel().filter(|_| !instance.is_gone()) {
+                // A process that cannot be told ends, or forgets it with its end.
+                let _ = bounded(SHORT, client(channel).release(ReleaseRequest { use_id })).await;
+            }
+        }
+    }
+}
+
+async fn prepare_in(
+    instance: &Arc<Instance>,
+    request: &PrepareRequest,
+) -> Result<v1::PrepareResponse, String> {
+    let channel = instance.channel().ok_or("it has no connection")?;
+    let answer = bounded(AGAIN, client(channel).prepare(request.clone())).await;
+    answer.map_err(|status| match status.code() {
+        Code::Unimplemented => format!("it does not have this kind: {}", status.message()),
+        _ => status.to_string(),
+    })
+}
+
+/// What a plugin found wrong, at the place of the first.
+fn faults(faults: &[v1::ConfigFault], config: &Node) -> PrepareError {
+    let messages: Vec<String> = faults
+        .iter()
+        .map(|fault| match (fault.path.is_empty(), faults.len()) {
+            (true, _) | (_, 1) => fault.message.clone(),
+            _ => format!("{}: {}", fault.path.join("."), fault.message),
+        })
+        .collect();
+    let place = faults
+        .first()
+        .and_then(|fault| json::place(config, &fault.path));
+    PrepareError::new(messages.join("; ")).at(place)
+}
+
+pub(super) fn client(channel: Channel) -> PluginClient<Channel> {
+    // What a plugin may answer here is its description and its needs; 4 MiB, tonic's own bound, is plenty.
+    PluginClient::new(channel)
+}
+
+/// A call with a deadline.
+pub(super) async fn bounded<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, tonic::Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map(tonic::Response::into_inner),
+        Err(_) => Err(tonic::Status::deadline_exceeded(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+/// The plugin behind a cell, for a use that is being prepared.
+pub(super) fn running(cell: &Cell) -> Result<Arc<Running>, PrepareError> {
+    cell.get()
+        .cloned()
+        .ok_or_else(|| PrepareError::new("its plugin was not started"))
+}
+
+fn kind_of(kind: v1::Kind) -> Option<Kind> {
+    Some(match kind {
+        v1::Kind::StreamFilter => Kind::StreamFilter,
+        v1::Kind::NetworkFilter => Kind::NetworkFilter,
+        v1::Kind::AccessLog => Kind::AccessLog,
+        v1::Kind::CertificateProvider => Kind::CertificateProvider,
+        v1::Kind::LogSink => Kind::LogSink,
+        v1::Kind::Unspecified => return None,
+    })
+}
+
+/// The configuration of a route, as the plugin gets it.
+pub(super) struct RouteJson(pub(super) Vec<u8>);
+
+/// A route's configuration is read by the plugin when its first stream comes.
+pub(super) fn parse_route(config: &Node) -> Result<transom_api::RouteConfig, ParseError> {
+    Ok(Arc::new(RouteJson(json::of_config(config))))
+}

@@ -1,0 +1,124 @@
+//! The runtime `process`: what hosts a plugin that is declared with `runtime: process`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use transom_api::kind::{NetworkFilters, StreamFilters};
+use transom_api::{
+    Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin, Registry,
+    Runtime, Schema,
+};
+
+use crate::launch::Launcher;
+use crate::remote::{Cell, NetworkFactory, Running, StreamFactory};
+use crate::supervise::{Place, Protocol, Spec, Supervisor, spec};
+
+/// The name of the runtime in declarations.
+pub const NAME: &str = "process";
+
+/// The runtime. Its plugins are kept running by a [`Supervisor`], which the admin API asks as well.
+#[derive(Debug)]
+pub struct ProcessRuntime {
+    supervisor: Arc<Supervisor>,
+    launcher: Launcher,
+}
+
+impl ProcessRuntime {
+    /// A runtime whose plugins are started by `launcher`, where their declarations ask for a sandbox or for verified files.
+    pub fn new(supervisor: Arc<Supervisor>, launcher: Launcher) -> Arc<Self> {
+        Arc::new(Self {
+            supervisor,
+            launcher,
+        })
+    }
+
+    /// Puts the runtime into a registry, as `process`.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_runtime(NAME, Arc::<Self>::clone(self));
+    }
+
+    /// What keeps the plugins running.
+    pub fn supervisor(&self) -> &Arc<Supervisor> {
+        &self.supervisor
+    }
+}
+
+impl Runtime for ProcessRuntime {
+    fn schema(&self) -> Schema {
+        spec::schema()
+    }
+
+    fn parse(&self, name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
+        let spec = Arc::new(Spec::parse(declaration)?);
+        let protocol = spec.protocol;
+        let cell = Cell::default();
+        let life = Life {
+            name: name.to_owned(),
+            spec,
+            cell: Arc::clone(&cell),
+            supervisor: Arc::clone(&self.supervisor),
+            launcher: self.launcher.clone(),
+        };
+        let plugin = Plugin::new(Arc::new(life));
+        Ok(match protocol {
+            Protocol::Transom => {
+                let of_network = Arc::clone(&cell);
+                plugin
+                    .with::<StreamFilters>(move |extension| {
+                        Arc::new(StreamFactory {
+                            cell: Arc::clone(&cell),
+                            extension: extension.to_owned(),
+                        })
+                    })
+                    .with::<NetworkFilters>(move |extension| {
+                        Arc::new(NetworkFactory {
+                            cell: Arc::clone(&of_network),
+                            extension: extension.to_owned(),
+                        })
+                    })
+            }
+            _ => plugin,
+        })
+    }
+}
+
+/// Starts a declared plugin.
+struct Life {
+    name: String,
+    spec: Arc<Spec>,
+    cell: Cell,
+    supervisor: Arc<Supervisor>,
+    launcher: Launcher,
+}
+
+impl PluginLife for Life {
+    fn prepare(&self, context: PrepareContext) -> PreparePlugin {
+        let Self {
+            name,
+            spec,
+            cell,
+            supervisor,
+            launcher,
+        } = self;
+        let (name, spec, cell) = (name.clone(), Arc::clone(spec), Arc::clone(cell));
+        let supervisor = Arc::clone(supervisor);
+        let place = Place {
+            folder: Arc::clone(&context.folder),
+            launcher: launcher.clone(),
+        };
+        Box::pin(async move {
+            let protocol = spec.protocol;
+            let started = supervisor.plugin(&name, spec, place).await;
+            let plugin = started.map_err(|error| PrepareError::new(error.to_string()))?;
+            if protocol != Protocol::Transom {
+                let kept: Arc<dyn Any + Send + Sync> = plugin;
+                return Ok(kept);
+            }
+            let running = Arc::new(Running::describe(plugin).await?);
+            // A declaration is started once.
+            let _ = cell.set(Arc::clone(&running));
+            let kept: Arc<dyn Any + Send + Sync> = running;
+            Ok(kept)
+        })
+    }
+}
