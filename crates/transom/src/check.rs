@@ -7,17 +7,10 @@ use std::sync::Arc;
 use transom_api::Registry;
 use transom_config::{Report, check_file};
 use transom_logs::Logs;
-use transom_process::ProcessRuntime;
-use transom_process::launch::Launcher;
 use transom_process::supervise::Supervisor;
 
 use crate::command::Output;
-<<<<<<< HEAD
 use crate::{BAD_INPUT, FAULT, GOOD, plugins};
-=======
-use crate::plugins::LAUNCHER;
-use crate::{BAD_INPUT, FAULT, GOOD};
->>>>>>> main
 
 /// All built-in extensions, and the runtimes of plugins.
 pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
@@ -26,11 +19,7 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-<<<<<<< HEAD
-    plugins::register_libraries(&mut registry);
-=======
-    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER])).register(&mut registry);
->>>>>>> main
+    plugins::register_runtimes(&mut registry, supervisor);
     Ok(registry)
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use transom_api::Registry;
 use transom_api::control::{PluginAnswer, PluginAnswered, PluginFault, PluginOrder, PluginOrdered};
 use transom_library::{LibraryRuntime, Prober};
-use transom_process::launch;
+use transom_process::ProcessRuntime;
+use transom_process::launch::{self, Launcher};
 use transom_process::supervise::{Order, Question, Supervisor};
 
 /// The argument by which this program knows that it is to become a plugin.
-pub(crate) const LAUNCHER: &str = "plugin-launcher";
+const LAUNCHER: &str = "plugin-launcher";
 
 /// The argument by which it knows that it is to try a library.
 const LIBRARY_PROBE: &str = "library-probe";
@@ -30,8 +31,11 @@ pub(crate) fn probe() -> Option<std::process::ExitCode> {
     Some(transom_library::probe_main(&path))
 }
 
-/// Puts the runtime for libraries into a registry; each library is first loaded by this program in a process of its own.
-pub(crate) fn register_libraries(registry: &mut Registry) {
+/// Puts the runtimes into a registry. Both have this program start what they host: plugins with what their sandbox leaves
+/// them, libraries in a process of their own before they are loaded here.
+pub(crate) fn register_runtimes(registry: &mut Registry, supervisor: &Arc<Supervisor>) {
+    let launcher = Launcher::own([LAUNCHER]);
+    ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry);
     let prober = Prober::new("/proc/self/exe", [LIBRARY_PROBE]);
     LibraryRuntime::new(prober).register(registry);
 }
