@@ -42,11 +42,11 @@ case(
     "it changes the request",
     {},
     {},
-    ask({"ok_response": {"headers": [header("x-set", "2"), header("x-new", "1"), header("x-many", "2", append=True)],
+    ask({"ok_response": {"headers": [header("x-set", "2"), header("x-new", "1"), header("x-many", "2", append=True), header("x-fresh", "1", append=True)],
                          "headers_to_remove": ["x-gone"],
                          "response_headers_to_add": [header("x-answer", "1")],
                          "query_parameters_to_set": [{"key": "a", "value": "9"}], "query_parameters_to_remove": ["b"]}},
-        path="/?a=1&b=2&c=3", headers={"x-set": "1", "x-many": "1", "x-gone": "1"}, watch=("x-set", "x-new", "x-many", "x-gone", "x-answer")),
+        path="/?a=1&b=2&c=3", headers={"x-set": "1", "x-many": "1", "x-gone": "1"}, watch=("x-set", "x-new", "x-many", "x-fresh", "x-gone", "x-answer")),
 )
 case(
     "it sees the body",
@@ -109,7 +109,12 @@ def question(outcome: dict) -> list:
 
 def views(watch) -> dict:
     def picked(headers):
-        return sorted((name.lower(), value) for name, value in headers if name.lower() in watch)
+        # Fields of one name are one list, on one line or on several (RFC 9110 section 5.3).
+        values = {}
+        for name, value in headers:
+            if name.lower() in watch:
+                values.setdefault(name.lower(), []).extend(part.strip() for part in value.split(","))
+        return values and sorted(values.items())
 
     def body(outcome):
         # The bodies of a proxy's own answers are its own.

@@ -40,6 +40,7 @@ pub struct ClientConfig {
     pub(super) die_with_host: bool,
     pub(super) check_peer: bool,
     pub(super) log: LogConfig,
+    pub(super) stdout: Option<LogConfig>,
     pub(super) sync_stdout: Option<Writer>,
     pub(super) sync_stderr: Option<Writer>,
     pub(super) stderr: Option<Writer>,
@@ -74,6 +75,7 @@ impl ClientConfig {
             die_with_host: true,
             check_peer: true,
             log: LogConfig::default(),
+            stdout: None,
             sync_stdout: None,
             sync_stderr: None,
             stderr: None,
@@ -262,6 +264,14 @@ impl ClientConfig {
     #[must_use]
     pub fn log(mut self, log: LogConfig) -> Self {
         self.log = log;
+        self
+    }
+
+    /// What becomes of lines that the plugin prints on its standard output itself, behind the handshake line; forgotten unless set. Go's
+    /// plugins send theirs over the connection instead: [`sync_stdout`](Self::sync_stdout).
+    #[must_use]
+    pub fn stdout(mut self, log: LogConfig) -> Self {
+        self.stdout = Some(log);
         self
     }
 

@@ -26,7 +26,7 @@ use crate::broker::{self, GrpcBroker, Mode, Translate};
 use crate::environment as env;
 use crate::handshake::{HandshakeError, HandshakeLine, MAX_LINE, Multiplex, PluginAddr, Protocol};
 use crate::http2::{Channel, Dialer};
-use crate::logs::{self, Record};
+use crate::logs::{self, LogConfig, Record};
 use crate::mux::Mux;
 use crate::net::{Io, ListenerConfig, ListenerKind};
 use crate::owner::Owner;
@@ -101,7 +101,11 @@ async fn launch(
     let record = Arc::<Mutex<Record>>::default();
     let watched = Watched::new(
         Pipes {
-            stdout: Task::spawn(read_stdout(running.stdout, line)),
+            stdout: Task::spawn(read_stdout(
+                running.stdout,
+                line,
+                config.stdout.take().map(|log| (runner.name(), log)),
+            )),
             stderr: Task::spawn(logs::read(
                 running.stderr,
                 runner.name(),
@@ -543,13 +547,18 @@ enum FirstLine {
     TooLong(Vec<u8>),
 }
 
-/// Reads the first line, then reads on and forgets: a plugin must not block on its output.
-async fn read_stdout<R>(mut stdout: R, first_line: oneshot::Sender<FirstLine>)
-where
+/// Reads the first line, then reads on, and forgets or logs: a plugin must not block on its output.
+async fn read_stdout<R>(
+    mut stdout: R,
+    first_line: oneshot::Sender<FirstLine>,
+    log: Option<(String, LogConfig)>,
+) where
     R: AsyncRead + Unpin,
 {
     let mut buffer = vec![0; 4 * 1024];
     let mut line = Vec::new();
+    // What came with the first line, and is none of it.
+    let mut behind = Vec::new();
     let seen = loop {
         let count = stdout.read(&mut buffer).await.unwrap_or(0);
         let read = buffer.get(..count).unwrap_or_default();
@@ -559,6 +568,7 @@ where
         match read.iter().position(|byte| *byte == b'\n') {
             Some(end) => {
                 line.extend_from_slice(read.get(..end).unwrap_or_default());
+                behind.extend_from_slice(read.get(end + 1..).unwrap_or_default());
                 break FirstLine::Line(line);
             }
             None => line.extend_from_slice(read),
@@ -568,5 +578,9 @@ where
         }
     };
     let _ = first_line.send(seen);
+    if let Some((name, log)) = log {
+        let rest = behind.as_slice().chain(stdout);
+        return logs::read(rest, name, log, None, Arc::default()).await;
+    }
     while stdout.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
 }

@@ -14,6 +14,7 @@ use super::backoff::Backoff;
 use super::config::Config;
 use super::proto::plugin_client::PluginClient;
 use super::{Request, Response, handshake};
+use crate::launch::LaunchError;
 
 /// A plugin by name: MOSN's `Client`. [`register`](super::register) makes it.
 ///
@@ -77,6 +78,14 @@ pub enum CallError {
         name: String,
         /// Why.
         source: Arc<StartError>,
+    },
+    /// Its sandbox could not be ordered.
+    #[error("cannot start plugin {name}: {source}")]
+    Sandbox {
+        /// The plugin.
+        name: String,
+        /// Why.
+        source: Arc<LaunchError>,
     },
     /// It could not be started a moment ago, and is not tried yet.
     #[error("plugin {name} is tried again in {}: {source}", milliseconds(wait))]
@@ -218,7 +227,16 @@ impl Client {
                 None => CallError::Crashing { name, wait },
             });
         }
-        let config = ClientConfig::new(handshake()).command(self.config.command(&self.path));
+        let command = match self.config.command(&self.path) {
+            Ok(command) => command,
+            Err(source) => {
+                return Err(CallError::Sandbox {
+                    name: self.name.clone(),
+                    source: Arc::new(source),
+                });
+            }
+        };
+        let config = ClientConfig::new(handshake()).command(command);
         match host::Client::start(config).await {
             Ok(process) => {
                 let channel = process.channel();

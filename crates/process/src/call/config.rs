@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::launch::{LaunchError, Launcher, Order, Profile};
+
 /// Most threads that a plugin may be given, as in MOSN.
 const MAX_PROCS: u32 = 4;
 
@@ -14,6 +16,7 @@ pub struct Config {
     args: Vec<OsString>,
     folder: Option<PathBuf>,
     log_base: Option<PathBuf>,
+    sandbox: Option<(Profile, Launcher)>,
 }
 
 impl Default for Config {
@@ -24,6 +27,7 @@ impl Default for Config {
             args: Vec::new(),
             folder: None,
             log_base: None,
+            sandbox: None,
         }
     }
 }
@@ -66,6 +70,14 @@ impl Config {
         self
     }
 
+    /// What the plugin may do. It is set up by `launcher`, a program that calls [`launch::main`](crate::launch::main): a library cannot do
+    /// that in a process that has threads. Not bounded unless set.
+    #[must_use]
+    pub fn launcher(mut self, launcher: Launcher, sandbox: Profile) -> Self {
+        self.sandbox = Some((sandbox, launcher));
+        self
+    }
+
     /// Where the program of this name is.
     pub(super) fn path(&self, name: &str) -> std::io::Result<PathBuf> {
         match &self.folder {
@@ -78,11 +90,19 @@ impl Config {
     }
 
     /// The command that starts the program at `path`.
-    pub(super) fn command(&self, path: &Path) -> Command {
-        let mut command = Command::new(path);
-        command.args(&self.args);
+    pub(super) fn command(&self, path: &Path) -> Result<Command, LaunchError> {
+        let mut command = match &self.sandbox {
+            None => {
+                let mut command = Command::new(path);
+                command.args(&self.args);
+                command
+            }
+            Some((profile, launcher)) => {
+                launcher.command(&Order::sandboxed(path, &self.args, profile.clone())?)?
+            }
+        };
         super::environment(&mut command, self.max_procs, self.log_base.as_deref());
-        command
+        Ok(command)
     }
 }
 
@@ -92,7 +112,7 @@ mod tests {
     use super::*;
 
     fn variable(config: &Config, name: &str) -> Option<String> {
-        let command = config.command(Path::new("/p"));
+        let command = config.command(Path::new("/p")).unwrap();
         let found = command.get_envs().find(|(key, _)| *key == name);
         found.and_then(|(_, value)| Some(value?.to_str()?.to_owned()))
     }

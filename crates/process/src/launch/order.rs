@@ -1,7 +1,7 @@
 //! What the launcher is told, and how it is started.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,32 @@ pub(crate) struct Order {
     pub(crate) files: Vec<(PathBuf, Option<[u8; 32]>)>,
 }
 
+impl Order {
+    /// A program in a sandbox, of which nothing is verified.
+    pub(crate) fn sandboxed(
+        program: &Path,
+        arguments: &[OsString],
+        profile: Profile,
+    ) -> Result<Self, LaunchError> {
+        let text = |text: &OsStr| {
+            let text = text.to_str().ok_or(LaunchError::NoText);
+            text.map(str::to_owned)
+        };
+        let arguments = arguments.iter().map(|argument| text(argument));
+        Ok(Self {
+            profile: Some(profile),
+            program: program.to_owned(),
+            arguments: std::iter::once(text(program.as_os_str()))
+                .chain(arguments)
+                .collect::<Result<_, _>>()?,
+            folder: std::env::current_dir().unwrap_or_default(),
+            sha256: None,
+            minisign: None,
+            files: Vec::new(),
+        })
+    }
+}
+
 /// Why a launcher could not be told what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +100,9 @@ pub enum LaunchError {
         "the sandbox and the command are longer than the system takes: shorten the lists of paths and files"
     )]
     TooLong,
+    /// A path or argument that is no UTF-8.
+    #[error("a path or an argument of a sandboxed plugin is no UTF-8")]
+    NoText,
     /// The order cannot be written: a path that is no text.
     #[error("the sandbox cannot be written down: {0}")]
     Unreadable(serde_json::Error),

@@ -157,6 +157,7 @@ async fn plugin(
         .start_timeout(spec.start_timeout)
         .stop_timeout(spec.stop_timeout)
         .sync_stdout(output.writer())
+        .stdout(output.stdout())
         .log(output.stderr(spec.is_launched()));
     let client = host::Client::start(config).await?;
     let connector = client.connector().map_err(StartError::Connect)?;

@@ -239,6 +239,26 @@ async fn a_disabled_plugin_stays_down_until_it_is_enabled() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_bounded_by_a_launcher() {
+    let folder = Folder::new();
+    folder.plugin("bounded");
+    let launcher =
+        transom_process::launch::Launcher::new(example("plugin-launcher"), [] as [&str; 0]);
+    let config = folder
+        .config()
+        .launcher(launcher, transom_process::launch::Profile::strict());
+    let client = register("bounded", config).await.unwrap();
+    assert_answers(&client).await;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", client.pid().unwrap())).unwrap();
+    assert!(
+        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
+        "{status}"
+    );
+    client.disable().await;
+}
+
+#[tokio::test]
 async fn errors_and_deadlines_are_the_callers() {
     let folder = Folder::new();
     let client = folder.client("failing").await;

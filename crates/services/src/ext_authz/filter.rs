@@ -1,6 +1,7 @@
 //! The filter of a stream.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use transom_api::{
 use super::Shared;
 use super::http;
 use super::question::{Body, question};
-use super::settings::{BodySettings, RouteSettings, Service};
+use super::settings::{BodySettings, Route, RouteSettings, Service};
 use super::verdict::{Allowed, Verdict};
 use crate::grpc::{Call, Received, frame, waker};
 use crate::proto::auth::CheckResponse;
@@ -25,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The filter of a stream: it asks once, before the request goes on.
 pub(super) struct ExtAuthz {
     shared: Rc<Shared>,
-    route: RouteSettings,
+    route: Arc<RouteSettings>,
     state: State,
     /// For the response, of an answer that let the request pass.
     allowed: Option<Box<Allowed>>,
@@ -52,8 +53,8 @@ enum State {
 impl ExtAuthz {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
         Self {
+            route: Arc::clone(&shared.no_route),
             shared,
-            route: RouteSettings::default(),
             state: State::New,
             allowed: None,
         }
@@ -62,8 +63,8 @@ impl ExtAuthz {
 
 impl StreamFilter for ExtAuthz {
     fn request_headers(&mut self, stream: &mut Stream<'_>, end: bool) -> HeadersVerdict {
-        if let Some(route) = stream.route_config::<RouteSettings>() {
-            self.route = route.clone();
+        if let Some(Route(route)) = stream.route_config::<Route>() {
+            self.route = Arc::clone(route);
         }
         if self.route.disabled {
             self.state = State::Done;

@@ -24,7 +24,7 @@ use transom_api::{
 };
 
 use self::filter::ExtAuthz;
-use self::settings::{RouteSettings, Service, Settings};
+use self::settings::{Route, RouteSettings, Service, Settings};
 use crate::grpc::{Method, Pool, Target};
 
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -47,6 +47,8 @@ struct Config {
 /// What the streams of a worker share.
 struct Shared {
     settings: Arc<Settings>,
+    /// What holds for streams whose route says nothing.
+    no_route: Arc<RouteSettings>,
     metrics: Metrics,
     /// Where a gRPC service is asked.
     server: Option<(Rc<Pool>, Method)>,
@@ -109,7 +111,7 @@ impl Factory<StreamFilters> for ExtAuthzFactory {
     }
 
     fn parse_route(&self, config: &Node) -> Result<RouteConfig, ParseError> {
-        Ok(Arc::new(RouteSettings::parse(config)?))
+        Ok(Arc::new(Route(Arc::new(RouteSettings::parse(config)?))))
     }
 }
 
@@ -164,6 +166,7 @@ impl StreamFilterConfig for Config {
         });
         Ok(Rc::new(Part(Rc::new(Shared {
             settings: Arc::clone(&self.settings),
+            no_route: Arc::default(),
             metrics: self.metrics,
             server,
         }))))

@@ -61,6 +61,10 @@ pub(super) struct BodySettings {
     pub(super) as_bytes: bool,
 }
 
+/// The configuration of a route, as each of its streams holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Route(pub(super) Arc<RouteSettings>);
+
 /// The configuration of a route.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RouteSettings {

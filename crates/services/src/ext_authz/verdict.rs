@@ -114,21 +114,21 @@ impl Allowed {
         };
         let path = String::from_utf8_lossy(&path);
         let (path, query) = path.split_once('?').unwrap_or((&path, ""));
-        let goes = |key: &str| {
-            self.remove_query.iter().any(|name| name == key)
-                || self.set_query.iter().any(|set| set.key == key)
-        };
+        let key_of = |pair: &str| pair.split_once('=').map_or(pair, |(key, _)| key).to_owned();
         let mut pairs: Vec<String> = query
             .split('&')
-            .filter(|pair| {
-                !pair.is_empty() && !goes(pair.split_once('=').map_or(*pair, |(key, _)| key))
-            })
+            .filter(|pair| !pair.is_empty() && !self.remove_query.contains(&key_of(pair)))
             .map(str::to_owned)
             .collect();
         for set in &self.set_query {
-            if !self.remove_query.contains(&set.key) {
-                pairs.push(format!("{}={}", set.key, set.value));
+            if self.remove_query.contains(&set.key) {
+                continue;
             }
+            // In the place of the first of its name, and of all of them.
+            let pair = format!("{}={}", set.key, set.value);
+            let first = pairs.iter().position(|known| key_of(known) == set.key);
+            pairs.retain(|known| key_of(known) != set.key);
+            pairs.insert(first.unwrap_or(pairs.len()), pair);
         }
         let path = if pairs.is_empty() {
             path.to_owned()

@@ -14,7 +14,7 @@ use transom_api::{
 };
 
 use super::mode::{BodyMode, Mode};
-use super::settings::{MetadataOptions, RouteSettings, Settings};
+use super::settings::{MetadataOptions, Route, RouteSettings, Settings};
 use super::side::{Piece, Side, Step};
 use super::{Server, Shared};
 use crate::grpc::{self, Call, Received};
@@ -280,7 +280,7 @@ impl ExtProc {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
-        let Some(route) = stream.route_config::<RouteSettings>() else {
+        let Some(Route(route)) = stream.route_config::<Route>() else {
             return;
         };
         self.over = route.disabled;
@@ -288,7 +288,7 @@ impl ExtProc {
             .target
             .as_ref()
             .map(|target| self.shared.server_of(target));
-        self.route = Some(Arc::new(route.clone()));
+        self.route = Some(Arc::clone(route));
         let mode = self.mode();
         self.request.mode = mode.request;
         self.response.mode = mode.response;

@@ -30,7 +30,7 @@ use transom_api::{
 
 use self::filter::ExtProc;
 use self::metrics::Metrics;
-use self::settings::{RouteSettings, Settings};
+use self::settings::{Route, RouteSettings, Settings};
 use crate::grpc::{Method, Pool, Target};
 
 const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
@@ -82,7 +82,7 @@ impl Factory<StreamFilters> for ExtProcFactory {
     }
 
     fn parse_route(&self, config: &Node) -> Result<RouteConfig, ParseError> {
-        Ok(Arc::new(RouteSettings::parse(config)?))
+        Ok(Arc::new(Route(Arc::new(RouteSettings::parse(config)?))))
     }
 }
 
@@ -119,17 +119,17 @@ impl StreamFilterConfig for Config {
     }
 
     fn prepare_route(&self, parsed: RouteConfig) -> Result<RouteConfig, PrepareError> {
-        let Some(route) = (&*parsed as &dyn Any).downcast_ref::<RouteSettings>() else {
+        let Some(route) = (&*parsed as &dyn Any).downcast_ref::<Route>() else {
             return Ok(parsed);
         };
-        let Some(grpc) = &route.grpc else {
+        let Some(grpc) = &route.0.grpc else {
             return Ok(parsed);
         };
         let target = Some(Arc::new(grpc.prepare(&self.context)?));
-        Ok(Arc::new(RouteSettings {
+        Ok(Arc::new(Route(Arc::new(RouteSettings {
             target,
-            ..route.clone()
-        }))
+            ..RouteSettings::clone(&route.0)
+        }))))
     }
 
     fn on_worker(

@@ -42,6 +42,10 @@ pub(super) struct Settings {
     pub(super) buffer_limit: u64,
 }
 
+/// The configuration of a route, as each of its streams holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Route(pub(super) Arc<RouteSettings>);
+
 /// The configuration of a route.
 #[derive(Clone, Debug)]
 pub(super) struct RouteSettings {

@@ -101,7 +101,7 @@ fn a_good_answer_changes_request_and_response() {
     let request = upstream.last();
     assert_eq!(request.header("x-user"), Some("me"));
     assert_eq!(request.header("x-secret"), None);
-    assert_eq!(request.target(), "/?c=3&a=2");
+    assert_eq!(request.target(), "/?a=2&c=3");
 }
 
 #[test]

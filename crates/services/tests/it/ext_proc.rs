@@ -388,3 +388,112 @@ fn a_server_that_watches_holds_nothing_up() {
     let messages = server.messages::<ProcessingRequest>(0);
     assert!(messages.iter().all(|message| message.observability_mode));
 }
+
+/// Trailers of a response: those that are there are changed, and to a message without them some are added.
+#[test]
+fn trailers_are_changed_and_added() {
+    for (answered, expected) in [
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-t\r\n\r\n3\r\nabc\r\n0\r\nx-t: 1\r\n\r\n",
+            Some("1"),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            None,
+        ),
+    ] {
+        for mode in ["none", "streamed", "buffered", "buffered_partial"] {
+            let server = Server::start(|_, message| {
+                let request = ProcessingRequest::decode(message).unwrap().request.unwrap();
+                let mut reply = answer(&request, None);
+                if let Some(Response::ResponseTrailers(trailers)) = &mut reply.response {
+                    trailers.header_mutation = headers(vec![set("x-added", "2")]).header_mutation;
+                }
+                vec![Step::send(&reply)]
+            });
+            let upstream = Upstream::answering(move |_| answered.as_bytes().to_vec());
+            let mode = format!(
+                ", processing_mode: {{response_body_mode: {mode}, response_trailer_mode: send}}"
+            );
+            let plane = Setup::to(&upstream).filter(&filter(&server, &mode)).start();
+            let answer = plane
+                .client()
+                .send("GET / HTTP/1.1\r\nHost: test\r\nTE: trailers\r\n\r\n")
+                .answer();
+            assert_eq!(answer.body, b"abc", "{mode}");
+            assert_eq!(answer.trailer("x-t"), expected, "{mode}");
+            assert_eq!(answer.trailer("x-added"), Some("2"), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn the_server_may_ask_for_another_mode() {
+    use transom_services::proto::envoy::extensions::filters::http::ext_proc::v3::ProcessingMode;
+    use transom_services::proto::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{BodySendMode, HeaderSendMode};
+    for (allowed, messages) in [(true, 2), (false, 2)] {
+        let server = Server::start(|_, message| {
+            let request = ProcessingRequest::decode(message).unwrap().request.unwrap();
+            let mut reply = answer(&request, None);
+            if matches!(request, Request::RequestHeaders(_)) {
+                reply.mode_override = Some(ProcessingMode {
+                    request_body_mode: BodySendMode::Buffered as i32,
+                    response_header_mode: HeaderSendMode::Skip as i32,
+                    ..ProcessingMode::default()
+                });
+            }
+            vec![Step::send(&reply)]
+        });
+        let upstream = Upstream::echo();
+        let more = format!(", allow_mode_override: {allowed}");
+        let plane = Setup::to(&upstream).filter(&filter(&server, &more)).start();
+        assert_eq!(plane.client().post("/", "four").status(), 200);
+        let seen = server.messages::<ProcessingRequest>(0);
+        assert_eq!(seen.len(), messages);
+        let is_body = matches!(seen[1].request, Some(Request::RequestBody(_)));
+        assert_eq!(is_body, allowed);
+    }
+}
+
+#[test]
+fn metadata_and_attributes_go_to_the_server_and_metadata_comes_back() {
+    use prost_types::value::Kind;
+    use prost_types::{Struct, Value};
+    let server = Server::start(|_, message| {
+        let request = ProcessingRequest::decode(message).unwrap().request.unwrap();
+        let text = Value {
+            kind: Some(Kind::StringValue("blue".to_owned())),
+        };
+        let space = |key: &str| Struct {
+            fields: [(key.to_owned(), text.clone())].into(),
+        };
+        let spaces = ["mine", "forbidden"].map(|name| {
+            let value = Value {
+                kind: Some(Kind::StructValue(space("team"))),
+            };
+            (name.to_owned(), value)
+        });
+        let reply = ProcessingResponse {
+            dynamic_metadata: Some(Struct {
+                fields: spaces.into(),
+            }),
+            ..answer(&request, None)
+        };
+        vec![Step::send(&reply)]
+    });
+    let upstream = Upstream::echo();
+    let more = ", request_attributes: [request.path], metadata_options: {receiving_namespaces: [mine], forwarding_namespaces: [mine, other]}";
+    let plane = Setup::to(&upstream).filter(&filter(&server, more)).start();
+    assert_eq!(plane.get("/some").status(), 200);
+    let seen = server.messages::<ProcessingRequest>(0);
+    let attributes = &seen[0].attributes["envoy.filters.http.ext_proc"];
+    let path = Value {
+        kind: Some(Kind::StringValue("/some".to_owned())),
+    };
+    assert_eq!(attributes.fields["request.path"], path);
+    assert!(seen[1].attributes.is_empty());
+    // What it said to the request's headers it is told with the response's.
+    let metadata = seen[1].metadata_context.as_ref().unwrap();
+    assert!(metadata.filter_metadata.contains_key("mine"));
+    assert!(!metadata.filter_metadata.contains_key("forbidden"));
+}

@@ -5,3 +5,4 @@ mod connections;
 mod ext_authz;
 mod ext_proc;
 mod server;
+mod settings;

@@ -8,7 +8,9 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 use transom_services::grpc::frame;
 
 /// What a server does on a message of a call: the number of the message, and its bytes.
@@ -22,6 +24,8 @@ pub(crate) enum Step {
     End(u32),
     /// Does it so many milliseconds later.
     Later(u64, Box<Step>),
+    /// Says that the connection takes no more calls, and ends it with the last of them.
+    Leave,
     /// Ends the connection.
     Hang,
 }
@@ -30,6 +34,12 @@ pub(crate) enum Step {
 pub(crate) struct Server {
     address: SocketAddr,
     pub(crate) calls: Arc<Mutex<Vec<Seen>>>,
+}
+
+enum Ending {
+    Tcp,
+    Tls(TlsAcceptor),
+    Unix(std::path::PathBuf),
 }
 
 /// A call that came.
@@ -54,9 +64,40 @@ impl Server {
     pub(crate) fn start(
         script: impl Fn(usize, Bytes) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
+        Self::with(Ending::Tcp, script)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn secure(
+        config: rustls::ServerConfig,
+        script: impl Fn(usize, Bytes) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(Ending::Tls(TlsAcceptor::from(Arc::new(config))), script)
+    }
+
+    /// The same at a Unix socket.
+    pub(crate) fn at(
+        path: &std::path::Path,
+        script: impl Fn(usize, Bytes) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(Ending::Unix(path.to_owned()), script)
+    }
+
+    fn with(
+        ending: Ending,
+        script: impl Fn(usize, Bytes) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
+        let unix = match &ending {
+            Ending::Unix(path) => {
+                let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                Some(listener)
+            }
+            _ => None,
+        };
         let calls = Arc::<Mutex<Vec<Seen>>>::default();
         let (script, seen): (Arc<Script>, _) = (Arc::new(script), Arc::clone(&calls));
         std::thread::spawn(move || {
@@ -66,14 +107,27 @@ impl Server {
                 .unwrap();
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
+                let unix = unix.map(|unix| UnixListener::from_std(unix).unwrap());
                 for number in 0.. {
+                    let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+                    if let Some(unix) = &unix {
+                        let (socket, _) = unix.accept().await.unwrap();
+                        tokio::spawn(connection(socket, number, script, seen));
+                        continue;
+                    }
                     let (socket, _) = listener.accept().await.unwrap();
-                    tokio::spawn(connection(
-                        socket,
-                        number,
-                        Arc::clone(&script),
-                        Arc::clone(&seen),
-                    ));
+                    match &ending {
+                        Ending::Tls(acceptor) => {
+                            // A client that refuses is part of a test.
+                            let Ok(socket) = acceptor.accept(socket).await else {
+                                continue;
+                            };
+                            tokio::spawn(connection(socket, number, script, seen));
+                        }
+                        _ => {
+                            tokio::spawn(connection(socket, number, script, seen));
+                        }
+                    }
                 }
             });
         });
@@ -104,7 +158,7 @@ impl Server {
 }
 
 async fn connection(
-    socket: tokio::net::TcpStream,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     number: usize,
     script: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -113,10 +167,15 @@ async fn connection(
         return;
     };
     let hang = Arc::new(tokio::sync::Notify::new());
+    let leave = Arc::new(tokio::sync::Notify::new());
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
             () = hang.notified() => return,
+            () = leave.notified() => {
+                connection.graceful_shutdown();
+                continue;
+            }
         };
         let Some(Ok((request, respond))) = accepted else {
             return;
@@ -131,10 +190,19 @@ async fn connection(
             });
             seen.len() - 1
         };
-        let (script, seen, hang) = (Arc::clone(&script), Arc::clone(&seen), Arc::clone(&hang));
+        let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+        let (hang, leave) = (Arc::clone(&hang), Arc::clone(&leave));
         tokio::spawn(async move {
             // A call that the client gives up is no matter of the server's.
-            let _ = call(request.into_body(), respond, index, &*script, &seen, &hang).await;
+            let _ = call(
+                request.into_body(),
+                respond,
+                index,
+                &*script,
+                &seen,
+                [&hang, &leave],
+            )
+            .await;
         });
     }
 }
@@ -145,7 +213,7 @@ async fn call(
     index: usize,
     script: &Script,
     seen: &Mutex<Vec<Seen>>,
-    hang: &tokio::sync::Notify,
+    [hang, leave]: [&tokio::sync::Notify; 2],
 ) -> Result<(), h2::Error> {
     let head = Response::builder()
         .header("content-type", "application/grpc")
@@ -168,6 +236,7 @@ async fn call(
                     Step::Later(..) => unreachable!("later is once"),
                     Step::Send(message) => answer.send_data(message, false)?,
                     Step::End(status) => return end(&mut answer, status),
+                    Step::Leave => leave.notify_one(),
                     Step::Hang => {
                         hang.notify_one();
                         return Ok(());

@@ -2,6 +2,8 @@
 
 mod parse;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
