@@ -144,12 +144,8 @@ pub struct Host {
     pub attribute:
         unsafe extern "C" fn(stream: Handle, name: Slice, value: *mut Attribute) -> Status,
     /// A value of dynamic metadata in a namespace, as JSON.
-    pub metadata_get: unsafe extern "C" fn(
-        stream: Handle,
-        space: Slice,
-        key: Slice,
-        json: *mut Slice,
-    ) -> Status,
+    pub metadata_get:
+        unsafe extern "C" fn(stream: Handle, space: Slice, key: Slice, json: *mut Slice) -> Status,
     /// Sets a value of dynamic metadata, from JSON.
     pub metadata_set:
         unsafe extern "C" fn(stream: Handle, space: Slice, key: Slice, json: Slice) -> Status,
