@@ -19,7 +19,7 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    plugins::register_runtimes(&mut registry, supervisor);
+    plugins::register_runtimes(&mut registry, supervisor)?;
     Ok(registry)
 }
 

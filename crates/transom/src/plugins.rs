@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use transom_api::Registry;
 use transom_api::control::{PluginAnswer, PluginAnswered, PluginFault, PluginOrder, PluginOrdered};
+use transom_api::registry::DuplicateExtension;
 use transom_library::{LibraryRuntime, Prober};
 use transom_process::ProcessRuntime;
 use transom_process::launch::{self, Launcher};
@@ -33,11 +34,15 @@ pub(crate) fn probe() -> Option<std::process::ExitCode> {
 
 /// Puts the runtimes into a registry. Both have this program start what they host: plugins with what their sandbox leaves
 /// them, libraries in a process of their own before they are loaded here.
-pub(crate) fn register_runtimes(registry: &mut Registry, supervisor: &Arc<Supervisor>) {
+pub(crate) fn register_runtimes(
+    registry: &mut Registry,
+    supervisor: &Arc<Supervisor>,
+) -> Result<(), DuplicateExtension> {
     let launcher = Launcher::own([LAUNCHER]);
-    ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry);
+    ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry)?;
     let prober = Prober::new("/proc/self/exe", [LIBRARY_PROBE]);
     LibraryRuntime::new(prober).register(registry);
+    Ok(())
 }
 
 /// Carries out an order.
