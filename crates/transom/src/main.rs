@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugin;
 mod plugins;
 mod run;
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             listener: listener.as_deref(),
             output,
         }),
+        Command::Plugin(command) => plugin::run(&command),
         Command::Schema => check::schema(),
         Command::Version => {
             println!("transom {}", env!("CARGO_PKG_VERSION"));

@@ -3,5 +3,6 @@
 mod exit;
 mod libraries;
 mod memory;
+mod plugins;
 mod program;
 mod signals;
