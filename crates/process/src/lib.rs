@@ -1,7 +1,9 @@
 //! Extensions in child processes.
 //!
-//! What is here so far is [`v1`], the messages of Transom's own protocol, and [`call`]: MOSN's plugin protocol as a library for any Rust
-//! program, both sides. A program gives a plugin's name
+//! [`runtime`] is what the proxy registers: it reads declarations of plugins, has [`supervise`] keep their processes running, and lets them be
+//! used as filters and certificate providers over [`v1`], Transom's own protocol, or MOSN's.
+//!
+//! [`call`] is MOSN's plugin protocol as a library for any Rust program, both sides. A program gives a plugin's name
 //! and calls it; the plugin is started beside it, and started again when it has died:
 //!
 //! ```no_run
@@ -36,6 +38,7 @@
     clippy::indexing_slicing
 )]
 
+mod agents;
 pub mod call;
 pub mod launch;
 pub mod needs;

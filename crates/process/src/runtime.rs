@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use transom_api::kind::{NetworkFilters, StreamFilters};
+use transom_api::kind::{CertificateProviders, NetworkFilters, StreamFilters};
 use transom_api::{
-    Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin, Registry,
-    Runtime, Schema,
+    DuplicateExtension, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError,
+    PreparePlugin, Registry, Runtime, Schema,
 };
 
+use crate::agents::{self, Agent, Agents};
 use crate::launch::Launcher;
-use crate::remote::{Cell, NetworkFactory, Running, StreamFactory};
+use crate::remote::{Cell, CertificateFactory, NetworkFactory, Running, StreamFactory};
 use crate::supervise::{Place, Protocol, Spec, Supervisor, spec};
 
 /// The name of the runtime in declarations.
@@ -32,9 +33,15 @@ impl ProcessRuntime {
         })
     }
 
-    /// Puts the runtime into a registry, as `process`.
-    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+    /// Puts the runtime into a registry, as `process`, and the agents of MOSN's plugins under MOSN's names: the stream filters `demo_plugin`
+    /// and `pluginfilter`, and the certificate provider `loader`.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) -> Result<(), DuplicateExtension> {
         registry.register_runtime(NAME, Arc::<Self>::clone(self));
+        let agents = Agents::Named {
+            supervisor: Arc::clone(&self.supervisor),
+            launcher: self.launcher.clone(),
+        };
+        agents::register(&agents, registry)
     }
 
     /// What keeps the plugins running.
@@ -52,10 +59,12 @@ impl Runtime for ProcessRuntime {
         let spec = Arc::new(Spec::parse(declaration)?);
         let protocol = spec.protocol;
         let cell = Cell::default();
+        let called = Agents::Declared(Arc::default());
         let life = Life {
             name: name.to_owned(),
             spec,
             cell: Arc::clone(&cell),
+            called: called.clone(),
             supervisor: Arc::clone(&self.supervisor),
             launcher: self.launcher.clone(),
         };
@@ -63,6 +72,7 @@ impl Runtime for ProcessRuntime {
         Ok(match protocol {
             Protocol::Transom => {
                 let of_network = Arc::clone(&cell);
+                let of_certificates = Arc::clone(&cell);
                 plugin
                     .with::<StreamFilters>(move |extension| {
                         Arc::new(StreamFactory {
@@ -76,6 +86,20 @@ impl Runtime for ProcessRuntime {
                             extension: extension.to_owned(),
                         })
                     })
+                    .with::<CertificateProviders>(move |extension| {
+                        Arc::new(CertificateFactory {
+                            cell: Arc::clone(&of_certificates),
+                            extension: extension.to_owned(),
+                        })
+                    })
+            }
+            Protocol::Call => {
+                let (of_filters, of_loader) = (called.clone(), called);
+                plugin
+                    .with::<StreamFilters>(move |extension| {
+                        agents::of_plugin(of_filters.clone(), extension)
+                    })
+                    .with::<CertificateProviders>(move |_| agents::loader(of_loader.clone()))
             }
             _ => plugin,
         })
@@ -87,6 +111,7 @@ struct Life {
     name: String,
     spec: Arc<Spec>,
     cell: Cell,
+    called: Agents,
     supervisor: Arc<Supervisor>,
     launcher: Launcher,
 }
@@ -97,10 +122,12 @@ impl PluginLife for Life {
             name,
             spec,
             cell,
+            called,
             supervisor,
             launcher,
         } = self;
         let (name, spec, cell) = (name.clone(), Arc::clone(spec), Arc::clone(cell));
+        let called = called.clone();
         let supervisor = Arc::clone(supervisor);
         let place = Place {
             folder: Arc::clone(&context.folder),
@@ -111,6 +138,10 @@ impl PluginLife for Life {
             let started = supervisor.plugin(&name, spec, place).await;
             let plugin = started.map_err(|error| PrepareError::new(error.to_string()))?;
             if protocol != Protocol::Transom {
+                if let Agents::Declared(declared) = &called {
+                    // A declaration is started once.
+                    let _ = declared.set(Agent::new(Arc::clone(&plugin)));
+                }
                 let kept: Arc<dyn Any + Send + Sync> = plugin;
                 return Ok(kept);
             }

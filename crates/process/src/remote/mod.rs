@@ -12,6 +12,7 @@
 //! leaves as one frame of HTTP/2, and the answers of one read wake their streams. What waits for an answer waits in the proxy.
 
 mod actions;
+mod certificates;
 mod filters;
 mod json;
 mod link;
@@ -21,5 +22,6 @@ mod stream;
 mod uses;
 mod wire;
 
+pub(crate) use certificates::CertificateFactory;
 pub(crate) use filters::{NetworkFactory, StreamFactory};
 pub(crate) use uses::{Cell, Running};

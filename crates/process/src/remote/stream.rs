@@ -9,6 +9,8 @@
 //!                            shown ─ answer ─▶ approved ─ all of it ─▶ goes on
 //! ```
 
+mod act;
+
 use std::rc::Rc;
 
 use transom_api::verdict::{DataVerdict, HeadersVerdict, TrailersVerdict};
@@ -17,13 +19,13 @@ use transom_api::{
     StreamFilter, TimerId, Wants,
 };
 
-use super::actions::{self, Fault, Told, UnderWay};
+use super::actions::{Fault, UnderWay};
 use super::link::{Link, Mail};
 use super::pool::Pool;
 use super::uses::RouteJson;
 use super::wire::{self, field};
 use crate::supervise::{Outcome, Permit};
-use crate::v1::{Action, Answer, action};
+use crate::v1::{Answer, action};
 
 /// The filter of one stream.
 pub(super) struct RemoteFilter {
@@ -624,127 +626,6 @@ impl RemoteFilter {
         }
     }
 
-    fn carry_out(&mut self, stream: &mut Stream<'_>, actions: Vec<Action>) -> Result<Flow, Fault> {
-        if actions.is_empty() {
-            return Ok(Flow::On);
-        }
-        let mut told = Vec::new();
-        let mut flow = Flow::On;
-        for action in actions {
-            let Some(action) = action.action else {
-                return Err("an action that this host does not know".to_owned());
-            };
-            let shared = &self.pool.shared;
-            let rest = self
-                .under_way
-                .carry_out(stream, shared, action, &mut told)?;
-            let Some(action) = rest else { continue };
-            if let Flow::Over = self.act(stream, action)? {
-                flow = Flow::Over;
-                break;
-            }
-        }
-        for told in told {
-            self.event(|it| match &told {
-                Told::Callout(number, error) => it.callout(2, *number, &Err(error.clone())),
-                Told::Shared(key, result) => it.shared(4, key, result),
-            });
-        }
-        Ok(flow)
-    }
-
-    /// An action that only streams have.
-    fn act(&mut self, stream: &mut Stream<'_>, action: action::Action) -> Result<Flow, Fault> {
-        match action {
-            action::Action::Fields(change) => actions::change_fields(stream, &change)?,
-            action::Action::Body(body) => {
-                let direction = direction(body.direction)?;
-                let waits = stream.body(direction).len();
-                let side = self.side(direction);
-                let range = side.approved.min(waits)..side.shown.min(waits);
-                side.shown = range.start + body.data.len();
-                stream
-                    .body_mut(direction)
-                    .splice(range, &body.data)
-                    .map_err(|error| format!("it replaced the body: {error}"))?;
-            }
-            action::Action::Resume(number) => {
-                let direction = direction(number)?;
-                self.resume(stream, direction);
-            }
-            action::Action::LocalReply(reply) => {
-                let reply = actions::local_reply(reply)?;
-                let done = stream.send_local_reply(reply);
-                tell(stream, done, "a local reply");
-                if done.is_ok() {
-                    // What waited of the request is no more.
-                    *self.side(Direction::Request) = Side {
-                        cut: true,
-                        ..Side::default()
-                    };
-                    if self.side(Direction::Response).head != Step::Idle {
-                        *self.side(Direction::Response) = Side::default();
-                    }
-                    return Ok(Flow::Over);
-                }
-            }
-            action::Action::SkipPhase(_) => stream.skip_phase(),
-            action::Action::ClearRoute(_) => {
-                let done = stream.clear_route();
-                tell(stream, done, "clear_route");
-            }
-            action::Action::RematchRoute(_) => {
-                let done = stream.rematch_route();
-                tell(stream, done, "rematch_route");
-            }
-            action::Action::RechooseHost(_) => {
-                let done = stream.rechoose_host();
-                tell(stream, done, "rechoose_host");
-            }
-            action::Action::Terminate(_) => {
-                stream.terminate();
-                self.finish(None);
-                return Ok(Flow::Over);
-            }
-            action::Action::Inject(inject) => {
-                let direction = direction(inject.direction)?;
-                let done = stream.inject(direction, &inject.data, inject.end);
-                tell(stream, done, "inject");
-            }
-            action::Action::HoldBack(it) => stream.hold_back(direction(it.direction)?, it.hold),
-            action::Action::Forgo(bits) => {
-                let forgone = crate::needs::wants(&crate::v1::Needs {
-                    callbacks: bits,
-                    ..Default::default()
-                });
-                stream.forgo(forgone.map_err(|error| error.to_string())?);
-            }
-            action::Action::Fail(why) => {
-                let name = self.pool.shared.used.plugin.name();
-                let message = format!("the plugin `{name}` failed: {why}");
-                self.give_up(stream, FilterError::broken(message));
-                return Ok(Flow::Over);
-            }
-            action::Action::Reset(_) | action::Action::ChooseCluster(_) => {
-                return Err("an action of connections on a stream".to_owned());
-            }
-            // The others were carried out before.
-            _ => {}
-        }
-        Ok(Flow::On)
-    }
-
-    /// Tells the plugin of something that happened between callbacks.
-    fn event(&mut self, write: impl FnOnce(&mut wire::Message<'_>)) {
-        let Some(bound) = self.bound.as_ref().filter(|bound| bound.begun) else {
-            return;
-        };
-        self.callbacks += 1;
-        bound.link.tell(bound.stream, self.callbacks, |it| {
-            it.nested(field::EVENT, write);
-        });
-    }
-
     fn late(&mut self, stream: &mut Stream<'_>, callback: u64) {
         let Some(call) = self.call.take_if(|call| call.number == callback) else {
             return;
@@ -772,7 +653,7 @@ impl RemoteFilter {
             if again {
                 self.side(call.direction).forget(call.what);
             }
-            call.permit.end(Outcome::Error);
+            call.permit.end(Outcome::Lost);
         }
         if again {
             self.known = 0;
@@ -957,13 +838,5 @@ fn tell(stream: &Stream<'_>, done: Result<(), Released>, what: &str) {
             Level::Warn,
             &format!("{what} did nothing: it came after the headers had gone on"),
         );
-    }
-}
-
-fn direction(number: i32) -> Result<Direction, Fault> {
-    match number {
-        0 => Ok(Direction::Request),
-        1 => Ok(Direction::Response),
-        _ => Err(format!("there is no direction {number}")),
     }
 }

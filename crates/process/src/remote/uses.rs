@@ -10,7 +10,7 @@ use transom_api::{Kind, Node, ParseError, PrepareError};
 use transom_goplugin::Channel;
 
 use super::json;
-use crate::supervise::{Instance, Plugin};
+use crate::supervise::{Instance, Outcome, Plugin};
 use crate::v1::plugin_client::PluginClient;
 use crate::v1::{self, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest};
 
@@ -19,6 +19,9 @@ const SHORT: Duration = Duration::from_secs(5);
 
 /// How long a process that was started again may take to prepare a use.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// The pause before a process is asked again that could not prepare a use.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Numbers of uses: never used twice.
 static NEXT_USE: AtomicU64 = AtomicU64::new(1);
@@ -61,6 +64,11 @@ impl Running {
                 "does `{name}` serve transom.plugin.v1? `protocol:` names what a plugin speaks"
             ))
         };
+        if !plugin.is_enabled() {
+            return Err(
+                PrepareError::new("it is disabled").with_help("enable it by the admin API first")
+            );
+        }
         let channel = plugin
             .choose()
             .and_then(|instance| instance.channel())
@@ -191,8 +199,9 @@ struct Follower {
 impl Follower {
     async fn run(self, mut changes: watch::Receiver<u64>, mut ends: watch::Receiver<()>) {
         loop {
-            self.follow().await;
+            let again = self.follow().await;
             tokio::select! {
+                () = tokio::time::sleep(PAUSE), if again => {}
                 changed = changes.changed() => if changed.is_err() { break },
                 // Nothing is ever sent: this is the end.
                 _ = ends.changed() => break,
@@ -201,7 +210,9 @@ impl Follower {
         self.release().await;
     }
 
-    async fn follow(&self) {
+    /// Prepares the use where it is not ready yet. Whether to try again soon.
+    async fn follow(&self) -> bool {
+        let mut again = false;
         let known = Arc::clone(&self.publish.borrow());
         let mut ready = Vec::new();
         let instances = self.plugin.instances();
@@ -237,6 +248,7 @@ impl Follower {
                             plugin = self.plugin.name(),
                             "a new process could not prepare a use: {why}"
                         );
+                        again |= instance.is_open();
                         continue;
                     }
                 }
@@ -248,6 +260,7 @@ impl Follower {
             // Nobody may look at this moment; whoever comes later finds it.
             self.publish.send_replace(ready.into());
         }
+        again
     }
 
     async fn release(&self) {
@@ -305,6 +318,15 @@ pub(super) async fn bounded<T>(
             "no answer within {} s",
             limit.as_secs()
         ))),
+    }
+}
+
+/// How a call went, for the plugin's counters.
+pub(super) fn outcome<T>(answer: &Result<T, tonic::Status>) -> Outcome {
+    match answer {
+        Ok(_) => Outcome::Ok,
+        Err(status) if status.code() == Code::DeadlineExceeded => Outcome::Timeout,
+        Err(_) => Outcome::Error,
     }
 }
 

@@ -355,3 +355,18 @@ fn poll_linger(
         }
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// Connections at rest are what there are most of. What the event loop keeps beside the connection itself is less than
+    /// 104 bytes, and the allocator hands out 512 bytes or 640.
+    #[test]
+    fn a_connection_at_rest_fits_into_512_bytes() {
+        let size = size_of::<HttpConnection>();
+        assert!(size <= 512 - 104, "{size}");
+        let info = size_of::<ConnectionInfo>() + 2 * size_of::<usize>();
+        assert!(info <= 256, "{info}");
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use transom_e2e::tls::{Authority, Folder, Secure};
 use transom_e2e::upstream::ok;
 use transom_e2e::{Client, Plane, Upstream};
 use transom_process::ProcessRuntime;
@@ -36,7 +37,7 @@ impl Setup {
             Arc::clone(&supervisor),
             Launcher::new(program(), [] as [&str; 0]),
         );
-        let plane = Plane::start_with(1, yaml, |registry| runtime.register(registry));
+        let plane = Plane::start_with(1, yaml, |registry| runtime.register(registry).unwrap());
         Self { plane, supervisor }
     }
 
@@ -409,4 +410,114 @@ fn connections_have_filters_too() {
     assert_eq!(client.bytes(6), b"/PATH\n");
     client.send("bye");
     assert!(client.is_closed());
+}
+
+/// A file with the configuration of a plugin of MOSN's.
+fn arguments(folder: &Folder, json: &str) -> String {
+    folder.write("config.json", json)
+}
+
+#[test]
+fn programs_of_mosn_are_asked_by_its_agents() {
+    let upstream = Upstream::ok("up");
+    let folder = Folder::new();
+    let config = arguments(&folder, r#"{"User": "admin"}"#);
+    let checker = folder.write(
+        "checker",
+        &format!(
+            "#!/bin/sh\nTRANSOM_CONFORMANCE=auth exec {:?} \"$@\"\n",
+            program()
+        ),
+    );
+    // As MOSN's example is configured, but for where the program lies.
+    let demo = format!(
+        "{{name: demo_plugin, config: {{command: [/bin/sh, {checker:?}], config_path: {config:?}}}}}"
+    );
+    // The same program, declared.
+    let keys = format!(", {config:?}], protocol: call, env: [TRANSOM_CONFORMANCE=auth]");
+    let declared = |used: &str| {
+        let yaml = file(&upstream, &keys, &[used]);
+        yaml.replace("conformance\"], ", "conformance\", \"-c\", ")
+    };
+    for yaml in [
+        file(&upstream, "", &[&demo]),
+        declared("{plugin: p/demo_plugin}"),
+    ] {
+        let setup = Setup::start(&yaml);
+        let mut client = setup.plane.client();
+        assert_eq!(get(&mut client, "/", "User: admin\r\n").0, 200);
+        assert_eq!(get(&mut client, "/", "User: guest\r\n").0, 403);
+        assert_eq!(get(&mut client, "/", "").0, 403);
+    }
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[test]
+fn the_agent_of_whole_requests_applies_what_the_plugin_changed() {
+    let upstream = Upstream::ok("up");
+    let folder = Folder::new();
+    let config = arguments(&folder, r#"{"User": "admin"}"#);
+    let keys = format!(", {config:?}], protocol: call, env: [TRANSOM_CONFORMANCE=auth]");
+    let yaml = file(
+        &upstream,
+        &keys,
+        &["{plugin: p, config: {timeout: 5s, largest_body: 64KiB}}"],
+    );
+    let yaml = yaml.replace("conformance\"], ", "conformance\", \"-c\", ");
+    let setup = Setup::start(&yaml);
+    let mut client = setup.plane.client();
+    let body = "b".repeat(40_000);
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nUser: admin\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(client.answer().status(), 200);
+    assert_eq!(upstream.last().text(), body);
+    assert_eq!(client.post("/", &"b".repeat(70_000)).status(), 413);
+    let [pid] = setup.pids()[..] else {
+        panic!("{:?}", setup.pids())
+    };
+    // A frozen one is late: closed by default, where MOSN's lets it go on.
+    setup.signal(pid, Signal::STOP);
+    let yaml = yaml.replace("timeout: 5s", "timeout: 50ms");
+    setup.plane.apply(&yaml).unwrap();
+    assert_eq!(setup.plane.get("/").status(), 500);
+    let yaml = yaml.replace("timeout: 50ms", "timeout: 50ms, mosn_defects: true");
+    setup.plane.apply(&yaml).unwrap();
+    assert_eq!(setup.plane.get("/").status(), 200);
+    setup.signal(pid, Signal::CONT);
+}
+
+#[test]
+fn certificates_come_from_plugins() {
+    let upstream = Upstream::ok("up");
+    let (authority, folder) = (Authority::new("ca"), Folder::new());
+    let pair = authority.sign(&["a.test"]);
+    let chain = folder.write("a.pem", &pair.certificate);
+    let key = folder.write("a.key", &pair.key);
+    let json = arguments(
+        &folder,
+        &format!("{{\"chain\": {chain:?}, \"key\": {key:?}}}"),
+    );
+    let over_v1 = format!("{{plugin: p, config: {{chain: {chain:?}, key: {key:?}}}}}");
+    // As MOSN's `loader`: http fails, https works.
+    let loader = format!(
+        "{{name: loader, config: {{command: [{:?}, -c, {json:?}]}}}}",
+        program()
+    );
+    for provider in [over_v1, loader] {
+        let yaml = file(&upstream, "", &[]).replace(
+            "    network_filters:",
+            &format!("    tls: {{providers: [{provider}]}}\n    network_filters:"),
+        );
+        let setup = Setup::start(&yaml);
+        let mut client = Secure::new(&authority)
+            .connect(setup.plane.address("in"), "a.test")
+            .unwrap();
+        assert_eq!(client.certificate(), pair.bytes());
+        assert_eq!(client.get("/").text(), "up");
+        let mut plain = setup.plane.client();
+        plain.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(plain.try_answer("GET").is_err() || plain.is_closed());
+    }
 }
