@@ -31,7 +31,7 @@ const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     // First of all: a launcher must have one thread.
-    if let Some(code) = plugins::launch() {
+    if let Some(code) = plugins::launch().or_else(plugins::probe) {
         return code;
     }
     let line = match CommandLine::try_parse() {
