@@ -21,7 +21,7 @@ use crate::metrics::MetricId;
 use crate::reply::LocalReply;
 use crate::shared::SharedData;
 use crate::stream::Wants;
-use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue, attribute};
+use crate::value::{Attribute, FilterState, MetadataOf, MetadataValue};
 use crate::verdict::{Direction, Phase};
 
 /// The level of a log line. Numbers as in proxy-wasm.
@@ -154,7 +154,7 @@ pub trait InfoHost {
     /// The client's address, as a trusted proxy before this one tells it; `None` for a Unix socket. The same as the
     /// attribute, without the way through text.
     fn source_address(&self) -> Option<SocketAddr> {
-        let address = self.attribute(attribute::SOURCE_ADDRESS)?;
+        let address = self.attribute(crate::value::attribute::SOURCE_ADDRESS)?;
         address.as_str()?.parse().ok()
     }
     /// A value of dynamic metadata.
