@@ -26,8 +26,10 @@ class Case:
     only: frozenset[str] | None = None
     # The kind of key in the proxy's certificate (`tls.KEYS`); None is plain.
     tls: str | None = None
-    # Each request has a connection of its own, and with TLS a whole handshake: wrk resumes no sessions.
+    # Each request has a connection of its own.
     close: bool = False
+    # With TLS those connections resume sessions; else each has a whole handshake. wrk resumes wherever it gets a ticket.
+    resume: bool = True
     # Connections that each had one answer and then rest: memory is measured, and nothing else.
     idle: int = 0
     # The case with the same load, in whose row of nginx the ratios are taken.
@@ -68,8 +70,9 @@ CASES = [
     Case("tcp-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10, tcp=True),
     # Signing with RSA costs the proxy more than verifying costs the client, so here the proxy is at its limit and not the
     # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
-    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),
-    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, only=TLS_PEERS),
+    Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, resume=False, only=TLS_PEERS),
+    Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, resume=False, only=TLS_PEERS),
+    Case("tls-resume", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),
     Case("idle-10k", pinned=True, workers=1, connections=0, threads=0, idle=10_000, only=IDLE_PEERS),
     Case("tls-bulk", pinned=True, workers=1, connections=16, threads=1, path="/1m", body=1 << 20, tls="p256", only=TLS_PEERS),
 ]

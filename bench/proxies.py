@@ -94,7 +94,7 @@ class Running:
         noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
         filled = template.replace("            # @NOOPS@\n", noops)
         secure = case.tls and self.peer is not UPSTREAM
-        lines = tls.lines(self.peer.name, folder.parent, case.tls) if secure else ""
+        lines = tls.lines(self.peer.name, folder.parent, case.tls, case.resume) if secure else ""
         filled = re.sub(r" *# @TLS@\n", lambda _: lines, filled)
         for key, value in {
             "SSL": " ssl" if secure else "",

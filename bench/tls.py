@@ -29,7 +29,7 @@ def make_certificate(folder: Path, kind: str) -> None:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def lines(peer: str, folder: Path, kind: str) -> str:
+def lines(peer: str, folder: Path, kind: str, resume: bool) -> str:
     """What stands in place of `# @TLS@` in a peer's configuration."""
     certificate_file, key = certificate(folder, kind)
     if peer == "nginx":
@@ -38,8 +38,10 @@ def lines(peer: str, folder: Path, kind: str) -> str:
             "        ssl_protocols TLSv1.2 TLSv1.3;\n"
             f"        ssl_certificate {certificate_file};\n"
             f"        ssl_certificate_key {key};\n"
+            + ("" if resume else "        ssl_session_tickets off;\n        ssl_session_cache off;\n")
         )
-    return f"    tls: {{certificates: [{{certificate: {certificate_file}, private_key: {key}}}]}}\n"
+    tickets = "" if resume else ", session_tickets: 0"
+    return f"    tls: {{certificates: [{{certificate: {certificate_file}, private_key: {key}}}]{tickets}}}\n"
 
 
 def client() -> ssl.SSLContext:

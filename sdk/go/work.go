@@ -90,9 +90,12 @@ func (w *worker) receive(m *pb.ToPlugin) {
 		w.granted(kind.Credit)
 		return
 	case *pb.ToPlugin_StreamBegin:
-		used := w.service.use(kind.StreamBegin.UseId)
-		w.streams[id] = newStream(id, w, used, w.service.level, kind.StreamBegin)
+		w.begin(id, kind.StreamBegin)
 		return
+	case *pb.ToPlugin_Headers:
+		if kind.Headers.Begin != nil {
+			w.begin(id, kind.Headers.Begin)
+		}
 	case *pb.ToPlugin_ConnectionBegin:
 		used := w.service.use(kind.ConnectionBegin.UseId)
 		c := newConn(id, w, used, w.service.level, kind.ConnectionBegin)
@@ -129,6 +132,10 @@ func (w *worker) receive(m *pb.ToPlugin) {
 			w.answer(id, callback, 0, nil)
 		}
 	}
+}
+
+func (w *worker) begin(id uint64, begin *pb.StreamBegin) {
+	w.streams[id] = newStream(id, w, w.service.use(begin.UseId), w.service.level, begin)
 }
 
 func (w *worker) connection(c *Conn, callback uint64, m *pb.ToPlugin) {

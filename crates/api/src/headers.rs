@@ -121,6 +121,13 @@ impl<'a> Headers<'a> {
         (0..).map_while(move |nth| host.header(map, name.as_bytes(), nth).map(Value))
     }
 
+    /// The entry at `index`: pseudo-headers first, then the fields in their order.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<(Value<'a>, Value<'a>)> {
+        let (name, value) = self.host.header_at(self.map, index)?;
+        Some((Value(name), Value(value)))
+    }
+
     /// True when there is a value of `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
@@ -129,11 +136,8 @@ impl<'a> Headers<'a> {
 
     /// All entries, pseudo-headers first, then the fields in their order.
     pub fn iter(&self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> + use<'a> {
-        let Self { host, map } = *self;
-        (0..).map_while(move |index| {
-            let (name, value) = host.header_at(map, index)?;
-            Some((Value(name), Value(value)))
-        })
+        let headers = *self;
+        (0..).map_while(move |index| headers.at(index))
     }
 }
 

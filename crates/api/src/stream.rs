@@ -148,6 +148,17 @@ impl Wants {
     /// All callbacks, but no change of a body's length.
     pub const EVERYTHING: Wants = Wants::bit(127);
 
+    /// The callbacks of these bits, which are those that libraries, plugins and guests say: the values of the constants above.
+    /// `None` for a bit that has no constant.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits < 1 << 9 {
+            Some(Self::bit(bits as u16))
+        } else {
+            None
+        }
+    }
+
     const fn bit(bits: u16) -> Self {
         Self {
             bits,

@@ -150,6 +150,7 @@ fn listener_tls(tls: &ListenerTls) -> Value {
         "client_certificate": tls.client.name(),
         "client_san": admitted.map(|it| san_matches(&it.names)),
         "client_crl": admitted.and_then(|it| it.revoked.as_ref()).map(|file| &file.value),
+        "session_tickets": tls.session_tickets,
         "min_version": tls.min_version.name(),
         "handshake_timeout": duration(tls.handshake_timeout),
     })

@@ -147,7 +147,7 @@ pub(crate) struct Listener {
 /// Code that is not compiled in. What else it may say depends on its runtime.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Plugin {
-    /// The runtime that hosts it: `process` for a program of its own.
+    /// The runtime that hosts it: `process` for a program of its own, `library` for a shared library.
     #[expect(
         dead_code,
         reason = "read by hand: the runtime's own keys stand beside it"

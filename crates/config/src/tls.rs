@@ -19,6 +19,8 @@ pub struct ListenerTls {
     pub alpn: Vec<String>,
     /// What becomes of certificates of clients.
     pub client: ClientCertificate,
+    /// How many tickets a client of TLS 1.3 gets for each connection; 1. With 0 no session is resumed, of TLS 1.2 neither.
+    pub session_tickets: u32,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// How long a client may take for its handshake; 10 s, more than zero.

@@ -46,5 +46,7 @@ pub use control::generations::{GenerationStatus, PlaceStatus};
 pub use control::{ApplyError, Proxy, Settings};
 #[doc(hidden)]
 pub use router::measure::{Lookup, RequestHead};
+#[doc(hidden)]
+pub use stream::hop::measure::HopCost;
 pub use tls::prepare::CertificateNews;
 pub use tls::providers::register as register_certificate_providers;

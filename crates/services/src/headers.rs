@@ -184,6 +184,14 @@ pub(crate) fn trailers_of(direction: Direction) -> HeaderMap {
     }
 }
 
+/// Whether a request asks for a tunnel (CONNECT, an upgrade): what follows it has no end that one could wait for.
+pub(crate) fn asks_for_tunnel(request: Headers<'_>) -> bool {
+    request.contains("upgrade")
+        || request
+            .get(":method")
+            .is_some_and(|method| method == "CONNECT")
+}
+
 /// Bytes of a message that are sent on.
 pub(crate) fn body_bytes(chunks: transom_api::Body<'_>) -> Bytes {
     Bytes::from(chunks.to_vec())

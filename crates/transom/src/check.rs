@@ -7,13 +7,10 @@ use std::sync::Arc;
 use transom_api::Registry;
 use transom_config::{Report, check_file};
 use transom_logs::Logs;
-use transom_process::ProcessRuntime;
-use transom_process::launch::Launcher;
 use transom_process::supervise::Supervisor;
 
 use crate::command::Output;
-use crate::plugins::LAUNCHER;
-use crate::{BAD_INPUT, FAULT, GOOD};
+use crate::{BAD_INPUT, FAULT, GOOD, plugins};
 
 /// All built-in extensions, and the runtimes of plugins.
 pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
@@ -22,8 +19,7 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    ProcessRuntime::new(Arc::clone(supervisor), Launcher::own([LAUNCHER]))
-        .register(&mut registry)?;
+    plugins::register_runtimes(&mut registry, supervisor)?;
     Ok(registry)
 }
 

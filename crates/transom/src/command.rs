@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::plugin::PluginCommand;
+
 /// Transom, a proxy for L4 and L7 that people extend without rebuilding it.
 #[derive(Debug, Parser)]
 #[command(name = "transom", version, disable_help_subcommand = true)]
@@ -53,6 +55,9 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Checks, calls and makes plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Prints the JSON Schema of the configuration, built-in filters included
     Schema,
     /// Prints the version

@@ -7,6 +7,7 @@ mod example;
 mod explain;
 mod log;
 mod node_json;
+mod plugin;
 mod plugins;
 mod run;
 
@@ -30,7 +31,7 @@ const BAD_INPUT: u8 = 2;
 
 fn main() -> ExitCode {
     // First of all: a launcher must have one thread.
-    if let Some(code) = plugins::launch() {
+    if let Some(code) = plugins::launch().or_else(plugins::probe) {
         return code;
     }
     let line = match CommandLine::try_parse() {
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             listener: listener.as_deref(),
             output,
         }),
+        Command::Plugin(command) => plugin::run(&command),
         Command::Schema => check::schema(),
         Command::Version => {
             println!("transom {}", env!("CARGO_PKG_VERSION"));

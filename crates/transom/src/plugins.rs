@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
+use transom_api::Registry;
 use transom_api::control::{PluginAnswer, PluginAnswered, PluginFault, PluginOrder, PluginOrdered};
-use transom_process::launch;
+use transom_api::registry::DuplicateExtension;
+use transom_library::{LibraryRuntime, Prober};
+use transom_process::ProcessRuntime;
+use transom_process::launch::{self, Launcher};
 use transom_process::supervise::{Order, Question, Supervisor};
 
 /// The argument by which this program knows that it is to become a plugin.
-pub(crate) const LAUNCHER: &str = "plugin-launcher";
+const LAUNCHER: &str = "plugin-launcher";
+
+/// The argument by which it knows that it is to try a library.
+const LIBRARY_PROBE: &str = "library-probe";
 
 /// Becomes the plugin, if this process was started for that.
 pub(crate) fn launch() -> Option<std::process::ExitCode> {
@@ -15,6 +22,27 @@ pub(crate) fn launch() -> Option<std::process::ExitCode> {
         .nth(1)
         .is_some_and(|first| first == LAUNCHER);
     asked.then(launch::main)
+}
+
+/// Tries to load a library, if this process was started for that.
+pub(crate) fn probe() -> Option<std::process::ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let asked = arguments.next()? == LIBRARY_PROBE;
+    let path = arguments.next().filter(|_| asked)?;
+    Some(transom_library::probe_main(&path))
+}
+
+/// Puts the runtimes into a registry. Both have this program start what they host: plugins with what their sandbox leaves
+/// them, libraries in a process of their own before they are loaded here.
+pub(crate) fn register_runtimes(
+    registry: &mut Registry,
+    supervisor: &Arc<Supervisor>,
+) -> Result<(), DuplicateExtension> {
+    let launcher = Launcher::own([LAUNCHER]);
+    ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry)?;
+    let prober = Prober::new("/proc/self/exe", [LIBRARY_PROBE]);
+    LibraryRuntime::new(prober).register(registry);
+    Ok(())
 }
 
 /// Carries out an order.

@@ -672,3 +672,49 @@ fn a_worker_part_has_timers_of_its_own() {
     assert_eq!(worker.advance(&part, Duration::from_millis(1_500)), 1);
     assert!(worker.event(&part, Event::Timer(TimerId(0))));
 }
+
+#[test]
+fn hosts_words_and_metadata_keep_the_proxys_rules() {
+    struct Asking;
+    impl StreamFilter for Asking {
+        fn request_headers(&mut self, stream: &mut Stream<'_>, _end: bool) -> HeadersVerdict {
+            let tier = stream.route_metadata("app").and_then(|app| app.get("tier"));
+            assert_eq!(tier, Some(&"gold".into()));
+            assert_eq!(stream.virtual_host_metadata("app"), None);
+            assert_eq!(stream.source_address(), "192.0.2.1:80".parse().ok());
+            assert_eq!(
+                stream.override_host("a.test:80", true),
+                Err(OverrideError::NoAddress)
+            );
+            assert_eq!(stream.override_host("127.0.0.1:80", true), Ok(()));
+            assert_eq!(stream.set_reason_phrase(b"x"), Err(HeaderError::Absent));
+            HeadersVerdict::Continue
+        }
+
+        fn response_headers(&mut self, stream: &mut Stream<'_>, _end: bool) -> HeadersVerdict {
+            assert_eq!(
+                stream.override_host("127.0.0.1:80", true),
+                Err(OverrideError::Released)
+            );
+            assert_eq!(
+                stream.set_reason_phrase(b"a\r\nb: c"),
+                Err(HeaderError::InvalidValue)
+            );
+            assert_eq!(stream.set_reason_phrase(b"Fine"), Ok(()));
+            HeadersVerdict::Continue
+        }
+    }
+    let mut stream = FakeStream::new(Asking)
+        .with_attribute(
+            attribute::SOURCE_ADDRESS,
+            Attribute::Bytes(b"192.0.2.1:80"[..].into()),
+        )
+        .with_route_metadata("app", "tier", "gold");
+    stream.request_headers(true);
+    assert!(stream.actions().contains(&Action::OverrideHost {
+        host: "127.0.0.1:80".to_owned(),
+        strict: true,
+    }));
+    stream.response_headers(200, &[], true);
+    assert_eq!(stream.reason_phrase(), Some(&b"Fine"[..]));
+}

@@ -50,6 +50,10 @@ pub(crate) struct ListenerTls {
     /// How long a client may take for its handshake, and be waited for.
     #[serde(default = "handshake_timeout", deserialize_with = "tried")]
     pub(crate) handshake_timeout: NonZeroTime,
+    /// How many tickets, to resume its session by, a client of TLS 1.3 gets for each connection; one of TLS 1.2 gets one. `0`:
+    /// no session is resumed.
+    #[serde(default = "session_tickets", deserialize_with = "tried")]
+    pub(crate) session_tickets: Ranged<0, 8>,
     /// The oldest version of TLS that is spoken, `"1.2"` or `"1.3"`.
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "1.2"))]
@@ -198,6 +202,10 @@ fn verify() -> bool {
 
 fn handshake_timeout() -> NonZeroTime {
     NonZeroTime(Duration::from_secs(10))
+}
+
+fn session_tickets() -> Ranged<0, 8> {
+    Ranged(1)
 }
 
 fn demand_timeout() -> NonZeroTime {

@@ -46,7 +46,7 @@ fn runtime(declaration: &Node) -> Result<Located<String>, transom_api::ParseErro
     // Reads it as a map, whose other keys are the runtime's.
     let mut fields = declaration.as_fields()?;
     let missing = |error: transom_api::ParseError| {
-        error.with_help("say what hosts the plugin: `runtime: process` for a program of its own")
+        error.with_help("say what hosts the plugin: `runtime: process` for a program of its own, `runtime: library` for a shared library")
     };
     let node = fields.required(RUNTIME).map_err(missing)?;
     Ok(Located {

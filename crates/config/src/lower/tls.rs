@@ -107,6 +107,7 @@ impl Lowering<'_> {
             on_demand,
             alpn,
             client,
+            session_tickets: tls.session_tickets.0,
             min_version: version(tls.min_version),
             handshake_timeout: tls.handshake_timeout.0,
         })

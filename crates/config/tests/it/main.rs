@@ -2,6 +2,7 @@
 
 mod bounds;
 mod docs;
+mod hops;
 mod load;
 mod messages;
 mod registry;

@@ -5,6 +5,7 @@
 //! [`Exchange`] has one request and its response pass one filter, by the rules of the proxy.
 
 mod exchange;
+mod services;
 mod work;
 
 use std::time::Duration;
@@ -13,7 +14,11 @@ use tonic::Status;
 use transom_goplugin::host::{Client, ClientConfig, StartError};
 use transom_goplugin::{Channel, HandshakeConfig, MAX_MESSAGE};
 
+/// gRPC's codes, in what plugins answer.
+pub use tonic::Code;
+
 pub use exchange::{Answers, Exchange, Outcome, Reply, Sent};
+pub use services::services;
 pub use work::{Work, WorkError};
 
 use crate::v1::plugin_client::PluginClient;
@@ -80,12 +85,17 @@ impl Probe {
     ) -> Result<Self, ProbeError> {
         let handshake = HandshakeConfig::new(1, COOKIE.0, COOKIE.1);
         let client = Client::start(config(ClientConfig::new(handshake))).await?;
+        Ok(Self::of(client))
+    }
+
+    /// A plugin that was started with this protocol's [`COOKIE`].
+    pub fn of(client: Client) -> Self {
         let plugin = PluginClient::new(client.channel()).max_decoding_message_size(MAX_MESSAGE);
-        Ok(Self {
+        Self {
             client,
             plugin,
             next_use: 1,
-        })
+        }
     }
 
     /// The process.

@@ -319,7 +319,7 @@ impl RemoteNetworkFilter {
             bound.link.end(bound.number);
         }
         if let Some(call) = self.call.take() {
-            call.permit.end(Outcome::Error);
+            call.permit.end(Outcome::Lost);
         }
         if self.begin == Begin::Shown {
             // Nobody has seen more of it than its begin: another process may.

@@ -78,6 +78,8 @@ impl Pool {
                 turn % count
             }
         };
+        // While a new version is tried it gets its share, and no more.
+        let side = self.shared.used.plugin.next_side();
         let (before, after) = links.split_at_checked(from)?;
         after
             .iter()
@@ -85,7 +87,11 @@ impl Pool {
             .filter(|link| link.is_open())
             .min_by_key(|link| {
                 let instance = link.instance();
-                (instance.state() != State::Ready, instance.in_flight())
+                (
+                    !side.has(instance),
+                    instance.state() != State::Ready,
+                    instance.in_flight(),
+                )
             })
             .cloned()
     }

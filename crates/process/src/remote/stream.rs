@@ -653,7 +653,7 @@ impl RemoteFilter {
             if again {
                 self.side(call.direction).forget(call.what);
             }
-            call.permit.end(Outcome::Error);
+            call.permit.end(Outcome::Lost);
         }
         if again {
             self.known = 0;

@@ -1,6 +1,7 @@
 //! One process of a plugin, whatever it speaks.
 
 use std::ffi::OsString;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -179,8 +180,10 @@ async fn server(
         return Err(StartError::Taken(text.to_owned()));
     }
     if let PluginAddr::Unix(path) = &address {
-        // Nobody listens there: what is left of the last process keeps the next from binding.
-        let _ = std::fs::remove_file(path);
+        // Nobody listens there: what is left of the last process keeps the next from binding. Nothing but a socket is taken away.
+        if std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+            let _ = std::fs::remove_file(path);
+        }
     }
     let program = Program::start(
         command,

@@ -19,8 +19,11 @@ use super::restarts::{Next, Restarts};
 use super::state::State;
 use super::usage::{self, Usage};
 
-/// How often it is looked whether calls time out, and how much memory is used.
+/// How often it is looked whether calls time out, and, where there is a bound, how much memory is used.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often it is looked how much memory is used where there is no bound.
+const LOOK_UNBOUNDED: Duration = Duration::from_secs(1);
 
 /// Keeps one process of a plugin running.
 pub(super) struct Slot {
@@ -429,6 +432,11 @@ impl Slot {
         let mut good = 0;
         let mut is_hurried = false;
         let mut check = pin!(check(running, rules.interval, rules.timeout));
+        let pause = match shared.spec.memory {
+            Some(_) => LOOK,
+            None => LOOK_UNBOUNDED,
+        };
+        let mut used = pin!(used(instance.pid(), LOOK));
         loop {
             let wanted = *self.wanted.borrow_and_update();
             if wanted.stop || !wanted.enabled {
@@ -478,6 +486,12 @@ impl Slot {
                     };
                     check.set(self::check(running, pause, rules.timeout));
                 }
+                usage = &mut used => {
+                    if let Some(why) = usage.and_then(|usage| self.too_large(usage)) {
+                        return why;
+                    }
+                    used.set(self::used(instance.pid(), pause));
+                }
                 _ = looks.tick() => {
                     if let Some(why) = self.look(running) {
                         return why;
@@ -509,13 +523,15 @@ impl Slot {
                 self.is(instance, State::Degraded);
             }
         }
-        let usage = usage::of(instance.pid())?;
         let in_flight = instance.in_flight();
-        self.report.change(|facts| {
-            facts.usage = usage;
-            facts.in_flight = in_flight;
-        });
-        let bound = spec.memory.filter(|bound| usage.memory > *bound)?;
+        self.report.change(|facts| facts.in_flight = in_flight);
+        None
+    }
+
+    fn too_large(&self, usage: Usage) -> Option<Why> {
+        self.report.change(|facts| facts.usage = usage);
+        let bound = self.shared.spec.memory;
+        let bound = bound.filter(|bound| usage.memory > *bound)?;
         Some(Why::TooLarge(format!(
             "it uses {} bytes of memory, and may use {bound}",
             usage.memory
@@ -548,6 +564,13 @@ async fn check(running: &Running, pause: Duration, limit: Duration) -> Result<()
     timeout(limit, running.child.ping())
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+}
+
+/// What a process uses, after a pause. Of one with many threads that are many small files: they are read on a thread for such work.
+async fn used(pid: u32, pause: Duration) -> Option<Usage> {
+    sleep(pause).await;
+    let read = tokio::task::spawn_blocking(move || usage::of(pid));
+    read.await.ok().flatten()
 }
 
 /// Resolves when the plugin shall not run.

@@ -28,7 +28,7 @@ impl WorkerCluster {
         match &self.prepared.config.original_dst {
             None => self.pick(tried),
             // Without a way here that the kernel has turned it would be the proxy itself.
-            Some(original) => self.chosen(original, client.original?),
+            Some(original) => self.chosen(original, *client.original.as_deref()?),
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
 
     fn client(original: Option<&str>) -> ConnectionInfo {
         ConnectionInfo {
-            original: original.map(|address| address.parse().unwrap()),
+            original: original.map(|address| Box::new(address.parse().unwrap())),
             destination: Some("127.0.0.1:1".parse().unwrap()),
             ..ConnectionInfo::of_nobody()
         }

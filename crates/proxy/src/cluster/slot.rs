@@ -48,7 +48,7 @@ pub(super) enum Room {
 
 impl Slot {
     /// A place for one more connection, if the cluster's and the host's bounds leave one.
-    pub(super) fn open(host: &WorkerHost, now: Instant) -> Option<Self> {
+    pub(crate) fn open(host: &WorkerHost, now: Instant) -> Option<Self> {
         let (shared, state, config) = (&host.host, &host.state, &host.cluster);
         if !shared
             .connections

@@ -184,6 +184,9 @@ pub enum Place {
     Route,
 }
 
+/// How a host is chosen in a cluster whose clients choose it themselves.
+pub const ORIGINAL_DST: &str = "original_dst";
+
 /// A cluster and its hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -293,7 +296,10 @@ impl Target {
         Self {
             cluster: name.to_owned(),
             load_balancing: cluster
-                .map(|cluster| cluster.load_balancing.extension.as_str().to_owned())
+                .map(|cluster| match &cluster.original_dst {
+                    Some(_) => ORIGINAL_DST.to_owned(),
+                    None => cluster.load_balancing.extension.as_str().to_owned(),
+                })
                 .unwrap_or_default(),
             connect_timeout: cluster
                 .map(|cluster| cluster.connect_timeout)

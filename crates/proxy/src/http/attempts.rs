@@ -68,15 +68,8 @@ const STALE_LIMIT: u64 = 64 << 10;
 
 impl Attempts {
     pub(super) fn new(method: Option<&[u8]>) -> Self {
-        // RFC 9110 section 9.2.2.
-        let idempotent = method.is_some_and(|method| {
-            matches!(
-                method,
-                b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
-            )
-        });
         Self {
-            idempotent,
+            idempotent: method.is_some_and(is_idempotent),
             was_stale: false,
             lost: false,
             kept: None,
@@ -229,6 +222,14 @@ impl Attempts {
             planned.pause_until = now.checked_add(pause).filter(|_| !pause.is_zero());
         }
     }
+}
+
+/// Whether a request may be repeated without harm (RFC 9110 section 9.2.2).
+pub(crate) fn is_idempotent(method: &[u8]) -> bool {
+    matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+    )
 }
 
 /// A random part of a time that doubles with each retry: those that failed at the same moment do not come back at the same

@@ -9,7 +9,7 @@
 //! response between two ends that it knows as [`peer::Downstream`] and [`peer::Upstream`]: another protocol is another
 //! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`].
 
-mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod body;
 mod client;
 pub(crate) mod connection;

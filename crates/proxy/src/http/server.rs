@@ -27,7 +27,8 @@ const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
 pub(crate) struct Http1Server {
     wire: Wire,
     options: Rc<HttpOptions>,
-    scheme: &'static str,
+    /// Clients speak TLS: the scheme is https.
+    secure: bool,
     /// Of the request under way: between requests a connection has none.
     decoder: Option<Box<RequestDecoder>>,
     request: Request,
@@ -56,7 +57,7 @@ impl Http1Server {
     ) -> Self {
         Self {
             wire: Wire::new(io, worker),
-            scheme,
+            secure: scheme == "https",
             decoder: None,
             options,
             request: Request {
@@ -232,7 +233,7 @@ impl Http1Server {
         }
         message
             .head
-            .set_pseudo(Pseudo::Scheme, self.scheme.as_bytes());
+            .set_pseudo(Pseudo::Scheme, if self.secure { b"https" } else { b"http" });
         message.content_length = match head.framing {
             Framing::Length(length) => Some(length),
             _ => None,

@@ -68,14 +68,17 @@ struct SlotState {
     news: Cell<bool>,
 }
 
+/// The waker has not been left yet. No count of drains is as high.
+const NEVER: u32 = u32::MAX;
+
 /// A connection's place in its listener; given up when the connection ends.
 pub(crate) struct ConnectionSlot {
     worker: Rc<Worker>,
     listener: Rc<WorkerListener>,
     state: Rc<SlotState>,
     /// The listener's count of drains when the waker was last left.
-    watched_at: Cell<Option<u32>>,
-    index: usize,
+    watched_at: Cell<u32>,
+    index: u32,
     /// The connection's number, unique in the process.
     id: u64,
     /// Writes the listener's access log when the connection ends.
@@ -346,7 +349,7 @@ impl WorkerListener {
     ) {
         *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
         let info = ConnectionInfo {
-            original,
+            original: original.map(Box::new),
             ..self.info(slot.id, socket, tls)
         };
         let info = Rc::new(info);
@@ -424,8 +427,9 @@ impl WorkerListener {
             worker: Rc::clone(worker),
             listener: Rc::clone(self),
             state,
-            watched_at: Cell::new(None),
-            index,
+            watched_at: Cell::new(NEVER),
+            // There are fewer descriptors than that.
+            index: index as u32,
             id: worker.connection_id(),
             log: None,
             _admission: admission,
@@ -530,7 +534,7 @@ impl ConnectionSlot {
 
     /// Whom a drain wakes: the task that serves the connection, which is always the same.
     pub(crate) fn watch(&self, waker: &Waker) {
-        let drains = Some(self.listener.drains.get());
+        let drains = self.listener.drains.get();
         if self.watched_at.replace(drains) == drains {
             return;
         }
@@ -554,10 +558,10 @@ impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let listener = &self.listener;
         let mut connections = listener.connections.borrow_mut();
-        if let Some(slot) = connections.slots.get_mut(self.index) {
+        if let Some(slot) = connections.slots.get_mut(self.index as usize) {
             *slot = None;
         }
-        connections.free.push(self.index);
+        connections.free.push(self.index as usize);
         let active = listener.limits.borrow().metrics.active;
         self.worker.shard.add(active.0, -1);
         self.worker.connection_ended();

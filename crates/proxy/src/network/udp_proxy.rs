@@ -20,11 +20,11 @@ use tokio::sync::Notify;
 use transom_api::{Counter, Gauge};
 use transom_config::HostAddress;
 
-use self::session::{Forwarded, Session};
+use self::session::{Forwarded, Place, Session};
 pub(crate) use self::sockets::UdpSocketSet;
 use super::datagram::{self, BATCH};
 use super::targets::Targets;
-use crate::cluster::{WorkerCluster, WorkerHost};
+use crate::cluster::{Active, Slot, WorkerCluster, WorkerHost};
 use crate::listener::limits::{ListenerLimits, On};
 use crate::stream::chain::AccessLogPlace;
 use crate::worker::Worker;
@@ -65,7 +65,7 @@ pub(crate) struct UdpProxyMetrics {
     pub(crate) idle_timeouts: Counter,
     pub(crate) host_errors: Counter,
     /// In the order of [`Dropped`].
-    pub(crate) dropped: [Counter; 7],
+    pub(crate) dropped: [Counter; 8],
 }
 
 /// Why a datagram went nowhere.
@@ -74,6 +74,8 @@ pub(crate) enum Dropped {
     NoCluster,
     NoHost,
     TooManySessions,
+    /// The cluster, or the host, has its most.
+    Overflow,
     Draining,
     /// No socket could be made.
     Socket,
@@ -83,10 +85,11 @@ pub(crate) enum Dropped {
 }
 
 impl Dropped {
-    pub(crate) const NAMES: [&'static str; 7] = [
+    pub(crate) const NAMES: [&'static str; 8] = [
         "no_cluster",
         "no_host",
         "too_many_sessions",
+        "overflow",
         "draining",
         "no_socket",
         "to_host",
@@ -275,6 +278,17 @@ impl UdpListener {
             worker.shard.add(limits.metrics.refused.0, 1);
             return Err(Dropped::TooManySessions);
         };
+        // Nothing is kept for who would have to wait: a datagram that comes late is as good as one that is lost.
+        let Some(slot) = Slot::open(&host, worker.now()) else {
+            worker.shard.add(host.metrics.overflows.connections.0, 1);
+            return Err(Dropped::Overflow);
+        };
+        worker.shard.add(host.metrics.connections.0, 1);
+        let place = Place {
+            _admission: admission,
+            _active: Active::relay(&host),
+            _slot: slot,
+        };
         let made = Session::new(
             worker,
             self,
@@ -282,7 +296,7 @@ impl UdpListener {
             client,
             destination,
             (host, address),
-            admission,
+            place,
         );
         let session = match made {
             Ok(session) => Rc::new(session),
@@ -341,14 +355,25 @@ impl UdpListener {
     }
 }
 
-/// The host that a client's address leads to: the one that is worth most to it of those that are available (rendezvous
+/// The host that a client's address leads to: the one that is nearest to it of those that are available (rendezvous
 /// hashing, Thaler and Ravishankar, 1998). A host that goes takes only its own clients with it.
 fn by_hash(cluster: &WorkerCluster, client: IpAddr) -> Option<Rc<WorkerHost>> {
-    let hosts = cluster.hosts().iter();
+    let weights = cluster.prepared.weights.iter();
+    let hosts = cluster.hosts().iter().zip(weights);
     hosts
-        .filter(|host| cluster.is_available(host))
-        .max_by_key(|host| worth(&host.host.text, client))
-        .map(Rc::clone)
+        .filter(|(host, _)| cluster.is_available(host))
+        .map(|(host, weight)| (host, distance(&host.host.text, client, *weight)))
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(host, _)| Rc::clone(host))
+}
+
+/// How far a client is from a host: an exponential variable whose rate is the weight, so that each host is the nearest in
+/// the share of its weight (Schindelhauer and Schomaker, Weighted distributed hash tables, 2005).
+fn distance(host: &str, client: IpAddr, weight: u32) -> f64 {
+    // The 53 bits that a double holds, in the middle of their step: never 0, whose logarithm there is none of.
+    const STEPS: f64 = (1_u64 << 53) as f64;
+    let share = ((worth(host, client) >> 11) as f64 + 0.5) / STEPS;
+    -share.ln() / f64::from(weight)
 }
 
 /// FNV-1a over both, spread over all bits: the same in every process and version.
@@ -373,7 +398,8 @@ mod tests {
         let hosts = ["10.0.0.1:53", "10.0.0.2:53", "10.0.0.3:53"];
         let choose = |hosts: &[&'static str], client: u32| {
             let client = IpAddr::from(client.to_be_bytes());
-            *hosts.iter().max_by_key(|host| worth(host, client)).unwrap()
+            let by_distance = |host: &&&str| distance(host, client, 1).to_bits();
+            *hosts.iter().min_by_key(by_distance).unwrap()
         };
         let mut counts = HashMap::new();
         for client in 0..3_000 {
@@ -388,5 +414,23 @@ mod tests {
             counts.values().all(|count| (870..1_130).contains(count)),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn clients_are_spread_by_weight() {
+        let hosts = [("10.0.0.1:53", 1), ("10.0.0.2:53", 2), ("10.0.0.3:53", 5)];
+        let mut counts = [0; 3];
+        for client in 0..8_000_u32 {
+            let client = IpAddr::from(client.to_be_bytes());
+            let far = |index: &usize| {
+                let (host, weight) = hosts[*index];
+                distance(host, client, weight).to_bits()
+            };
+            counts[(0..3).min_by_key(far).unwrap()] += 1;
+        }
+        // Five standard deviations are 150, 195 and 220.
+        for (count, wanted) in counts.into_iter().zip([1_000_i32, 2_000, 5_000]) {
+            assert!((count - wanted).abs() < 220, "{counts:?}");
+        }
     }
 }

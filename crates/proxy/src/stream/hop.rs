@@ -5,8 +5,11 @@
 //! - [`request_id`]: `x-request-id`; [`trace`]: the trace context.
 
 mod client;
+pub(crate) mod measure;
 mod request_id;
 mod trace;
+
+use std::net::SocketAddr;
 
 use transom_api::HeaderMap;
 use transom_config::{ForwardedMode, HopOptions, Server};
@@ -14,6 +17,9 @@ use transom_config::{ForwardedMode, HopOptions, Server};
 use self::client::Teller;
 pub(crate) use self::client::tells_or_certifies as tells_of_client;
 use super::Core;
+use super::info::ConnectionInfo;
+use crate::http::head::Head;
+use crate::worker::entropy::Entropy;
 
 const REQUEST_ID: &[u8] = b"x-request-id";
 const VIA: &[u8] = b"via";
@@ -48,6 +54,51 @@ impl Hop {
     }
 }
 
+/// Where a request comes from, and what ids are made of.
+struct Arrival<'a> {
+    connection: &'a ConnectionInfo,
+    protocol: &'a str,
+    entropy: &'a Entropy,
+    random: &'a dyn Fn() -> u64,
+}
+
+/// What is known of a request once its head was looked at.
+#[derive(Debug, Default)]
+struct Believed {
+    /// The client that a trusted proxy tells of.
+    client: Option<SocketAddr>,
+    /// The caller's span, where this proxy is one below it; 0 for none.
+    parent_span: u64,
+}
+
+impl Hop {
+    /// `told`: the head says something of a client.
+    fn believe(&self, told: bool, arrival: &Arrival<'_>, head: &mut Head) -> Believed {
+        let hop = &self.options;
+        let mut believed = Believed::default();
+        let source = arrival.connection.source.map(|source| source.ip());
+        let teller = Teller::judge(&hop.trust, source, head);
+        if told {
+            believed.client = teller.client;
+            client::sanitise(hop.forwarded.mode, teller.trusted, head);
+        }
+        client::tell(&hop.forwarded, teller.trusted, arrival.connection, head);
+        if let Some(options) = &hop.request_id {
+            request_id::apply(options, teller.trusted, head, arrival.entropy);
+        }
+        if let Some(options) = &hop.trace {
+            let sampled = || trace::is_chosen(options.sample, (arrival.random)());
+            believed.parent_span =
+                trace::apply(options, teller.trusted, sampled, head, arrival.entropy);
+        }
+        if let Some(name) = &hop.via {
+            let version = arrival.protocol.strip_prefix("HTTP/").unwrap_or("1.1");
+            head.append_own(VIA, format!("{version} {name}").as_bytes());
+        }
+        believed
+    }
+}
+
 impl Core {
     /// Does what is to be done with the head of a request before anybody looks at it.
     #[inline]
@@ -60,30 +111,18 @@ impl Core {
         }
     }
 
-    /// `told`: the head says something of a client.
     fn believe(&mut self, told: bool) {
-        let hop = &self.listener.hop.options;
-        let head = &mut self.request.head;
-        let source = self.connection.source;
-        let teller = Teller::judge(&hop.trust, source.map(|source| source.ip()), head);
-        if told {
-            self.info.remote = teller.client;
-            client::sanitise(hop.forwarded.mode, teller.trusted, head);
-        }
-        client::tell(&hop.forwarded, teller.trusted, &self.connection, head);
         let worker = &self.worker;
-        if let Some(options) = &hop.request_id {
-            request_id::apply(options, teller.trusted, head, &worker.entropy);
-        }
-        if let Some(options) = &hop.trace {
-            let sampled = || trace::is_chosen(options.sample, worker.random());
-            self.info.parent_span =
-                trace::apply(options, teller.trusted, sampled, head, &worker.entropy);
-        }
-        if let Some(name) = &hop.via {
-            let version = self.info.protocol.strip_prefix("HTTP/").unwrap_or("1.1");
-            head.append_own(VIA, format!("{version} {name}").as_bytes());
-        }
+        let arrival = Arrival {
+            connection: &self.connection,
+            protocol: self.info.protocol,
+            entropy: &worker.entropy,
+            random: &|| worker.random(),
+        };
+        let head = &mut self.request.head;
+        let believed = self.listener.hop.believe(told, &arrival, head);
+        self.info.remote = believed.client;
+        self.info.parent_span = believed.parent_span;
     }
 
     /// Does what is to be done with the head of a response before it is sent, whoever made it.

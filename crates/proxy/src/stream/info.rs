@@ -28,7 +28,7 @@ pub(crate) struct ConnectionInfo {
     pub(crate) destination: Option<SocketAddr>,
     /// Where the client wanted to go, when it is served by a listener that is not there: by the kernel's word, or that of a
     /// trusted proxy.
-    pub(crate) original: Option<SocketAddr>,
+    pub(crate) original: Option<Box<SocketAddr>>,
     pub(crate) scheme: &'static str,
     /// The name that the client asked for, as TLS or a listener filter saw it.
     pub(crate) server_name: Option<String>,

@@ -192,7 +192,11 @@ impl Server {
             Some(before) => Arc::clone(&before.tickets),
             None => tickets().map_err(|error| refused(error.to_string()))?,
         };
-        server.ticketer = Arc::clone(&tickets);
+        // A ticket costs both sides about a twentieth of a handshake, and a client gets another with each connection.
+        server.send_tls13_tickets = config.session_tickets as usize;
+        if config.session_tickets > 0 {
+            server.ticketer = Arc::clone(&tickets);
+        }
         // Tickets keep sessions with the clients: whichever worker a client comes to, it needs no lock.
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.alpn_protocols = config

@@ -9,6 +9,7 @@ use transom_api::{CalloutError, CalloutResponse, HeaderMap, HttpCall};
 
 use super::Worker;
 use crate::cluster::{Active, Identity, Lease, WorkerCluster, WorkerHost, connect};
+use crate::http::attempts::is_idempotent;
 use crate::http::head::{Presence, Pseudo};
 use crate::http::host_peer::HostPeer;
 use crate::http::peer::{PeerError, PeerEvent, Upstream};
@@ -90,8 +91,11 @@ async fn exchange(
     };
     let mut response = Message::default();
     let mut answer = attempt(&mut *client, request, call, &mut response).await;
-    // A connection that idled may have been closed meanwhile; nothing was answered, so it is sent once more.
-    if answer.is_err() && client.requests() > 1 && !client.is_answered() {
+    // A connection that idled may have been closed meanwhile. Where nothing was answered it is sent once more, if that does
+    // no harm.
+    let method = request.message.head.pseudo(Pseudo::Method);
+    let harmless = !client.has_sent() || method.is_some_and(is_idempotent);
+    if answer.is_err() && client.requests() > 1 && !client.is_answered() && harmless {
         client = fresh(worker, &host, identity).await?;
         response = Message::default();
         answer = attempt(&mut *client, request, call, &mut response).await;

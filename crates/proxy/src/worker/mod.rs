@@ -38,7 +38,7 @@ use crate::network::udp_proxy::UdpListener;
 use crate::stream::Stream;
 use crate::stream::chain::Generation;
 use crate::stream::info::ConnectionInfo;
-use crate::timer::TimersGoneOff;
+use crate::timer::Timers;
 use crate::tls::HandshakeGate;
 
 /// Everything that lives on one worker.
@@ -50,7 +50,7 @@ pub(crate) struct Worker {
     pub(crate) shared: SharedData,
     pub(crate) buffers: BufferPool,
     pub(crate) mailboxes: mailbox::Mailboxes,
-    pub(crate) timers: TimersGoneOff,
+    pub(crate) timers: Rc<Timers>,
     /// The connection of streams that serve none.
     pub(crate) nobody: Rc<ConnectionInfo>,
     /// Requests that wait for a connection.
@@ -105,7 +105,7 @@ impl Worker {
             shared,
             buffers: BufferPool::default(),
             mailboxes: mailbox::Mailboxes::default(),
-            timers: TimersGoneOff::default(),
+            timers: Rc::default(),
             nobody: Rc::new(ConnectionInfo::of_nobody()),
             waiters: Waiters::default(),
             handshakes: HandshakeGate::default(),

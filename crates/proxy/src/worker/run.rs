@@ -15,6 +15,7 @@ use super::Worker;
 use super::inbox::{Command, WorkerInbox};
 use crate::cluster::{ClusterState, Host};
 use crate::metrics::MetricStore;
+use crate::timer;
 
 /// What the control side keeps of a worker.
 pub(crate) struct WorkerHandle {
@@ -94,6 +95,13 @@ async fn run(
             tokio::time::sleep(SWEEP).await;
             sweeper.sweep_pools().await;
             sweeper.trim();
+        }
+    });
+    let timers = Rc::clone(&worker.timers);
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(timer::LOOK).await;
+            timers.wake_near();
         }
     });
     while let Some(command) = receiver.recv().await {

@@ -18,6 +18,7 @@ use super::question::{Body, question};
 use super::settings::{BodySettings, Route, RouteSettings, Service};
 use super::verdict::{Allowed, Verdict};
 use crate::grpc::{Call, Received, frame, waker};
+use crate::headers::asks_for_tunnel;
 use crate::proto::auth::CheckResponse;
 
 /// How long the server has for its last word.
@@ -72,7 +73,9 @@ impl StreamFilter for ExtAuthz {
             return HeadersVerdict::Continue;
         }
         let body = self.route.body.or(self.shared.settings.body);
-        match body.filter(|_| !end && !self.route.without_body) {
+        // A tunnel has no body that would come before its answer.
+        let has_body = !end && !asks_for_tunnel(stream.request());
+        match body.filter(|_| has_body && !self.route.without_body) {
             Some(body) => {
                 self.state = State::Gathering(body);
                 HeadersVerdict::StopIteration

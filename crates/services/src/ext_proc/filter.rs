@@ -18,7 +18,7 @@ use super::settings::{MetadataOptions, Route, RouteSettings, Settings};
 use super::side::{Piece, Side, Step};
 use super::{Server, Shared};
 use crate::grpc::{self, Call, Received};
-use crate::headers::body_bytes;
+use crate::headers::{asks_for_tunnel, body_bytes};
 use crate::proto::ext_proc::ProcessingResponse;
 
 /// How much of a body may be with the server unanswered before its sender is no longer read: enough for four reads of 64 KiB.
@@ -128,7 +128,16 @@ impl ExtProc {
         self.begin(stream);
         let observes = self.settings().observability_mode;
         let over = self.over;
+        let tunnel = asks_for_tunnel(stream.request());
         let side = self.side(direction);
+        let keeps = matches!(
+            side.mode.body,
+            BodyMode::Buffered | BodyMode::BufferedPartial
+        );
+        if tunnel && keeps {
+            // It would be kept for ever.
+            side.mode.body = BodyMode::None;
+        }
         side.begun = true;
         side.no_body = end;
         side.ended = end;

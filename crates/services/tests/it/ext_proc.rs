@@ -497,3 +497,23 @@ fn metadata_and_attributes_go_to_the_server_and_metadata_comes_back() {
     assert!(metadata.filter_metadata.contains_key("mine"));
     assert!(!metadata.filter_metadata.contains_key("forbidden"));
 }
+
+#[test]
+fn a_tunnel_is_not_kept_for_an_end_that_it_does_not_have() {
+    let server = processor(|_| None);
+    let upstream = Upstream::serving(|mut connection| {
+        connection.head().unwrap();
+        connection.send(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+        connection.send("welcome");
+        connection.rest();
+    });
+    let mode = ", processing_mode: {request_body_mode: buffered, response_body_mode: buffered}";
+    let plane = Setup::to(&upstream).filter(&filter(&server, mode)).start();
+    let mut client = plane.client();
+    client
+        .send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.head().status(), 101);
+    assert_eq!(client.bytes(7), b"welcome");
+}

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Phase};
 use transom_proxy::control::explain::{
-    Candidate, End, Explanation, FilterUse, Forwarded, HttpExplanation, Part, Place, RouteAction,
-    Target,
+    Candidate, End, Explanation, FilterUse, Forwarded, HttpExplanation, ORIGINAL_DST, Part, Place,
+    RouteAction, Target,
 };
 
 use super::request::Asked;
@@ -187,7 +187,9 @@ impl Page {
             format_duration(target.connect_timeout)
         );
         self.part(&title, hosts);
-        if target.hosts.is_empty() {
+        if target.load_balancing == ORIGINAL_DST {
+            self.line("  the host is where the client wanted to go");
+        } else if target.hosts.is_empty() {
             self.line("  no hosts: the answer is 502");
         }
     }

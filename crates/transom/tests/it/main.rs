@@ -1,6 +1,8 @@
 //! The program as a process: signals, exit codes, and what a person is told.
 
 mod exit;
+mod libraries;
 mod memory;
+mod plugins;
 mod program;
 mod signals;

@@ -153,3 +153,32 @@ fn an_async_filter_waits_asks_and_goes_on() {
     assert_eq!(upstream.requests().len(), 1);
     assert_eq!(plane.lab.count("asynchronous.slept"), 2);
 }
+
+/// A host that answers the first request of a connection, and ends it at the second without a word.
+fn forgetful() -> Upstream {
+    Upstream::serving(|mut connection| {
+        if let Ok(Some(_)) = connection.request() {
+            connection.send(ok("first"));
+            let _ = connection.request();
+        }
+    })
+}
+
+#[test]
+fn a_callout_that_may_have_arrived_is_repeated_only_if_that_does_no_harm() {
+    let (upstream, other) = (Upstream::ok("good"), forgetful());
+    // This filter asks by POST, and the other by GET.
+    let plane = calling(&upstream, &other, "{cluster: other}");
+    for answer in ["200 first", "failed Reset"] {
+        assert_eq!(plane.get("/").text(), "good");
+        assert_eq!(told(&upstream), answer);
+    }
+    let plane = Setup::to(&upstream)
+        .cluster("other", &[other.address()])
+        .filter("{name: asynchronous, config: {cluster: other}}")
+        .start();
+    for _ in 0..2 {
+        assert_eq!(plane.get("/").text(), "good");
+        assert_eq!(upstream.last().header("x-user"), Some("first"));
+    }
+}

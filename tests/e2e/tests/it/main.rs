@@ -30,6 +30,7 @@ mod reload;
 mod retries;
 mod route_filters;
 mod routes;
+mod slow_clients;
 mod sockets;
 mod tcp_proxy;
 mod terminals;

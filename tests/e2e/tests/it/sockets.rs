@@ -132,3 +132,64 @@ fn a_listener_that_goes_serves_what_it_has() {
     });
     std::net::TcpListener::bind(address).unwrap();
 }
+
+/// The sockets of the kernel that listen on a port of this machine, by their inodes (proc(5)).
+fn listening(port: u16) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let lines = table.lines().skip(1);
+    let mut inodes: Vec<String> = lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields[3] == "0A" && fields[1].ends_with(&format!(":{port:04X}")))
+        .map(|fields| fields[9].to_owned())
+        .collect();
+    inodes.sort();
+    inodes
+}
+
+/// A socket for each worker, the same ones whatever becomes of the chain and the name, and none when the listener has gone.
+#[test]
+fn a_listener_keeps_a_socket_for_each_worker_as_long_as_it_is_there() {
+    let plane = Plane::start(4, &yaml("in", "127.0.0.1:0", "first", ""));
+    let address = plane.address("in");
+    let before = listening(address.port());
+    assert_eq!(before.len(), 4);
+    let here = address.to_string();
+    for (name, body) in [("in", "second"), ("renamed", "second"), ("in", "third")] {
+        plane.apply(&yaml(name, &here, body, "")).unwrap();
+        assert_eq!(listening(address.port()), before, "{name} {body}");
+    }
+    // What is refused changes nothing, and what it bound is let go.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let other = yaml("other", &taken, "other", "").replace("listeners:\n", "");
+    plane
+        .apply(&yaml("in", &here, "fourth", &other))
+        .unwrap_err();
+    assert_eq!(listening(address.port()), before);
+    plane.apply("listeners: []").unwrap();
+    transom_e2e::eventually("no socket is left", || {
+        listening(address.port()).is_empty().then_some(())
+    });
+}
+
+/// Whoever wants to share the port of another process's socket is refused, even if that one would share it.
+#[test]
+fn a_stranger_on_the_port_is_an_error() {
+    let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let stranger =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    stranger.set_reuse_address(true).unwrap();
+    stranger.set_reuse_port(true).unwrap();
+    stranger.bind(&address.into()).unwrap();
+    stranger.listen(1).unwrap();
+    let taken = stranger
+        .local_addr()
+        .unwrap()
+        .as_socket()
+        .unwrap()
+        .to_string();
+    let plane = Plane::start(2, "listeners: []");
+    let error = plane.apply_error(&yaml("in", &taken, "x", ""));
+    assert!(error.message.contains("cannot listen on"), "{error}");
+    assert!(error.help.unwrap().contains("another process"));
+}

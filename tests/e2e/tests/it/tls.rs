@@ -265,6 +265,43 @@ fn sessions_are_resumed_on_every_worker() {
 }
 
 #[test]
+fn a_client_gets_as_many_tickets_as_are_configured() {
+    let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::ok("good"));
+    let files = folder.pair("a", &ca.sign(&["a.test"]));
+    for (option, tickets) in [
+        ("", 1),
+        (", session_tickets: 3", 3),
+        (", session_tickets: 0", 0),
+    ] {
+        let plane = plane(&up, &format!("certificates: [{{{files}}}]{option}"));
+        let secure = Secure::with(&ca, None, &[], &[&version::TLS13]);
+        let connect = || secure.connect(plane.address("in"), "a.test").unwrap();
+        assert_eq!(connect().get("/").text(), "good");
+        // Each ticket is used once, and those of these connections are not read.
+        for number in 0..=tickets {
+            let expected = match number {
+                _ if number == tickets => HandshakeKind::Full,
+                _ => HandshakeKind::Resumed,
+            };
+            let kind = connect().session().handshake_kind();
+            assert_eq!(kind, Some(expected), "{option} {number}");
+        }
+        // TLS 1.2 has one, or none.
+        let secure = Secure::with(&ca, None, &[], &[&version::TLS12]);
+        let kinds = [0, 1].map(|_| {
+            let mut client = secure.connect(plane.address("in"), "a.test").unwrap();
+            assert_eq!(client.get("/").text(), "good");
+            client.session().handshake_kind()
+        });
+        let second = match tickets {
+            0 => HandshakeKind::Full,
+            _ => HandshakeKind::Resumed,
+        };
+        assert_eq!(kinds, [Some(HandshakeKind::Full), Some(second)], "{option}");
+    }
+}
+
+#[test]
 fn a_changed_authority_for_clients_ends_their_sessions() {
     let (ca, folder, up) = (Authority::new("ca"), Folder::new(), Upstream::ok("good"));
     let (old, new) = (Authority::new("old"), Authority::new("new"));

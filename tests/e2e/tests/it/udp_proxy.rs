@@ -299,3 +299,33 @@ fn an_address_in_use_is_refused_with_its_place() {
     // What was active stays.
     assert_eq!(client(&plane).send(b"x").answer(), b"x");
 }
+
+#[test]
+fn sessions_keep_to_the_bounds_of_their_cluster_on_all_workers_and_after_a_reload() {
+    let up = UdpUpstream::answering("", 1);
+    let yaml = |most: u32| {
+        format!(
+            "listeners: [{{name: in, address: \"udp:127.0.0.1:0\", network_filters: [{{name: udp_proxy, config: {{cluster: a}}}}]}}]\n\
+             clusters: [{{name: a, endpoints: [\"{}\"], circuit_breakers: {{max_connections: {most}}}}}]\n",
+            up.address()
+        )
+    };
+    let plane = Plane::start(2, &yaml(3));
+    let clients: Vec<UdpClient> = (0..12).map(|_| client(&plane)).collect();
+    let served = |clients: &[UdpClient]| {
+        let answers = clients.iter().map(|client| {
+            client.send(b"x");
+            client.try_answer(Duration::from_millis(100)).is_some()
+        });
+        answers.filter(|answered| *answered).count()
+    };
+    assert_eq!(served(&clients), 3);
+    assert_eq!(dropped(&plane, "overflow"), 9);
+    let connections = |plane: &Plane| plane.metric("transom_cluster_connections_active", &[]);
+    assert_eq!(connections(&plane), 3);
+    assert_eq!(plane.metric("transom_host_active", &[]), 3);
+    // The three that are there count after a reload; two more may come.
+    plane.apply(&yaml(5)).unwrap();
+    assert_eq!(served(&clients), 5);
+    assert_eq!(connections(&plane), 5);
+}

@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::{Client, DRAIN_IDLE, Dropped, TURN, UdpListener, UdpProxyListener, UdpProxyOptions};
-use crate::cluster::WorkerHost;
+use crate::cluster::{Active, Slot, WorkerHost};
 use crate::error::Flags;
 use crate::listener::ConnectionNotes;
 use crate::listener::limits::Admission;
@@ -40,8 +40,15 @@ pub(super) struct Session {
     waker: RefCell<Option<Waker>>,
     /// Only where a log wants it.
     record: RefCell<Option<Box<SessionRecord>>>,
-    /// Its place among those of the listener and the process, while it is open.
-    admission: Cell<Option<Admission>>,
+    /// While it is open.
+    place: Cell<Option<Place>>,
+}
+
+/// The place of a session among those of the listener and the process, and of its cluster and host.
+pub(super) struct Place {
+    pub(super) _admission: Admission,
+    pub(super) _active: Active,
+    pub(super) _slot: Slot,
 }
 
 /// What became of a datagram.
@@ -60,7 +67,7 @@ impl Session {
         client: Client,
         destination: SocketAddr,
         (host, address): (Rc<WorkerHost>, SocketAddr),
-        admission: Admission,
+        place: Place,
     ) -> io::Result<Self> {
         let socket = connected(address)?;
         let record = (!proxy.access_logs.is_empty()).then(|| {
@@ -97,7 +104,7 @@ impl Session {
             ended: Cell::new(false),
             waker: RefCell::default(),
             record: RefCell::new(record),
-            admission: Cell::new(Some(admission)),
+            place: Cell::new(Some(place)),
         })
     }
 
@@ -109,7 +116,7 @@ impl Session {
 
     /// Gives its place to another session.
     pub(super) fn leave(&self) {
-        drop(self.admission.take());
+        drop(self.place.take());
     }
 
     pub(super) fn client(&self) -> Client {

@@ -3,8 +3,8 @@
 // A plugin is a program that serves this over go-plugin (handshake version 1, cookie TRANSOM_PLUGIN_COOKIE). The host starts it and calls
 //
 //   Describe          once: what the plugin is and has
-//   Check, Prepare    for each use in a configuration; Release when the use is gone
-//   Work              once per worker: one stream, and on it all callbacks of all streams and connections of that worker
+//   Check, Prepare    for each use in a configuration, and Prepare again in each further process; Release when the use is gone
+//   Work              for each worker: one stream of messages, and on it the callbacks of many streams and connections
 //   Certificate, Log  for the kinds that are not on the path of a request
 //
 // Where a plugin has no answer, the call ends with gRPC's status: INVALID_ARGUMENT for a use that it does not have, UNIMPLEMENTED for a kind.

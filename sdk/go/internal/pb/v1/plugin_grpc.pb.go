@@ -3,8 +3,8 @@
 // A plugin is a program that serves this over go-plugin (handshake version 1, cookie TRANSOM_PLUGIN_COOKIE). The host starts it and calls
 //
 //   Describe          once: what the plugin is and has
-//   Check, Prepare    for each use in a configuration; Release when the use is gone
-//   Work              once per worker: one stream, and on it all callbacks of all streams and connections of that worker
+//   Check, Prepare    for each use in a configuration, and Prepare again in each further process; Release when the use is gone
+//   Work              for each worker: one stream of messages, and on it the callbacks of many streams and connections
 //   Certificate, Log  for the kinds that are not on the path of a request
 //
 // Where a plugin has no answer, the call ends with gRPC's status: INVALID_ARGUMENT for a use that it does not have, UNIMPLEMENTED for a kind.
@@ -54,7 +54,8 @@ type PluginClient interface {
 	Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareResponse, error)
 	// The use is gone, its last stream has ended.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
-	// All callbacks of one worker. The host opens it for each of its workers and each running instance of the plugin.
+	// Callbacks of one worker. The host opens at least one for each of its workers and each running process of the plugin, and may open one for
+	// each use.
 	Work(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ToPlugin, ToHost], error)
 	// Certificates for TLS with clients, for plugins of the kind `certificate_provider`.
 	Certificate(ctx context.Context, in *CertificateRequest, opts ...grpc.CallOption) (*CertificateResponse, error)
@@ -157,7 +158,8 @@ type PluginServer interface {
 	Prepare(context.Context, *PrepareRequest) (*PrepareResponse, error)
 	// The use is gone, its last stream has ended.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
-	// All callbacks of one worker. The host opens it for each of its workers and each running instance of the plugin.
+	// Callbacks of one worker. The host opens at least one for each of its workers and each running process of the plugin, and may open one for
+	// each use.
 	Work(grpc.BidiStreamingServer[ToPlugin, ToHost]) error
 	// Certificates for TLS with clients, for plugins of the kind `certificate_provider`.
 	Certificate(context.Context, *CertificateRequest) (*CertificateResponse, error)

@@ -4,7 +4,8 @@
 // plugin answers each with a verdict and the actions that come before it. Callbacks of one stream come one at a time: the next is sent when the
 // last one was answered. Streams do not wait for each other.
 //
-// Each stream or connection that began ends once: a stream with Complete if its filter asked for that, else with Gone; a connection with Closed.
+// Each stream or connection that began ends once: a stream with an answer that is `done`, with Complete if its filter asked for that, else with
+// Gone; a connection with Closed.
 // After Complete is answered, after Gone and after Closed the plugin forgets it; what it still sends of it is dropped.
 //
 // Credit. A side may send as much as the other has granted. Hello grants the first of it, Credit adds more. Counted are
@@ -536,7 +537,7 @@ type ToPlugin_Credit struct {
 }
 
 type ToPlugin_StreamBegin struct {
-	// A stream begins; its first callback follows. No answer.
+	// A stream begins; its first callback follows. No answer. If that is Headers, the begin is in them.
 	StreamBegin *StreamBegin `protobuf:"bytes,5,opt,name=stream_begin,json=streamBegin,proto3,oneof"`
 }
 
@@ -553,7 +554,8 @@ type ToPlugin_Trailers struct {
 }
 
 type ToPlugin_Complete struct {
-	// The stream is over, well or not. The answer may carry metadata, metrics and log lines, for the access log that follows.
+	// The stream is over, well or not. Nobody waits for the answer: its log lines, metrics and shared data are carried out, all else comes too
+	// late.
 	Complete *Complete `protobuf:"bytes,9,opt,name=complete,proto3,oneof"`
 }
 
@@ -974,7 +976,9 @@ type Headers struct {
 	Direction Direction              `protobuf:"varint,1,opt,name=direction,proto3,enum=transom.plugin.v1.Direction" json:"direction,omitempty"`
 	Fields    []*Field               `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
 	// They are the whole message.
-	End           bool `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	End bool `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	// The stream begins with them.
+	Begin         *StreamBegin `protobuf:"bytes,4,opt,name=begin,proto3" json:"begin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1034,14 @@ func (x *Headers) GetEnd() bool {
 	return false
 }
 
+func (x *Headers) GetBegin() *StreamBegin {
+	if x != nil {
+		return x.Begin
+	}
+	return nil
+}
+
+// All that waits at this filter: what a verdict has kept, and what has come. What was answered with Continue is not shown again.
 type Data struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Direction Direction              `protobuf:"varint,1,opt,name=direction,proto3,enum=transom.plugin.v1.Direction" json:"direction,omitempty"`
@@ -1291,7 +1303,10 @@ type Answer struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Actions []*Action              `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
 	// The number of a HeadersVerdict, DataVerdict, TrailersVerdict or NetworkVerdict, by what was called. 0 lets it go on.
-	Verdict       int32 `protobuf:"varint,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Verdict int32 `protobuf:"varint,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// The plugin has forgotten this stream: nothing of it is sent any more, neither Gone nor Complete. Spares messages where nothing that the
+	// filter asked for can follow.
+	Done          bool `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1338,6 +1353,13 @@ func (x *Answer) GetVerdict() int32 {
 		return x.Verdict
 	}
 	return 0
+}
+
+func (x *Answer) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
 }
 
 type Actions struct {
@@ -1437,11 +1459,12 @@ const file_transom_plugin_v1_work_proto_rawDesc = "" +
 	"attributes\x1aW\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12.\n" +
-	"\x05value\x18\x02 \x01(\v2\x18.transom.plugin.v1.ValueR\x05value:\x028\x01\"\x89\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x18.transom.plugin.v1.ValueR\x05value:\x028\x01\"\xbf\x01\n" +
 	"\aHeaders\x12:\n" +
 	"\tdirection\x18\x01 \x01(\x0e2\x1c.transom.plugin.v1.DirectionR\tdirection\x120\n" +
 	"\x06fields\x18\x02 \x03(\v2\x18.transom.plugin.v1.FieldR\x06fields\x12\x10\n" +
-	"\x03end\x18\x03 \x01(\bR\x03end\"h\n" +
+	"\x03end\x18\x03 \x01(\bR\x03end\x124\n" +
+	"\x05begin\x18\x04 \x01(\v2\x1e.transom.plugin.v1.StreamBeginR\x05begin\"h\n" +
 	"\x04Data\x12:\n" +
 	"\tdirection\x18\x01 \x01(\x0e2\x1c.transom.plugin.v1.DirectionR\tdirection\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x10\n" +
@@ -1462,10 +1485,11 @@ const file_transom_plugin_v1_work_proto_rawDesc = "" +
 	"\x02by\x18\x01 \x01(\x0e2\x1e.transom.plugin.v1.ResetReasonR\x02by\"N\n" +
 	"\x04Gone\x12;\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1e.transom.plugin.v1.ResetReasonH\x00R\x06reason\x88\x01\x01B\t\n" +
-	"\a_reason\"W\n" +
+	"\a_reason\"k\n" +
 	"\x06Answer\x123\n" +
 	"\aactions\x18\x01 \x03(\v2\x19.transom.plugin.v1.ActionR\aactions\x12\x18\n" +
-	"\averdict\x18\x02 \x01(\x05R\averdict\">\n" +
+	"\averdict\x18\x02 \x01(\x05R\averdict\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\">\n" +
 	"\aActions\x123\n" +
 	"\aactions\x18\x01 \x03(\v2\x19.transom.plugin.v1.ActionR\aactions*C\n" +
 	"\vResetReason\x12\x0e\n" +
@@ -1562,23 +1586,24 @@ var file_transom_plugin_v1_work_proto_depIdxs = []int32{
 	21, // 18: transom.plugin.v1.ConnectionBegin.attributes:type_name -> transom.plugin.v1.ConnectionBegin.AttributesEntry
 	24, // 19: transom.plugin.v1.Headers.direction:type_name -> transom.plugin.v1.Direction
 	25, // 20: transom.plugin.v1.Headers.fields:type_name -> transom.plugin.v1.Field
-	24, // 21: transom.plugin.v1.Data.direction:type_name -> transom.plugin.v1.Direction
-	24, // 22: transom.plugin.v1.Trailers.direction:type_name -> transom.plugin.v1.Direction
-	25, // 23: transom.plugin.v1.Trailers.fields:type_name -> transom.plugin.v1.Field
-	22, // 24: transom.plugin.v1.Complete.attributes:type_name -> transom.plugin.v1.Complete.AttributesEntry
-	0,  // 25: transom.plugin.v1.Complete.reset:type_name -> transom.plugin.v1.ResetReason
-	0,  // 26: transom.plugin.v1.Closed.by:type_name -> transom.plugin.v1.ResetReason
-	0,  // 27: transom.plugin.v1.Gone.reason:type_name -> transom.plugin.v1.ResetReason
-	26, // 28: transom.plugin.v1.Answer.actions:type_name -> transom.plugin.v1.Action
-	26, // 29: transom.plugin.v1.Actions.actions:type_name -> transom.plugin.v1.Action
-	27, // 30: transom.plugin.v1.StreamBegin.AttributesEntry.value:type_name -> transom.plugin.v1.Value
-	27, // 31: transom.plugin.v1.ConnectionBegin.AttributesEntry.value:type_name -> transom.plugin.v1.Value
-	27, // 32: transom.plugin.v1.Complete.AttributesEntry.value:type_name -> transom.plugin.v1.Value
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	10, // 21: transom.plugin.v1.Headers.begin:type_name -> transom.plugin.v1.StreamBegin
+	24, // 22: transom.plugin.v1.Data.direction:type_name -> transom.plugin.v1.Direction
+	24, // 23: transom.plugin.v1.Trailers.direction:type_name -> transom.plugin.v1.Direction
+	25, // 24: transom.plugin.v1.Trailers.fields:type_name -> transom.plugin.v1.Field
+	22, // 25: transom.plugin.v1.Complete.attributes:type_name -> transom.plugin.v1.Complete.AttributesEntry
+	0,  // 26: transom.plugin.v1.Complete.reset:type_name -> transom.plugin.v1.ResetReason
+	0,  // 27: transom.plugin.v1.Closed.by:type_name -> transom.plugin.v1.ResetReason
+	0,  // 28: transom.plugin.v1.Gone.reason:type_name -> transom.plugin.v1.ResetReason
+	26, // 29: transom.plugin.v1.Answer.actions:type_name -> transom.plugin.v1.Action
+	26, // 30: transom.plugin.v1.Actions.actions:type_name -> transom.plugin.v1.Action
+	27, // 31: transom.plugin.v1.StreamBegin.AttributesEntry.value:type_name -> transom.plugin.v1.Value
+	27, // 32: transom.plugin.v1.ConnectionBegin.AttributesEntry.value:type_name -> transom.plugin.v1.Value
+	27, // 33: transom.plugin.v1.Complete.AttributesEntry.value:type_name -> transom.plugin.v1.Value
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_transom_plugin_v1_work_proto_init() }

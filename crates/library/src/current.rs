@@ -1,0 +1,207 @@
+//! What a handle stands for: the object of the callback that runs on this thread.
+//!
+//! A handle is the number of one call into a library, never used twice on a thread, with the thread's own number in its upper
+//! bits. So a library that keeps one, or takes it to another thread, is refused, and touches nothing.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use transom_abi::{self as abi, Handle, Slice, Status};
+use transom_api::stream::Stream;
+use transom_api::{PrepareContext, Worker};
+
+/// What a library may act on during a call.
+#[derive(Clone, Copy)]
+enum Object {
+    Nothing,
+    Stream(*mut Stream<'static>),
+    Worker(*mut Worker<'static>),
+    Control(*const PrepareContext),
+}
+
+/// Numbers of calls on one thread: as many as a thread makes in some thousand years.
+const CALL_BITS: u32 = 48;
+
+struct Current {
+    handle: Cell<Handle>,
+    object: Cell<Object>,
+    /// The number of the last call.
+    last: Cell<Handle>,
+    /// Bytes that were made for the library during the call, and are lent to it until its end.
+    lent: RefCell<Vec<Box<[u8]>>>,
+}
+
+thread_local! {
+    static CURRENT: Current = Current {
+        handle: Cell::new(0),
+        object: const { Cell::new(Object::Nothing) },
+        last: Cell::new(thread_number() << CALL_BITS),
+        lent: const { RefCell::new(Vec::new()) },
+    };
+}
+
+fn thread_number() -> u64 {
+    static THREADS: AtomicU64 = AtomicU64::new(1);
+    THREADS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Puts back what was there before, also when the call unwinds.
+struct Entered {
+    handle: Handle,
+    object: Object,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.with(|current| {
+            current.handle.set(self.handle);
+            current.object.set(self.object);
+            // What an outer call was lent stays, if there is one.
+            if self.handle == 0 {
+                let mut lent = current.lent.borrow_mut();
+                if !lent.is_empty() {
+                    lent.clear();
+                }
+            }
+        });
+    }
+}
+
+fn enter(object: Object) -> (Handle, Entered) {
+    CURRENT.with(|current| {
+        let handle = current.last.get().wrapping_add(1);
+        current.last.set(handle);
+        let before = Entered {
+            handle: current.handle.replace(handle),
+            object: current.object.replace(object),
+        };
+        (handle, before)
+    })
+}
+
+/// Calls a library with a handle of `stream`.
+pub(crate) fn with_stream<R>(stream: &mut Stream<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let stream: *mut Stream<'_> = stream;
+    // The lifetime is given up here and taken up in `on_stream`, which only runs inside of this call.
+    let (handle, _entered) = enter(Object::Stream(stream.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of `worker`.
+pub(crate) fn with_worker<R>(worker: &mut Worker<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let worker: *mut Worker<'_> = worker;
+    let (handle, _entered) = enter(Object::Worker(worker.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of the control side.
+pub(crate) fn with_control<R>(context: &PrepareContext, call: impl FnOnce(Handle) -> R) -> R {
+    let (handle, _entered) = enter(Object::Control(context));
+    call(handle)
+}
+
+/// What a handle is at the moment.
+pub(crate) enum Found<'a> {
+    Stream(&'a mut Stream<'static>),
+    Worker(&'a mut Worker<'static>),
+    Control(&'a PrepareContext),
+}
+
+/// Does something with what `handle` stands for. A panic of the proxy's own does not cross into the library.
+pub(crate) fn on<T>(
+    handle: Handle,
+    act: impl FnOnce(Found<'_>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let object = CURRENT.with(|current| {
+        if handle != 0 && current.handle.get() == handle {
+            // Nobody else may act on it meanwhile: what acts calls no library.
+            current.object.replace(Object::Nothing)
+        } else {
+            Object::Nothing
+        }
+    });
+    let found = match object {
+        Object::Nothing => return Err(abi::GONE),
+        // SAFETY: The pointer was made from a unique borrow by a function above that is still running on this thread, below
+        // us, and waits for the library to return. It was taken out of `CURRENT`, so that this is its only use.
+        Object::Stream(stream) => Found::Stream(unsafe { &mut *stream }),
+        // SAFETY: As above.
+        Object::Worker(worker) => Found::Worker(unsafe { &mut *worker }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Control(context) => Found::Control(unsafe { &*context }),
+    };
+    let done = catch_unwind(AssertUnwindSafe(|| act(found)));
+    CURRENT.with(|current| current.object.set(object));
+    done.unwrap_or(Err(abi::UNSUPPORTED))
+}
+
+/// The same for functions that only streams have.
+pub(crate) fn on_stream<T>(
+    handle: Handle,
+    act: impl FnOnce(&mut Stream<'static>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    on(handle, |found| match found {
+        Found::Stream(stream) => act(stream),
+        Found::Worker(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+    })
+}
+
+/// Lends bytes to the library: those of the object as they are, others until the call's end.
+pub(crate) fn lend(bytes: Cow<'_, [u8]>) -> Slice {
+    match bytes {
+        Cow::Borrowed(bytes) => slice_of(bytes),
+        Cow::Owned(bytes) => CURRENT.with(|current| {
+            let bytes = bytes.into_boxed_slice();
+            // The bytes stay where they are when their box is moved.
+            let slice = slice_of(&bytes);
+            current.lent.borrow_mut().push(bytes);
+            slice
+        }),
+    }
+}
+
+/// The bytes as C sees them.
+pub(crate) fn slice_of(bytes: &[u8]) -> Slice {
+    Slice {
+        bytes: bytes.as_ptr(),
+        len: bytes.len(),
+    }
+}
+
+/// The bytes of a slice that the other side lends.
+///
+/// # Safety
+///
+/// `slice` must be what the border promises: that many bytes, unchanged for as long as `'a`.
+pub(crate) unsafe fn bytes<'a>(slice: Slice) -> &'a [u8] {
+    if slice.bytes.is_null() || slice.len == 0 || slice.len > isize::MAX as usize {
+        return &[];
+    }
+    // SAFETY: Promised by the caller; not null and not too long, as was looked.
+    unsafe { std::slice::from_raw_parts(slice.bytes, slice.len) }
+}
+
+/// The text of a slice that the other side lends.
+///
+/// # Safety
+///
+/// As of [`bytes`].
+pub(crate) unsafe fn text<'a>(slice: Slice) -> Result<&'a str, Status> {
+    // SAFETY: Promised by the caller.
+    std::str::from_utf8(unsafe { bytes(slice) }).map_err(|_| abi::BAD_ARGUMENT)
+}
+
+/// As many things at `first` as `count` says.
+///
+/// # Safety
+///
+/// There must be so many, unchanged for as long as `'a`.
+pub(crate) unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
+    if first.is_null() || count == 0 || count > (isize::MAX as usize) / size_of::<T>().max(1) {
+        return &[];
+    }
+    // SAFETY: Promised by the caller; not null and not too long, as was looked.
+    unsafe { std::slice::from_raw_parts(first, count) }
+}

@@ -1,0 +1,40 @@
+//! The runtime `library`: extensions in shared libraries, behind the C ABI of `transom-abi`.
+//!
+//! ```text
+//! declaration ─▶ files.rs   read once; owner, mode, SHA-256
+//!             ─▶ elf.rs     a whole shared library of this machine?
+//!             ─▶ probe.rs   loaded by a child process first
+//!             ─▶ load.rs    sealed in memory, mapped, described; never unmapped
+//! use         ─▶ configs.rs prepared, checked, released
+//! stream      ─▶ stream_filter.rs ─▶ the library ─▶ table.rs ─▶ current.rs ─▶ the stream
+//! ```
+//!
+//! A library is code that its operator trusts as the proxy itself: it shares the proxy's memory. What this crate guards against are
+//! mistakes: wrong files, wrong versions, objects used too late or on the wrong thread, answers that are none.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+// The border of the process's own code is what this crate is for.
+#![expect(unsafe_code)]
+
+mod configs;
+mod current;
+mod elf;
+mod error;
+mod files;
+mod json;
+mod load;
+mod log;
+mod probe;
+mod runtime;
+mod stream_filter;
+mod table;
+
+pub use error::LoadError;
+pub use load::Loaded;
+pub use probe::{Prober, probe_main};
+pub use runtime::{LibraryRuntime, NAME};

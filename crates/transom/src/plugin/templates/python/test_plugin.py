@@ -1,0 +1,16 @@
+"""python3 -m unittest"""
+
+import unittest
+
+from plugin import Filter, transom
+
+
+class Test(unittest.TestCase):
+    def test_who_has_the_header_passes(self):
+        trial = transom.Trial(Filter, config='{"User": "admin"}')
+        self.assertIsNone(trial.run(headers={"user": "admin"}).status)
+        self.assertEqual(trial.run(headers={"user": "guest"}).status, 403)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,1 @@
+"""Messages, as `generate` makes them."""
