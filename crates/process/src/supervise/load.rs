@@ -71,7 +71,7 @@ pub(super) struct Load {
     buckets: [AtomicU64; BUCKETS.len() + 1],
 }
 
-/// What a `Load` has counted.
+/// What was counted of a plugin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Calls under way.

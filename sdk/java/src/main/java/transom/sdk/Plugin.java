@@ -38,6 +38,7 @@ public final class Plugin {
         return thread;
     });
 
+    private static final java.util.logging.Logger NETTY = java.util.logging.Logger.getLogger("io.grpc.netty.shaded.io.netty");
     private static final String COOKIE = "TRANSOM_PLUGIN_COOKIE";
     private static final String COOKIE_VALUE = "transom.plugin.v1";
     private static final String MOSN_COOKIE = "MOSN_PLUGIN";
@@ -101,6 +102,8 @@ public final class Plugin {
         }
         Service service = new Service(this, configOf(arguments), levelOf(System.getenv("TRANSOM_LOG")));
         CountDownLatch over = new CountDownLatch(1);
+        // It warns of options that Unix sockets do not have, at each connection.
+        NETTY.setLevel(java.util.logging.Level.SEVERE);
         NettyServerBuilder builder;
         String address;
         Path socket = null;
