@@ -178,7 +178,10 @@ fn connections_beyond_those_of_the_process_wait_and_other_listeners_still_have_t
     }
     assert_eq!(plane.metric("transom_connections_refused_total", &[]), 0);
     // More are let in as soon as a reload allows it.
-    let held: Vec<_> = (0..3).map(|_| connect(plane.address("greedy"))).collect();
+    let mut held: Vec<_> = (0..3).map(|_| connect(plane.address("greedy"))).collect();
+    for client in &mut held {
+        assert!(is_served(client, PATIENCE));
+    }
     let mut last = connect(plane.address("greedy"));
     assert!(!is_served(&mut last, Duration::from_millis(100)));
     plane.apply(&yaml(60)).unwrap();
