@@ -11,8 +11,13 @@ use transom_process::launch::profile::{Files, Limits, Network};
 use transom_process::supervise::spec::{Trust, TrustedFile};
 use transom_process::supervise::{Protocol, Spec, Supervisor};
 
-use super::supervise::{PATIENCE, at, call, exists, place, spec, start};
+use super::supervise::{PATIENCE, at, call, exists, place, spec, spec_of, start};
 use super::{Folder, eventually, example};
+
+fn open_to_all(folder: &Folder) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&folder.0, mode).unwrap();
+}
 
 /// Nothing but what the key under test forbids.
 fn open() -> Profile {
@@ -25,10 +30,15 @@ fn open() -> Profile {
 /// What a plugin in this sandbox says of its attempt, and what the admin API says of its sandbox.
 async fn attempted(profile: Option<Profile>, attempt: &[&str]) -> (String, Node) {
     let words: Vec<&str> = ["try"].iter().chain(attempt).copied().collect();
+    // Where any user may run it: a build may lie in a folder that is its owner's alone.
+    let folder = Folder::new();
+    open_to_all(&folder);
+    let program = folder.0.join("hostile-plugin");
+    std::fs::copy(example("hostile-plugin"), &program).unwrap();
     let spec = Spec {
         protocol: Protocol::None,
         sandbox: profile,
-        ..spec(&words)
+        ..spec_of(&program, &words)
     };
     let supervisor = Supervisor::new();
     let plugin = supervisor
@@ -287,11 +297,7 @@ async fn the_user_is_dropped_with_all_groups() {
         return;
     }
     let folder = Folder::new();
-    std::fs::set_permissions(
-        &folder.0,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    open_to_all(&folder);
     let secret = folder.0.join("secret");
     std::fs::write(&secret, "x").unwrap();
     std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

@@ -27,8 +27,12 @@ pub(crate) fn place() -> Place {
 
 /// A hostile plugin in one of its modes, of the protocol `call`.
 pub(crate) fn spec(mode: &[&str]) -> Spec {
-    let program = example("hostile-plugin").to_str().unwrap().to_owned();
-    let words = [program]
+    spec_of(&example("hostile-plugin"), mode)
+}
+
+/// The same for a copy of it.
+pub(crate) fn spec_of(program: &Path, mode: &[&str]) -> Spec {
+    let words = [program.to_str().unwrap().to_owned()]
         .into_iter()
         .chain(mode.iter().map(|word| (*word).to_owned()));
     Spec {

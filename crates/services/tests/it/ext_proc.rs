@@ -298,11 +298,11 @@ fn a_late_server_is_504_and_may_ask_for_time() {
             if extended {
                 return vec![
                     Step::send(&more),
-                    Step::Later(80, Box::new(Step::send(&answer(&request, None)))),
+                    Step::Later(400, Box::new(Step::send(&answer(&request, None)))),
                 ];
             }
             vec![Step::Later(
-                80,
+                400,
                 Box::new(Step::send(&answer(&request, None))),
             )]
         })
@@ -310,7 +310,7 @@ fn a_late_server_is_504_and_may_ask_for_time() {
     for (extended, status) in [(false, 504), (true, 200)] {
         let server = late(extended);
         let upstream = Upstream::echo();
-        let more = ", message_timeout: 20ms, max_message_timeout: 10s, processing_mode: {response_header_mode: skip}";
+        let more = ", message_timeout: 150ms, max_message_timeout: 10s, processing_mode: {response_header_mode: skip}";
         let plane = Setup::to(&upstream).filter(&filter(&server, more)).start();
         assert_eq!(plane.get("/").status(), status);
     }
