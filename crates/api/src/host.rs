@@ -149,7 +149,7 @@ pub trait AsyncHost {
 
 /// What is known beside the messages.
 pub trait InfoHost {
-    /// An attribute by its name (see [`attribute`]).
+    /// An attribute by its name (see [`attribute`](mod@crate::value::attribute)).
     fn attribute(&self, name: &str) -> Option<Attribute<'_>>;
     /// The client's address, as a trusted proxy before this one tells it; `None` for a Unix socket. The same as the
     /// attribute, without the way through text.
