@@ -67,6 +67,8 @@ pub(crate) struct Changes<'c> {
     pub(crate) replacing: bool,
     /// What holds when an option says nothing: to add, or to replace.
     pub(crate) default: Action,
+    /// The older `append` adds to a field that is there, and makes none.
+    pub(crate) append_makes_none: bool,
 }
 
 impl Changes<'_> {
@@ -114,6 +116,7 @@ impl Changes<'_> {
         let exists = headers.as_ref().contains(&name);
         let operation = match action_of(option, self.default) {
             Action::AppendIfExistsOrAdd if exists => Operation::Append,
+            _ if !exists && self.append_makes_none && option.append == Some(true) => return Ok(0),
             Action::AddIfAbsent if exists => return Ok(0),
             Action::OverwriteIfExists if !exists => return Ok(0),
             _ => Operation::Set,

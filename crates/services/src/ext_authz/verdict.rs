@@ -90,7 +90,8 @@ impl Allowed {
             set_metadata(stream, NAMESPACE, metadata.clone());
         }
         let mut headers = stream.request_mut();
-        let rejected = change(&mut headers, &self.request, &self.remove, rules)?;
+        // As in Envoy, what the client has not sent is not appended to.
+        let rejected = change(&mut headers, &self.request, &self.remove, rules, true)?;
         let path_changed = self.change_query(&mut headers);
         Ok(Changed {
             made: !self.request.is_empty() || !self.remove.is_empty() || path_changed,
@@ -102,7 +103,7 @@ impl Allowed {
     pub(super) fn change_response(&self, stream: &mut Stream<'_>, rules: Option<&Rules>) -> u32 {
         let mut headers = stream.response_mut();
         // The request has passed: what cannot be done is left out.
-        change(&mut headers, &self.response, &[], rules).unwrap_or(1)
+        change(&mut headers, &self.response, &[], rules, false).unwrap_or(1)
     }
 
     fn change_query(&self, headers: &mut HeadersMut<'_>) -> bool {
@@ -166,6 +167,7 @@ fn change(
     set: &[core::HeaderValueOption],
     remove: &[String],
     rules: Option<&Rules>,
+    append_makes_none: bool,
 ) -> Result<u32, Refused> {
     let all = Rules::everything();
     let changes = Changes {
@@ -174,6 +176,7 @@ fn change(
         rules: rules.unwrap_or(&all),
         replacing: false,
         default: Action::OverwriteIfExistsOrAdd,
+        append_makes_none,
     };
     changes.apply(headers)
 }

@@ -482,6 +482,7 @@ impl ExtProc {
             rules: &self.shared.settings.rules,
             replacing,
             default: Action::OverwriteIfExistsOrAdd,
+            append_makes_none: false,
         };
         match changes.apply(&mut stream.headers_mut(map)) {
             Ok(kept_back) => {
