@@ -19,6 +19,15 @@ fn open_to_all(folder: &Folder) {
     std::fs::set_permissions(&folder.0, mode).unwrap();
 }
 
+/// Copies a program. Another process does it, because a file that is open for writing cannot be run, and what this process
+/// has open is for a moment open in each child that it starts meanwhile.
+fn copy_program(program: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp")
+        .args([program, to])
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 /// Nothing but what the key under test forbids.
 fn open() -> Profile {
     Profile {
@@ -34,7 +43,7 @@ async fn attempted(profile: Option<Profile>, attempt: &[&str]) -> (String, Node)
     let folder = Folder::new();
     open_to_all(&folder);
     let program = folder.0.join("hostile-plugin");
-    std::fs::copy(example("hostile-plugin"), &program).unwrap();
+    copy_program(&example("hostile-plugin"), &program);
     let spec = Spec {
         protocol: Protocol::None,
         sandbox: profile,
@@ -130,7 +139,7 @@ async fn files_are_read_and_written_where_the_profile_allows_it() {
 async fn programs_are_run_where_the_profile_allows_it() {
     let folder = Folder::new();
     let program = folder.0.join("true");
-    std::fs::copy("/bin/true", &program).unwrap();
+    copy_program(Path::new("/bin/true"), &program);
     let profile = |execute: &[&Path]| Profile {
         files: Some(Files {
             execute: execute.iter().map(|path| path.to_path_buf()).collect(),
@@ -385,7 +394,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// A copy of the plugin that can be tampered with, and its digest.
 fn copy(folder: &Folder) -> (Spec, [u8; 32]) {
     let program = folder.0.join("plugin");
-    std::fs::copy(example("hostile-plugin"), &program).unwrap();
+    copy_program(&example("hostile-plugin"), &program);
     let digest = sha256(&std::fs::read(&program).unwrap());
     let mut spec = spec(&["serve"]);
     spec.command[0] = program.to_str().unwrap().to_owned();
