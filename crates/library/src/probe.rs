@@ -1,17 +1,23 @@
 //! The first load of a library, in a child process: constructors that crash, hang or end the process harm nobody else.
 
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::LoadError;
 use crate::load::Loaded;
 
 /// How long a library may take to be loaded.
 const LONGEST: Duration = Duration::from_secs(10);
+
+/// Of what it writes meanwhile so much is told.
+const MOST_SAID: usize = 4096;
 
 /// The program that loads a library to see whether it can be loaded: the host itself, called so that its `main` comes to
 /// [`probe_main`].
@@ -75,42 +81,47 @@ fn quoted(said: &str) -> String {
     }
 }
 
-/// Waits for the child, reading what it writes; one that takes too long is killed.
+/// Waits for the child, reading what it writes; one that takes too long is killed, with all that it has started.
 fn wait(child: &mut Child) -> Result<(ExitStatus, String), LoadError> {
-    let mut pipe = child.stderr.take();
-    // What the child starts may keep the pipe open; then the reader ends with this process.
-    let reader = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(pipe) = &mut pipe {
-            let _ = pipe.take(4096).read_to_end(&mut said);
-        }
-        String::from_utf8_lossy(&said).into_owned()
-    });
     let until = Instant::now() + LONGEST;
+    let lost = |error: io::Error| LoadError::Probe(format!("its child process is lost: {error}"));
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let group = group.ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?;
+    let ended = pidfd_open(group, PidfdFlags::empty()).map_err(|error| lost(error.into()))?;
+    let mut pipe = child.stderr.take();
+    let mut said = Vec::new();
     loop {
-        let ended = child.try_wait();
-        match ended
-            .map_err(|error| LoadError::Probe(format!("its child process is lost: {error}")))?
-        {
-            Some(status) => {
-                // All that it wrote is in the pipe by now.
-                let patience = Instant::now() + Duration::from_millis(200);
-                while !reader.is_finished() && Instant::now() < patience {
-                    std::thread::sleep(Duration::from_millis(1));
+        let left = until.saturating_duration_since(Instant::now());
+        let mut waits = vec![PollFd::new(&ended, PollFlags::IN)];
+        waits.extend(pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let left = Timespec::try_from(left).unwrap_or_default();
+        let count = poll(&mut waits, Some(&left)).map_err(|error| lost(error.into()))?;
+        let came = |at: usize| {
+            waits
+                .get(at)
+                .is_some_and(|wait: &PollFd<'_>| !wait.revents().is_empty())
+        };
+        if count == 0 {
+            // It may have ended just now, and its group with it.
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait();
+            let seconds = LONGEST.as_secs();
+            return Err(LoadError::Probe(format!("is not loaded after {seconds} s")));
+        }
+        // What it wrote before its end is in the pipe by then, and is read first.
+        if came(1) {
+            let mut piece = [0; 4096];
+            let read = pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut piece));
+            match read {
+                Ok(count) if count > 0 => {
+                    let room = MOST_SAID.saturating_sub(said.len()).min(count);
+                    said.extend_from_slice(piece.get(..room).unwrap_or_default());
                 }
-                let said = match reader.is_finished() {
-                    true => reader.join().unwrap_or_default(),
-                    false => String::new(),
-                };
-                return Ok((status, said));
+                _ => pipe = None,
             }
-            None if Instant::now() > until => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let seconds = LONGEST.as_secs();
-                return Err(LoadError::Probe(format!("is not loaded after {seconds} s")));
-            }
-            None => std::thread::sleep(Duration::from_millis(2)),
+        } else if came(0) {
+            let status = child.wait().map_err(lost)?;
+            return Ok((status, String::from_utf8_lossy(&said).into_owned()));
         }
     }
 }
