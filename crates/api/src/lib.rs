@@ -36,6 +36,7 @@ pub mod field;
 pub mod flags;
 pub mod headers;
 pub mod host;
+mod json;
 pub mod kind;
 pub mod listener;
 pub mod metrics;

@@ -148,15 +148,39 @@ impl Wants {
     /// All callbacks, but no change of a body's length.
     pub const EVERYTHING: Wants = Wants::bit(127);
 
+    /// All bits that have a constant.
+    pub const KNOWN_BITS: u32 = (1 << 9) - 1;
+
     /// The callbacks of these bits, which are those that libraries, plugins and guests say: the values of the constants above.
     /// `None` for a bit that has no constant.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Option<Self> {
-        if bits < 1 << 9 {
+        if bits & !Self::KNOWN_BITS == 0 {
             Some(Self::bit(bits as u16))
         } else {
             None
         }
+    }
+
+    /// The bits of these callbacks.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.bits as u32
+    }
+
+    /// The same with bounds as they cross a border: 0 leaves what is.
+    #[must_use]
+    pub const fn bounds(mut self, whole_request: u64, whole_response: u64, buffer: u64) -> Self {
+        if whole_request != 0 {
+            self = self.whole_request_body(whole_request);
+        }
+        if whole_response != 0 {
+            self = self.whole_response_body(whole_response);
+        }
+        if buffer != 0 {
+            self = self.buffer_limit(buffer);
+        }
+        self
     }
 
     const fn bit(bits: u16) -> Self {

@@ -4,11 +4,19 @@ use std::sync::{Arc, OnceLock};
 
 use transom_abi::{self as abi, Fault, Object, Slice, Status};
 use transom_api::stream::Wants;
-use transom_api::{Node, PrepareContext, PrepareError};
+use transom_api::{Node, PrepareContext, PrepareError, Span};
 
 use crate::current::{items, slice_of, text, with_control};
-use crate::json;
 use crate::load::{Loaded, StreamFilterTable};
+
+/// Where a JSON pointer (RFC 6901) leads.
+fn place_of(config: &Node, pointer: &str) -> Option<Span> {
+    let steps = pointer.split('/').skip(1);
+    let steps: Vec<String> = steps
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    config.place_of(steps.iter().map(String::as_str))
+}
 
 /// A configuration of a stream filter that its library has made ready.
 pub(crate) struct Configured {
@@ -66,7 +74,7 @@ impl Refusal {
             why => why,
         };
         let error = PrepareError::new(format!("{library} refuses this configuration: {why}"));
-        error.at(json::pointed(config, &path).span)
+        error.at(place_of(config, &path))
     }
 }
 
@@ -78,7 +86,7 @@ impl Configured {
         config: &Node,
         context: &PrepareContext,
     ) -> Result<Self, PrepareError> {
-        let written = json::of_node(config);
+        let written = config.to_json();
         let mut wants = abi::Wants {
             size: size_of::<abi::Wants>(),
             callbacks: 127,
@@ -93,7 +101,14 @@ impl Configured {
         let mut fault = refusal.fault();
         let object = with_control(context, |control| {
             // SAFETY: The library's function, with what the border says it gets.
-            unsafe { (table.prepare)(control, slice_of(&written), &raw mut wants, &raw mut fault) }
+            unsafe {
+                (table.prepare)(
+                    control,
+                    slice_of(written.as_bytes()),
+                    &raw mut wants,
+                    &raw mut fault,
+                )
+            }
         });
         if object.is_null() {
             return Err(refusal.error(&fault, library, config));
@@ -136,11 +151,11 @@ impl Configured {
             let error = format!("{} takes no configuration per route", self.library);
             return Err(PrepareError::new(error));
         };
-        let written = json::of_node(route);
+        let written = route.to_json();
         let mut refusal = Refusal::new();
         let mut fault = refusal.fault();
         // SAFETY: The library's function, with an object of its own.
-        let object = unsafe { prepare(self.object, slice_of(&written), &raw mut fault) };
+        let object = unsafe { prepare(self.object, slice_of(written.as_bytes()), &raw mut fault) };
         if object.is_null() {
             return Err(refusal.error(&fault, &self.library, route));
         }
@@ -159,17 +174,11 @@ impl Drop for Configured {
 }
 
 fn read_wants(wants: &abi::Wants) -> Option<Wants> {
-    let mut read = Wants::from_bits(wants.callbacks)?;
-    if wants.whole_request_body != 0 {
-        read = read.whole_request_body(wants.whole_request_body);
-    }
-    if wants.whole_response_body != 0 {
-        read = read.whole_response_body(wants.whole_response_body);
-    }
-    if wants.buffer_limit != 0 {
-        read = read.buffer_limit(wants.buffer_limit);
-    }
-    Some(read)
+    Some(Wants::from_bits(wants.callbacks)?.bounds(
+        wants.whole_request_body,
+        wants.whole_response_body,
+        wants.buffer_limit,
+    ))
 }
 
 /// A configuration of a route, as its library has made it.
@@ -208,10 +217,10 @@ pub(crate) fn check(
     let Some(check) = table.check else {
         return Ok(());
     };
-    let written = json::of_node(config);
+    let written = config.to_json();
     let mut refusal = Refusal::new();
     let mut fault = refusal.fault();
-    let config_slice: Slice = slice_of(&written);
+    let config_slice: Slice = slice_of(written.as_bytes());
     // SAFETY: The library's function, with what the border says it gets.
     let status: Status = unsafe { check(config_slice, u32::from(is_route), &raw mut fault) };
     match status {

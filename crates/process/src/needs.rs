@@ -9,45 +9,33 @@ use crate::v1::Needs;
 #[error("the plugin asks for callbacks with the unknown bits {0:#x}: it was made for a newer host")]
 pub struct UnknownCallbacks(pub u32);
 
-/// The callbacks, in the order of their bits on the wire.
-const CALLBACKS: [Wants; 9] = [
-    Wants::REQUEST_HEADERS,
-    Wants::REQUEST_BODY,
-    Wants::REQUEST_TRAILERS,
-    Wants::RESPONSE_HEADERS,
-    Wants::RESPONSE_BODY,
-    Wants::RESPONSE_TRAILERS,
-    Wants::COMPLETE,
-    Wants::CHANGES_REQUEST_LENGTH,
-    Wants::CHANGES_RESPONSE_LENGTH,
-];
-
 /// Reads what a filter needs. Numbers that are 0 leave the interface's defaults.
 pub fn wants(needs: &Needs) -> Result<Wants, UnknownCallbacks> {
-    let known = (1 << CALLBACKS.len()) - 1;
-    if needs.callbacks & !known != 0 {
-        return Err(UnknownCallbacks(needs.callbacks & !known));
-    }
-    let mut wants = CALLBACKS
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| needs.callbacks & (1 << bit) != 0)
-        .fold(Wants::NOTHING, |wants, (_, callback)| wants.and(*callback));
-    if needs.whole_request_body != 0 {
-        wants = wants.whole_request_body(needs.whole_request_body);
-    }
-    if needs.whole_response_body != 0 {
-        wants = wants.whole_response_body(needs.whole_response_body);
-    }
-    if needs.buffer_limit != 0 {
-        wants = wants.buffer_limit(needs.buffer_limit);
-    }
-    Ok(wants)
+    let unknown = UnknownCallbacks(needs.callbacks & !Wants::KNOWN_BITS);
+    let callbacks = Wants::from_bits(needs.callbacks).ok_or(unknown)?;
+    Ok(callbacks.bounds(
+        needs.whole_request_body,
+        needs.whole_response_body,
+        needs.buffer_limit,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The callbacks, in the order of their bits on the wire.
+    const CALLBACKS: [Wants; 9] = [
+        Wants::REQUEST_HEADERS,
+        Wants::REQUEST_BODY,
+        Wants::REQUEST_TRAILERS,
+        Wants::RESPONSE_HEADERS,
+        Wants::RESPONSE_BODY,
+        Wants::RESPONSE_TRAILERS,
+        Wants::COMPLETE,
+        Wants::CHANGES_REQUEST_LENGTH,
+        Wants::CHANGES_RESPONSE_LENGTH,
+    ];
 
     fn of(callbacks: u32) -> Result<Wants, UnknownCallbacks> {
         wants(&Needs {

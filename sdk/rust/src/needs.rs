@@ -7,35 +7,12 @@ use transom_api::{Metrics, NetworkWants, Wants};
 
 use crate::proto::v1::{self, Needs, metric::Type};
 
-/// The callbacks, in the order of their bits on the wire.
-const CALLBACKS: [Wants; 9] = [
-    Wants::REQUEST_HEADERS,
-    Wants::REQUEST_BODY,
-    Wants::REQUEST_TRAILERS,
-    Wants::RESPONSE_HEADERS,
-    Wants::RESPONSE_BODY,
-    Wants::RESPONSE_TRAILERS,
-    Wants::COMPLETE,
-    Wants::CHANGES_REQUEST_LENGTH,
-    Wants::CHANGES_RESPONSE_LENGTH,
-];
-
 /// What is asked for beside a filter's own wants.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asks {
     pub(crate) attributes: Vec<String>,
     pub(crate) request_headers: Vec<String>,
     pub(crate) response_headers: Vec<String>,
-}
-
-/// The bits of callbacks.
-pub(crate) fn bits(wants: Wants) -> u32 {
-    CALLBACKS
-        .iter()
-        .enumerate()
-        .filter(|(_, callback)| wants.contains(**callback))
-        .map(|(bit, _)| 1 << bit)
-        .sum()
 }
 
 /// What a stream filter needs.
@@ -53,7 +30,7 @@ pub(crate) fn of_stream(wants: Wants, clusters: Vec<String>, asks: &Asks) -> Nee
         seen = seen.and(Wants::REQUEST_HEADERS);
     }
     Needs {
-        callbacks: bits(seen),
+        callbacks: seen.bits(),
         request_headers: lower(&asks.request_headers),
         response_headers: lower(&asks.response_headers),
         attributes: asks.attributes.clone(),
@@ -135,12 +112,25 @@ impl MetricsHost for Defined {
 mod tests {
     use super::*;
 
+    /// The callbacks, in the order of their bits on the wire.
+    const CALLBACKS: [Wants; 9] = [
+        Wants::REQUEST_HEADERS,
+        Wants::REQUEST_BODY,
+        Wants::REQUEST_TRAILERS,
+        Wants::RESPONSE_HEADERS,
+        Wants::RESPONSE_BODY,
+        Wants::RESPONSE_TRAILERS,
+        Wants::COMPLETE,
+        Wants::CHANGES_REQUEST_LENGTH,
+        Wants::CHANGES_RESPONSE_LENGTH,
+    ];
+
     #[test]
     fn each_callback_is_its_bit() {
         for (bit, callback) in CALLBACKS.into_iter().enumerate() {
-            assert_eq!(bits(callback), 1 << bit);
+            assert_eq!(callback.bits(), 1 << bit);
         }
-        assert_eq!(bits(Wants::EVERYTHING), 127);
+        assert_eq!(Wants::EVERYTHING.bits(), 127);
     }
 
     #[test]

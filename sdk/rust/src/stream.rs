@@ -14,7 +14,6 @@ use transom_api::{
 
 use crate::head::{Head, Presence};
 use crate::later::{Later, later_hosts};
-use crate::needs;
 use crate::proto::v1::{self, Field, action::Action};
 
 /// What is known of a stream, and what its filter asked for.
@@ -317,7 +316,7 @@ impl FlowHost for RemoteStream {
 
     fn forgo(&mut self, wants: Wants) {
         self.wants = self.wants.without(wants);
-        self.later.ask(Action::Forgo(needs::bits(wants)));
+        self.later.ask(Action::Forgo(wants.bits()));
     }
 
     fn fail(&mut self, error: FilterError) {

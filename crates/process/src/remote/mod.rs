@@ -14,7 +14,6 @@
 mod actions;
 mod certificates;
 mod filters;
-mod json;
 mod link;
 mod network;
 mod pool;

@@ -9,7 +9,6 @@ use tonic::Code;
 use transom_api::{Kind, Node, ParseError, PrepareError};
 use transom_goplugin::Channel;
 
-use super::json;
 use crate::supervise::{Instance, Outcome, Plugin};
 use crate::v1::plugin_client::PluginClient;
 use crate::v1::{self, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest};
@@ -137,7 +136,7 @@ impl Used {
                 kind: subject.kind as i32,
                 extension: subject.extension,
                 name: subject.name.to_string(),
-                config: json::of_config(&subject.config),
+                config: json_of(&subject.config),
             }),
         };
         // Changes before the look are seen by it, those after it by the follower.
@@ -298,7 +297,7 @@ fn faults(faults: &[v1::ConfigFault], config: &Node) -> PrepareError {
         .collect();
     let place = faults
         .first()
-        .and_then(|fault| json::place(config, &fault.path));
+        .and_then(|fault| config.place_of(fault.path.iter().map(String::as_str)));
     PrepareError::new(messages.join("; ")).at(place)
 }
 
@@ -353,5 +352,13 @@ pub(super) struct RouteJson(pub(super) Vec<u8>);
 
 /// A route's configuration is read by the plugin when its first stream comes.
 pub(super) fn parse_route(config: &Node) -> Result<transom_api::RouteConfig, ParseError> {
-    Ok(Arc::new(RouteJson(json::of_config(config))))
+    Ok(Arc::new(RouteJson(json_of(config))))
+}
+
+/// A configuration as its plugin gets it; empty for none.
+fn json_of(config: &Node) -> Vec<u8> {
+    match config.is_null() {
+        true => Vec::new(),
+        false => config.to_json().into_bytes(),
+    }
 }

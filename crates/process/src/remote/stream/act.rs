@@ -1,8 +1,9 @@
 //! The actions of a plugin on a stream.
 
-use transom_api::{Direction, FilterError, Stream};
+use transom_api::{Direction, FilterError, Stream, Wants};
 
 use super::{Flow, RemoteFilter, Side, Step, tell};
+use crate::needs::UnknownCallbacks;
 use crate::remote::actions::{self, Fault, Told};
 use crate::remote::wire::{self, field};
 use crate::v1::{Action, action};
@@ -101,11 +102,9 @@ impl RemoteFilter {
             }
             action::Action::HoldBack(it) => stream.hold_back(direction(it.direction)?, it.hold),
             action::Action::Forgo(bits) => {
-                let forgone = crate::needs::wants(&crate::v1::Needs {
-                    callbacks: bits,
-                    ..Default::default()
-                });
-                stream.forgo(forgone.map_err(|error| error.to_string())?);
+                let unknown = UnknownCallbacks(bits & !Wants::KNOWN_BITS);
+                let forgone = Wants::from_bits(bits).ok_or_else(|| unknown.to_string());
+                stream.forgo(forgone?);
             }
             action::Action::Fail(why) => {
                 let name = self.pool.shared.used.plugin.name();

@@ -1,17 +1,40 @@
-//! A use's configuration as JSON, for its plugin, and the way back from a plugin's complaint to the place in the file.
+//! A configuration as JSON, for extensions beyond a border, and the way back from what they find wrong to its place.
 
 use std::fmt::Write as _;
 
-use transom_api::{Node, NodeKind, Span};
+use crate::node::{Node, NodeKind, Span};
 
-/// The configuration as JSON; empty for none.
-pub(super) fn of_config(node: &Node) -> Vec<u8> {
-    if node.is_null() {
-        return Vec::new();
+impl Node {
+    /// The same as JSON (RFC 8259). Numbers that JSON does not have (infinity, NaN) become `null`.
+    ///
+    /// ```
+    /// # use transom_api::Node;
+    /// let node = Node::map([("paths", Node::list(["/a".into()])), ("limit", 5.into())]);
+    /// assert_eq!(node.to_json(), r#"{"paths":["/a"],"limit":5}"#);
+    /// ```
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = String::new();
+        write(self, &mut text);
+        text
     }
-    let mut text = String::new();
-    write(node, &mut text);
-    text.into_bytes()
+
+    /// Where the value stands that these keys (and, for lists, decimal numbers) lead to; or as much of the way as there is.
+    #[must_use]
+    pub fn place_of<'k>(&self, path: impl IntoIterator<Item = &'k str>) -> Option<Span> {
+        let mut at = self;
+        let mut span = self.span;
+        for step in path {
+            let next = match &at.kind {
+                NodeKind::List(items) => step.parse().ok().and_then(|at: usize| items.get(at)),
+                _ => at.entry(step),
+            };
+            let Some(next) = next else { break };
+            at = next;
+            span = next.span.or(span);
+        }
+        span
+    }
 }
 
 fn write(node: &Node, to: &mut String) {
@@ -72,22 +95,6 @@ fn text(value: &str, to: &mut String) {
     to.push('"');
 }
 
-/// Where the value stands that this path leads to, or as much of the path as there is.
-pub(super) fn place(node: &Node, path: &[String]) -> Option<Span> {
-    let mut at = node;
-    let mut span = node.span;
-    for step in path {
-        let next = match &at.kind {
-            NodeKind::List(items) => step.parse::<usize>().ok().and_then(|at| items.get(at)),
-            _ => at.entry(step),
-        };
-        let Some(next) = next else { break };
-        at = next;
-        span = next.span.or(span);
-    }
-    span
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,12 +108,12 @@ mod tests {
             ("d", Node::map([])),
         ]);
         assert_eq!(
-            String::from_utf8(of_config(&node)).unwrap(),
+            node.to_json(),
             r#"{"a":[1,true,null],"b\"":"line\n\u0001é\\","c":0.5,"d":{}}"#
         );
-        assert!(of_config(&Node::null()).is_empty());
-        assert_eq!(of_config(&Node::from(f64::INFINITY)), b"null");
-        assert_eq!(of_config(&Node::from(1e300)), b"1e300");
+        assert_eq!(Node::null().to_json(), "null");
+        assert_eq!(Node::from(f64::INFINITY).to_json(), "null");
+        assert_eq!(Node::from(1e300).to_json(), "1e300");
     }
 
     #[test]
@@ -128,12 +135,9 @@ mod tests {
             1,
             Node::map([("list", at(2, Node::list([at(3, Node::from("x"))])))]),
         );
-        let path = |steps: &[&str]| -> Vec<String> {
-            steps.iter().map(|step| (*step).to_owned()).collect()
-        };
-        assert_eq!(place(&node, &path(&["list", "0"])), span(3));
-        assert_eq!(place(&node, &path(&["list", "7"])), span(2));
-        assert_eq!(place(&node, &path(&["other", "0"])), span(1));
-        assert_eq!(place(&node, &[]), span(1));
+        assert_eq!(node.place_of(["list", "0"]), span(3));
+        assert_eq!(node.place_of(["list", "7"]), span(2));
+        assert_eq!(node.place_of(["other", "0"]), span(1));
+        assert_eq!(node.place_of([]), span(1));
     }
 }
