@@ -13,7 +13,7 @@
 #define TRANSOM_MAJOR 1
 
 // The minor version: what was appended since the major one.
-#define TRANSOM_MINOR 0
+#define TRANSOM_MINOR 1
 
 // Wakes a filter from any thread. It is weak: a post to a stream that is gone does nothing.
 typedef struct transom_resumer transom_resumer;
@@ -54,6 +54,14 @@ typedef struct {
 // A stream, or a worker's part, during a callback. 0 is none.
 typedef uint64_t transom_handle;
 
+// A header field. Any bytes that a field may have.
+typedef struct {
+  // Its name.
+  transom_slice name;
+  // Its value.
+  transom_slice value;
+} transom_field;
+
 // A metric of a use.
 typedef struct {
   // The size of this struct, as its maker knows it.
@@ -66,15 +74,11 @@ typedef struct {
   transom_slice name;
   // One sentence on what it counts, and its unit.
   transom_slice help;
+  // Since 1.1. Names and values of labels, beside the one that names the use. Nothing that a client sends becomes a label.
+  const transom_field *labels;
+  // How many.
+  size_t label_count;
 } transom_metric;
-
-// A header field. Any bytes that a field may have.
-typedef struct {
-  // Its name.
-  transom_slice name;
-  // Its value.
-  transom_slice value;
-} transom_field;
 
 // An answer in place of the host's.
 typedef struct {
@@ -125,6 +129,20 @@ typedef struct {
   // The first of them.
   transom_slice bytes;
 } transom_attribute;
+
+// What is being prepared. Since 1.1.
+typedef struct {
+  // The size of this struct, as its maker knows it: no more is written.
+  size_t size;
+  // The name of the use, unique in its chain.
+  transom_slice instance;
+  // Where relative paths of the configuration begin.
+  transom_slice folder;
+  // How many workers will use it.
+  uint32_t workers;
+  // 0.
+  uint32_t reserved;
+} transom_use_info;
 
 // The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
 //
@@ -235,6 +253,20 @@ typedef struct {
   transom_status (*state_set)(transom_handle stream, transom_slice name, transom_slice value);
   // Which worker this is, from 0, and how many there are (which may be null).
   transom_status (*worker_index)(transom_handle handle, uint32_t *index, uint32_t *count);
+  // Since 1.1. What is being prepared; `info.size` says how much of it the library knows. Only while a configuration is
+  // prepared.
+  transom_status (*use_info)(transom_handle control, transom_use_info *info);
+  // Since 1.1. Removes a value of shared data.
+  transom_status (*shared_remove)(transom_handle handle, transom_slice key);
+  // Since 1.1. Asks for the host at this address (`10.0.0.1:8080`, `unix:/run/app.sock`), whatever load balancing says;
+  // with `strict` 1, for no other. `TRANSOM_RELEASED` once the request has left.
+  transom_status (*override_host)(transom_handle stream, transom_slice address, uint32_t strict);
+  // Since 1.1. Lets the headers that wait at this filter go on as the whole message.
+  transom_status (*end_with_headers)(transom_handle stream, transom_direction direction);
+  // Since 1.1. The reason phrase of the response; only HTTP/1 has one.
+  transom_status (*reason_get)(transom_handle stream, transom_slice *phrase);
+  // Since 1.1. Sets it; a protocol without one drops it.
+  transom_status (*reason_set)(transom_handle stream, transom_slice phrase);
 } transom_host;
 
 // One thing that a library can be used as.
@@ -321,6 +353,11 @@ typedef struct {
   const transom_slice *clusters;
   // How many.
   size_t cluster_count;
+  // Since 1.1. For stream filters whose phase depends on their configuration: 0 for the one of `transom_extension.phase`, else
+  // one more than its number there.
+  uint32_t phase;
+  // 0.
+  uint32_t reserved_phase;
 } transom_wants;
 
 // The end of a callout.

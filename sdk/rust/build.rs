@@ -1,5 +1,9 @@
 //! Generates the protocols' messages and services from `sdk/proto`, without `protoc`.
 
+#[cfg(not(feature = "process"))]
+fn main() {}
+
+#[cfg(feature = "process")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = "../proto";
     println!("cargo:rerun-if-changed={folder}");

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use crate::library::Metric;
 use crate::values::{
     Attribute, Call, Direction, Field, Handle, Level, LocalReply, Map, Resumer, Slice, Status,
+    UseInfo,
 };
 
 /// The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
@@ -157,6 +158,21 @@ pub struct Host {
     /// Which worker this is, from 0, and how many there are (which may be null).
     pub worker_index:
         unsafe extern "C" fn(handle: Handle, index: *mut u32, count: *mut u32) -> Status,
+
+    /// Since 1.1. What is being prepared; `info.size` says how much of it the library knows. Only while a configuration is
+    /// prepared.
+    pub use_info: unsafe extern "C" fn(control: Handle, info: *mut UseInfo) -> Status,
+    /// Since 1.1. Removes a value of shared data.
+    pub shared_remove: unsafe extern "C" fn(handle: Handle, key: Slice) -> Status,
+    /// Since 1.1. Asks for the host at this address (`10.0.0.1:8080`, `unix:/run/app.sock`), whatever load balancing says;
+    /// with `strict` 1, for no other. [`RELEASED`](crate::RELEASED) once the request has left.
+    pub override_host: unsafe extern "C" fn(stream: Handle, address: Slice, strict: u32) -> Status,
+    /// Since 1.1. Lets the headers that wait at this filter go on as the whole message.
+    pub end_with_headers: unsafe extern "C" fn(stream: Handle, direction: Direction) -> Status,
+    /// Since 1.1. The reason phrase of the response; only HTTP/1 has one.
+    pub reason_get: unsafe extern "C" fn(stream: Handle, phrase: *mut Slice) -> Status,
+    /// Since 1.1. Sets it; a protocol without one drops it.
+    pub reason_set: unsafe extern "C" fn(stream: Handle, phrase: Slice) -> Status,
 }
 
 // SAFETY: Functions and static text; nothing in it is written.

@@ -43,4 +43,4 @@ pub const MAGIC: u64 = 0x5452_414e_534f_4d0a;
 pub const MAJOR: u16 = 1;
 
 /// The minor version: what was appended since the major one.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;

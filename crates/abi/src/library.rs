@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use crate::event::Event;
-use crate::values::{Fault, Handle, Slice, Status};
+use crate::values::{Fault, Field, Handle, Slice, Status};
 
 /// A library's description of itself: static, never changed, never freed.
 #[repr(C)]
@@ -76,6 +76,11 @@ pub struct Wants {
     pub clusters: *const Slice,
     /// How many.
     pub cluster_count: usize,
+    /// Since 1.1. For stream filters whose phase depends on their configuration: 0 for the one of [`Extension::phase`], else
+    /// one more than its number there.
+    pub phase: u32,
+    /// 0.
+    pub reserved_phase: u32,
 }
 
 /// What a metric is.
@@ -103,6 +108,10 @@ pub struct Metric {
     pub name: Slice,
     /// One sentence on what it counts, and its unit.
     pub help: Slice,
+    /// Since 1.1. Names and values of labels, beside the one that names the use. Nothing that a client sends becomes a label.
+    pub labels: *const Field,
+    /// How many.
+    pub label_count: usize,
 }
 
 /// A configuration of the library's, one of its workers' parts, or one of its filters: whatever it likes. Null is none.

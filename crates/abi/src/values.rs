@@ -152,6 +152,22 @@ pub struct Call {
     pub timeout_ms: u64,
 }
 
+/// What is being prepared. Since 1.1.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct UseInfo {
+    /// The size of this struct, as its maker knows it: no more is written.
+    pub size: usize,
+    /// The name of the use, unique in its chain.
+    pub instance: Slice,
+    /// Where relative paths of the configuration begin.
+    pub folder: Slice,
+    /// How many workers will use it.
+    pub workers: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
 /// Room for why a configuration is refused.
 ///
 /// The library writes up to `capacity` bytes of text to `text` and their number into `len`. `path` is the way to the value

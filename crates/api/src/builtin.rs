@@ -157,10 +157,16 @@ impl StreamFilterWorker for SharedFilter {
     }
 }
 
+/// The factory of a built-in's type, for whoever hosts it otherwise than by its name in a registry.
+#[must_use]
+pub fn factory<B: Builtin>() -> Arc<dyn Factory<StreamFilters>> {
+    Arc::new(BuiltinFactory::<B>(PhantomData))
+}
+
 impl Registry {
     /// Registers a built-in stream filter.
     pub fn register_builtin<B: Builtin>(&mut self, name: &str) -> Result<(), DuplicateExtension> {
-        self.register::<StreamFilters>(name, Arc::new(BuiltinFactory::<B>(PhantomData)))
+        self.register::<StreamFilters>(name, factory::<B>())
     }
 
     /// Registers a stream filter that is just a function of the request's headers.

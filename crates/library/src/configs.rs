@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use transom_abi::{self as abi, Fault, Object, Slice, Status};
 use transom_api::stream::Wants;
-use transom_api::{Node, PrepareContext, PrepareError, Span};
+use transom_api::{Node, Phase, PrepareContext, PrepareError, Span};
 
 use crate::current::{items, slice_of, text, with_control};
 use crate::load::{Loaded, StreamFilterTable};
@@ -24,6 +24,8 @@ pub(crate) struct Configured {
     pub(crate) object: Object,
     pub(crate) wants: Wants,
     pub(crate) clusters: Vec<String>,
+    /// The request phase, where that depends on the configuration.
+    pub(crate) phase: Option<Phase>,
     /// What the functions are of.
     pub(crate) library: Arc<Loaded>,
 }
@@ -96,6 +98,8 @@ impl Configured {
             buffer_limit: 0,
             clusters: std::ptr::null(),
             cluster_count: 0,
+            phase: 0,
+            reserved_phase: 0,
         };
         let mut refusal = Refusal::new();
         let mut fault = refusal.fault();
@@ -118,6 +122,7 @@ impl Configured {
             object,
             wants: Wants::NOTHING,
             clusters: Vec::new(),
+            phase: None,
             library: Arc::clone(library),
         };
         // From here on `made` has the library release it.
@@ -127,6 +132,17 @@ impl Configured {
                 wants.callbacks
             ))
         })?;
+        made.phase = match wants.phase {
+            0 => None,
+            1 => Some(Phase::BeforeRoute),
+            2 => Some(Phase::AfterRoute),
+            3 => Some(Phase::AfterChooseHost),
+            other => {
+                return Err(PrepareError::new(format!(
+                    "{library} asks for the phase {other}, which there is not"
+                )));
+            }
+        };
         // SAFETY: The library's list, which holds until the configuration is released.
         let clusters = unsafe { items(wants.clusters, wants.cluster_count) };
         for cluster in clusters {
@@ -233,4 +249,6 @@ pub(crate) fn check(
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) clusters: OnceLock<Vec<String>>,
+    /// The request phase, where that depends on the configuration.
+    pub(crate) phase: OnceLock<Phase>,
 }

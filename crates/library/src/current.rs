@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -191,6 +192,27 @@ pub(crate) unsafe fn bytes<'a>(slice: Slice) -> &'a [u8] {
 pub(crate) unsafe fn text<'a>(slice: Slice) -> Result<&'a str, Status> {
     // SAFETY: Promised by the caller.
     std::str::from_utf8(unsafe { bytes(slice) }).map_err(|_| abi::BAD_ARGUMENT)
+}
+
+/// A struct that begins with its size, as far as both sides know it: what its maker's version does not have is zero.
+///
+/// # Safety
+///
+/// `T` must be a struct of the border that begins with its size and for which zeros are good; `from` must be null or point to so
+/// many bytes of one.
+pub(crate) unsafe fn sized<T: Copy>(from: *const T) -> Option<T> {
+    if from.is_null() {
+        return None;
+    }
+    // SAFETY: Promised by the caller.
+    let size = unsafe { from.cast::<usize>().read() };
+    let mut whole = MaybeUninit::<T>::zeroed();
+    // SAFETY: Both are so long, and zeros are good for the rest.
+    unsafe {
+        let to = whole.as_mut_ptr().cast::<u8>();
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), to, size.min(size_of::<T>()));
+        Some(whole.assume_init())
+    }
 }
 
 /// As many things at `first` as `count` says.

@@ -21,6 +21,7 @@
 // The border of the process's own code is what this crate is for.
 #![expect(unsafe_code)]
 
+mod added;
 mod configs;
 mod current;
 mod elf;

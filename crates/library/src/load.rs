@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -15,7 +14,7 @@ use transom_abi::{
 };
 use transom_api::{Phase, PrepareError};
 
-use crate::current::text;
+use crate::current::{sized, text};
 use crate::elf;
 use crate::error::LoadError;
 use crate::files::Verified;
@@ -229,17 +228,9 @@ fn describe(found: &Found) -> String {
 ///
 /// `extension` must be a description of a stream filter.
 unsafe fn stream_filter(extension: &Extension, name: &str) -> Result<StreamFilterTable, LoadError> {
-    let from = extension.table.cast::<StreamFilter>();
-    // SAFETY: Promised by the caller: a table begins with its size.
-    let size = unsafe { from.as_ref() }.ok_or(LoadError::NoTable)?.size;
-    let mut table = MaybeUninit::<StreamFilter>::zeroed();
-    let known = size.min(size_of::<StreamFilter>());
-    // SAFETY: Both are so long. Functions that the library's version does not have stay null, which is none.
-    let table = unsafe {
-        let to = table.as_mut_ptr().cast::<u8>();
-        std::ptr::copy_nonoverlapping(from.cast::<u8>(), to, known);
-        table.assume_init()
-    };
+    // SAFETY: Promised by the caller. Functions that the library's version does not have are null, which is none.
+    let table = unsafe { sized(extension.table.cast::<StreamFilter>()) };
+    let table = table.ok_or(LoadError::NoTable)?;
     let missing = |function| LoadError::NoFunction {
         filter: name.to_owned(),
         function,

@@ -75,6 +75,9 @@ impl Parsed<StreamFilters> for Written {
     }
 
     fn phase(&self) -> Phase {
+        if let Some(phase) = self.said.phase.get() {
+            return *phase;
+        }
         let library = self.cell.get();
         let table = library.and_then(|library| library.stream_filter(&self.extension).ok());
         table.map_or(Phase::BeforeRoute, |table| table.phase)
@@ -101,6 +104,9 @@ impl Parsed<StreamFilters> for Written {
             })??;
             // A second preparation says the same.
             let _ = said.clusters.set(prepared.clusters.clone());
+            if let Some(phase) = prepared.phase {
+                let _ = said.phase.set(phase);
+            }
             let config: Arc<dyn StreamFilterConfig> = Arc::new(Config(Arc::new(prepared)));
             Ok(config)
         })

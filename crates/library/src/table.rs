@@ -14,8 +14,11 @@ use transom_api::stream::{Stream, Wants};
 use transom_api::value::Attribute;
 use transom_api::{Direction, FilterError, Level, LocalReply};
 
+use crate::added::{
+    end_with_headers, override_host, reason_get, reason_set, shared_remove, use_info,
+};
 use crate::configs::RouteObject;
-use crate::current::{Found, bytes, items, lend, on, on_stream, slice_of, text};
+use crate::current::{Found, bytes, items, lend, on, on_stream, sized, slice_of, text};
 use crate::json;
 
 /// What every library gets.
@@ -67,6 +70,12 @@ pub(crate) static HOST: Host = Host {
     state_get,
     state_set,
     worker_index,
+    use_info,
+    shared_remove,
+    override_host,
+    end_with_headers,
+    reason_get,
+    reason_set,
 };
 
 const VERSION: &str = concat!("transom ", env!("CARGO_PKG_VERSION"));
@@ -87,7 +96,7 @@ macro_rules! on_worker {
 }
 
 /// The number that the library gets.
-fn said(done: Result<(), Status>) -> Status {
+pub(crate) fn said(done: Result<(), Status>) -> Status {
     match done {
         Ok(()) => abi::OK,
         Err(status) => status,
@@ -99,7 +108,7 @@ fn said(done: Result<(), Status>) -> Status {
 /// # Safety
 ///
 /// `to` must be null, or where a `T` may be written.
-unsafe fn give<T>(to: *mut T, found: Result<T, Status>) -> Status {
+pub(crate) unsafe fn give<T>(to: *mut T, found: Result<T, Status>) -> Status {
     match found {
         Err(status) => status,
         Ok(_) if to.is_null() => abi::BAD_ARGUMENT,
@@ -111,7 +120,7 @@ unsafe fn give<T>(to: *mut T, found: Result<T, Status>) -> Status {
     }
 }
 
-fn direction_of(number: u32) -> Result<Direction, Status> {
+pub(crate) fn direction_of(number: u32) -> Result<Direction, Status> {
     match number {
         abi::REQUEST => Ok(Direction::Request),
         abi::RESPONSE => Ok(Direction::Response),
@@ -134,7 +143,7 @@ fn level_of(number: u32) -> Level {
     Level::ALL.get(at).copied().unwrap_or(Level::Error)
 }
 
-fn header_status(error: HeaderError) -> Status {
+pub(crate) fn header_status(error: HeaderError) -> Status {
     match error {
         HeaderError::Absent => abi::NOT_FOUND,
         HeaderError::Released => abi::RELEASED,
@@ -152,7 +161,7 @@ fn body_status(error: BodyError) -> Status {
     }
 }
 
-fn shared_status(error: SharedError) -> Status {
+pub(crate) fn shared_status(error: SharedError) -> Status {
     match error {
         SharedError::Changed => abi::CHANGED,
         _ => abi::TOO_LARGE,
@@ -193,19 +202,26 @@ unsafe extern "C" fn metric_define(
     metric: *const abi::Metric,
     number: *mut u32,
 ) -> Status {
-    if metric.is_null() {
+    // SAFETY: The border's promise.
+    let Some(metric) = (unsafe { sized(metric) }) else {
         return abi::BAD_ARGUMENT;
-    }
-    // SAFETY: The border's promise; version 1.0 has no smaller metric.
-    let metric = unsafe { &*metric };
+    };
     // SAFETY: The border's promise.
     let (name, help) = unsafe { (text(metric.name), text(metric.help)) };
+    // SAFETY: As above.
+    let fields = unsafe { items(metric.labels, metric.label_count) };
+    let labels: Result<Vec<_>, Status> = fields
+        .iter()
+        // SAFETY: As above.
+        .map(|field| unsafe { Ok((text(field.name)?, text(field.value)?)) })
+        .collect();
     let defined = on(control, |found| {
         let Found::Control(context) = found else {
             return Err(abi::UNSUPPORTED);
         };
         let (name, help) = (name?, help?);
-        let labels = [("filter", &*context.instance)];
+        let mut labels = labels?;
+        labels.insert(0, ("filter", &context.instance));
         let metrics = &context.metrics;
         let defined = match metric.kind {
             abi::COUNTER => metrics.counter(name, help, &labels).map(|made| made.0),
@@ -434,13 +450,12 @@ unsafe extern "C" fn hold_back(stream: Handle, direction: abi::Direction, hold: 
 }
 
 unsafe extern "C" fn send_local_reply(stream: Handle, reply: *const abi::LocalReply) -> Status {
-    if reply.is_null() {
-        return abi::BAD_ARGUMENT;
-    }
-    // SAFETY: The border's promise; version 1.0 has no smaller reply.
-    let reply = unsafe { &*reply };
     // SAFETY: The border's promise.
-    let reply = unsafe { local_reply(reply) };
+    let Some(reply) = (unsafe { sized(reply) }) else {
+        return abi::BAD_ARGUMENT;
+    };
+    // SAFETY: The border's promise.
+    let reply = unsafe { local_reply(&reply) };
     said(on_stream(stream, |stream| {
         stream.send_local_reply(reply?).map_err(|_| abi::RELEASED)
     }))
@@ -585,13 +600,12 @@ unsafe extern "C" fn timer_cancel(handle: Handle, timer: u64) -> Status {
 }
 
 unsafe extern "C" fn http_call(handle: Handle, call: *const Call, number: *mut u64) -> Status {
-    if call.is_null() {
-        return abi::BAD_ARGUMENT;
-    }
-    // SAFETY: The border's promise; version 1.0 has no smaller call.
-    let call = unsafe { &*call };
     // SAFETY: The border's promise.
-    let call = unsafe { call_of(call) };
+    let Some(call) = (unsafe { sized(call) }) else {
+        return abi::BAD_ARGUMENT;
+    };
+    // SAFETY: The border's promise.
+    let call = unsafe { call_of(&call) };
     let begun = on_worker!(handle, object => {
         object.http_call(call?).map(|id| id.0).map_err(|error| callout_status(&error))
     });

@@ -98,6 +98,34 @@ fn a_filter_in_c_lets_pass_what_has_the_header() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// A library that was built before anything was added to version 1.0: its source is today's, its header is the one of then, so that
+/// no binary of one machine has to be kept.
+#[test]
+fn a_library_of_an_older_minor_version_is_loaded() {
+    let folder = Folder::new();
+    let upstream = Upstream::ok("up");
+    let headers = folder.path().join("old");
+    fs::create_dir(&headers).unwrap();
+    let old = root().join("crates/transom/tests/libraries/transom-1.0.h");
+    fs::copy(old, headers.join("transom.h")).unwrap();
+    // The first folder that has the header wins.
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-Werror", "-I"])
+        .arg(&headers)
+        .arg("-o")
+        .arg(folder.path().join("old.so"))
+        .arg(root().join("crates/transom/tests/libraries/old.c"));
+    assert!(cc.status().unwrap().success());
+    let program = Program::start(&configuration(
+        &upstream,
+        &file(&folder.path().join("old.so")),
+        "config: {}",
+    ));
+    let mut client = Client::connect(program.address);
+    assert_eq!(client.get("/").header("x-old"), Some("1.0"));
+    assert_eq!(client.get("/teapot").status(), 418);
+}
+
 /// What the library has told in a header of the request: `status=0`.
 fn told(upstream: &Upstream, name: &str) -> String {
     upstream.last().header(name).unwrap_or("nothing").to_owned()
@@ -141,9 +169,21 @@ fn every_function_of_the_host_does_what_its_name_says() {
         ("x-index", "status=8"),
         ("x-define", "status=8"),
         ("x-clear-route", "status=0"),
+        ("x-removed-shared", "status=0"),
+        ("x-no-shared", "status=1"),
+        ("x-override", "status=4"),
+        ("x-end", "status=3"),
+        ("x-no-reason", "status=1"),
+        ("x-info", "status=8"),
     ] {
         assert_eq!(told(&upstream, name), what, "{name}");
     }
+    assert_eq!(
+        (answer.start.as_str(), answer.header("x-reason")),
+        ("HTTP/1.1 200 Fine Indeed", Some("OK"))
+    );
+    // No host of the cluster has the address that the library insists on.
+    assert_eq!(client.get("/elsewhere").status(), 502);
     // The second request finds the handle of the first, which is gone.
     client.get("/routed");
     assert_eq!(told(&upstream, "x-old-handle"), "status=2");
@@ -180,14 +220,14 @@ fn a_library_with_a_defect_is_refused_with_its_reason() {
             "WRONG_MAGIC",
             "describes itself with the magic 0x0000000000000007",
         ),
-        ("WRONG_MAJOR", "was made for transom-abi 2.0"),
+        ("WRONG_MAJOR", "was made for transom-abi 2.1"),
         ("NEEDS", "needs the features 0x20"),
         (
             "NO_ENTRY",
             "does not export the symbol `transom_library_entry`",
         ),
         ("NO_SYMBOL", "undefined symbol: nobody_has_this"),
-        ("REFUSES_HOST", "refuses this host, transom-abi 1.0"),
+        ("REFUSES_HOST", "refuses this host, transom-abi 1.1"),
         ("NO_TABLE", "an extension without a table of functions"),
         ("NO_FUNCTION", "without the function `release`"),
         ("CRASHES", "ends the process that loads it by the signal 11"),

@@ -14,7 +14,7 @@ static const transom_host *host;
 static transom_handle kept;
 
 struct config {
-  uint32_t counter, gauge, histogram, distribution;
+  uint32_t counter, gauge, histogram, distribution, labelled;
 };
 
 struct filter {
@@ -55,6 +55,12 @@ static transom_object prepare(transom_handle control, transom_slice json, transo
   host->metric_define(control, &metric, &config->histogram);
   metric.kind = TRANSOM_DISTRIBUTION, metric.name = TEXT("everything_bytes");
   host->metric_define(control, &metric, &config->distribution);
+  const transom_field label = {TEXT("of"), TEXT("labels")};
+  transom_metric labelled = {.size = sizeof labelled, .kind = TRANSOM_COUNTER, .labels = &label, .label_count = 1};
+  labelled.name = TEXT("everything_labelled_total"), labelled.help = TEXT("Requests seen, with a label.");
+  host->metric_define(control, &labelled, &config->labelled);
+  transom_use_info info = {.size = sizeof info};
+  if (host->use_info(control, &info) != TRANSOM_OK || info.instance.len != 1 || info.workers != 2 || info.folder.len == 0) return NULL;
   wants->callbacks = 127 | 256;
   wants->clusters = clusters, wants->cluster_count = 1;
   host->log(0, TRANSOM_INFO, TEXT("everything is prepared"));
@@ -163,6 +169,14 @@ static int32_t request_headers(transom_object object, transom_handle stream, uin
   tell(stream, request, "x-clear-route", "status", host->clear_route(stream));
   tell(stream, request, "x-rematch", "status", host->rematch_route(stream));
   tell(stream, request, "x-rechoose", "status", host->rechoose_host(stream));
+  host->metric_add(stream, config->labelled, 1);
+  tell(stream, request, "x-removed-shared", "status", host->shared_remove(stream, TEXT("everything")));
+  tell(stream, request, "x-no-shared", "status", host->shared_get(stream, TEXT("everything"), &value, NULL));
+  tell(stream, request, "x-override", "status", host->override_host(stream, TEXT("nowhere"), 1));
+  tell(stream, request, "x-end", "status", host->end_with_headers(stream, TRANSOM_REQUEST));
+  tell(stream, request, "x-no-reason", "status", host->reason_get(stream, &value));
+  tell(stream, request, "x-info", "status", host->use_info(stream, &(transom_use_info){.size = sizeof(transom_use_info)}));
+  if (path_is(stream, "/elsewhere")) host->override_host(stream, TEXT("127.0.0.1:1"), 1);
   if (path_is(stream, "/skip")) host->skip_phase(stream);
   if (path_is(stream, "/forgo")) host->forgo(stream, 2 | 16);
   if (path_is(stream, "/pause")) {
@@ -220,6 +234,9 @@ static int32_t request_trailers(transom_object object, transom_handle stream) {
 static int32_t response_headers(transom_object object, transom_handle stream, uint32_t end) {
   (void)object, (void)end;
   host->header_set(stream, TRANSOM_RESPONSE_HEADERS, TEXT("x-lib"), TEXT("seen"));
+  transom_slice reason;
+  if (host->reason_get(stream, &reason) == TRANSOM_OK) host->header_set(stream, TRANSOM_RESPONSE_HEADERS, TEXT("x-reason"), reason);
+  host->reason_set(stream, TEXT("Fine Indeed"));
   return 0;
 }
 

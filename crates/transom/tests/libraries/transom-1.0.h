@@ -1,0 +1,536 @@
+// The border between Transom and extensions in shared libraries. Made from crates/abi; the rules stand in docs/abi.md.
+
+#ifndef TRANSOM_H
+#define TRANSOM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// What `transom_library.magic` begins with: `TRANSOM` and a line feed.
+#define TRANSOM_MAGIC 6075990651937180938
+
+// The major version: two sides with different ones have nothing to say to each other.
+#define TRANSOM_MAJOR 1
+
+// The minor version: what was appended since the major one.
+#define TRANSOM_MINOR 0
+
+// Wakes a filter from any thread. It is weak: a post to a stream that is gone does nothing.
+typedef struct transom_resumer transom_resumer;
+
+// What happened. A library ignores kinds that it does not know.
+typedef uint32_t transom_event_kind;
+
+// A kind of extension.
+typedef uint32_t transom_kind;
+
+// What a metric is.
+typedef uint32_t transom_metric_kind;
+
+// The outcome of a function of the host.
+typedef int32_t transom_status;
+
+// Which header map. Numbers as in proxy-wasm.
+typedef uint32_t transom_map;
+
+// The two directions of a stream. Numbers as in proxy-wasm.
+typedef uint32_t transom_direction;
+
+// The level of a log line. Numbers as in proxy-wasm.
+typedef uint32_t transom_level;
+
+// What an attribute is.
+typedef uint32_t transom_attribute_kind;
+
+// Bytes that the other side owns. Text is UTF-8 unless said otherwise, and has no zero at its end. `bytes` may be null if
+// `len` is 0.
+typedef struct {
+  // The first of them.
+  const uint8_t *bytes;
+  // How many.
+  size_t len;
+} transom_slice;
+
+// A stream, or a worker's part, during a callback. 0 is none.
+typedef uint64_t transom_handle;
+
+// A metric of a use.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // What it is.
+  transom_metric_kind kind;
+  // 0.
+  uint32_t reserved;
+  // Lower case, digits and underscores; `transom_` comes before it.
+  transom_slice name;
+  // One sentence on what it counts, and its unit.
+  transom_slice help;
+} transom_metric;
+
+// A header field. Any bytes that a field may have.
+typedef struct {
+  // Its name.
+  transom_slice name;
+  // Its value.
+  transom_slice value;
+} transom_field;
+
+// An answer in place of the host's.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // 200 to 599.
+  uint32_t status;
+  // For gRPC clients; below 0, it is made from `status`.
+  int32_t grpc_status;
+  // Header fields.
+  const transom_field *fields;
+  // How many.
+  size_t field_count;
+  // The whole body.
+  transom_slice body;
+  // Why, for the access log: a word. `filter_reply` if empty.
+  transom_slice details;
+} transom_local_reply;
+
+// A request to a cluster.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // One of those that the extension named.
+  transom_slice cluster;
+  // With `:method`, `:path` and `:authority` among them.
+  const transom_field *fields;
+  // How many.
+  size_t field_count;
+  // The whole body.
+  transom_slice body;
+  // Trailers.
+  const transom_field *trailers;
+  // How many.
+  size_t trailer_count;
+  // 0 for the host's default of 5 s.
+  uint64_t timeout_ms;
+} transom_call;
+
+// The value of an attribute.
+typedef struct {
+  // What it is.
+  transom_attribute_kind kind;
+  // 0.
+  uint32_t reserved;
+  // Which, or how much: by its kind.
+  int64_t number;
+  // The first of them.
+  transom_slice bytes;
+} transom_attribute;
+
+// The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
+//
+// A handle names the stream, the worker's part or, while a configuration is prepared, the control side; a function that its
+// object does not have answers `TRANSOM_UNSUPPORTED`. Out parameters are written only with
+// `TRANSOM_OK`, and may not be null unless that is said.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // The major version of this interface that the host has.
+  uint16_t major;
+  // And the minor one.
+  uint16_t minor;
+  // 0.
+  uint32_t reserved;
+  // What this host can do beyond its version. None is assigned yet.
+  uint64_t features;
+  // Its name and version, for logs.
+  transom_slice version;
+  // 1 where lines of this level are written, else 0. Any thread; `handle` may be 0.
+  uint32_t (*log_enabled)(transom_handle handle, transom_level level);
+  // Writes a line of the log, never waiting for whoever reads it. Any thread; `handle` may be 0.
+  transom_status (*log)(transom_handle handle, transom_level level, transom_slice line);
+  // Defines a metric, or finds the one of that name. Only while a configuration is prepared.
+  transom_status (*metric_define)(transom_handle control, const transom_metric *metric, uint32_t *number);
+  // Adds to a counter or gauge.
+  transom_status (*metric_add)(transom_handle handle, uint32_t number, int64_t amount);
+  // The value of a counter or gauge, over all workers.
+  transom_status (*metric_get)(transom_handle handle, uint32_t number, int64_t *value);
+  // Records a value: nanoseconds in a histogram, a plain number in a distribution.
+  transom_status (*metric_observe)(transom_handle handle, uint32_t number, uint64_t value);
+  // A value of shared data, and its version (which may be null).
+  transom_status (*shared_get)(transom_handle handle, transom_slice key, transom_slice *value, uint32_t *version);
+  // Sets a value of shared data; with a `version` that is not 0, only if it has that one.
+  transom_status (*shared_set)(transom_handle handle, transom_slice key, transom_slice value, uint32_t version);
+  // The `nth` value of `name`.
+  transom_status (*header_get)(transom_handle stream,
+                               transom_map map,
+                               transom_slice name,
+                               size_t nth,
+                               transom_slice *value);
+  // The entry at `index`, in order, pseudo-headers first.
+  transom_status (*header_at)(transom_handle stream, transom_map map, size_t index, transom_field *field);
+  // One value in place of all of `name`.
+  transom_status (*header_set)(transom_handle stream, transom_map map, transom_slice name, transom_slice value);
+  // One more value, at the end.
+  transom_status (*header_add)(transom_handle stream, transom_map map, transom_slice name, transom_slice value);
+  // Removes all values of `name`; how many there were goes to `count`, which may be null.
+  transom_status (*header_remove)(transom_handle stream, transom_map map, transom_slice name, size_t *count);
+  // Bytes that this callback shows.
+  size_t (*body_len)(transom_handle stream, transom_direction direction);
+  // The piece at `index` of them.
+  transom_status (*body_piece)(transom_handle stream, transom_direction direction, size_t index, transom_slice *piece);
+  // Puts `bytes` in place of `len` bytes at `at`.
+  transom_status (*body_splice)(transom_handle stream,
+                                transom_direction direction,
+                                size_t at,
+                                size_t len,
+                                transom_slice bytes);
+  // Lets go what waits at this filter. Twice is once.
+  transom_status (*resume)(transom_handle stream, transom_direction direction);
+  // With 1, the sender of this direction is read no more, whatever waits in the chain; with 0 again.
+  transom_status (*hold_back)(transom_handle stream, transom_direction direction, uint32_t hold);
+  // Answers in place of the host. `TRANSOM_RELEASED` once the response has left.
+  transom_status (*send_local_reply)(transom_handle stream, const transom_local_reply *reply);
+  // Skips the filters that come after this one in its phase.
+  transom_status (*skip_phase)(transom_handle stream);
+  // Forgets the route: later filters see the one that the headers now ask for.
+  transom_status (*clear_route)(transom_handle stream);
+  // Looks for the route again and calls this filter again; for the phase behind the route.
+  transom_status (*rematch_route)(transom_handle stream);
+  // Chooses a host again and calls this filter again; for the phase behind that.
+  transom_status (*rechoose_host)(transom_handle stream);
+  // Ends the stream without an answer.
+  transom_status (*terminate)(transom_handle stream);
+  // Sends bytes of the filter's own on from here; with `end` 1, as the end of the body.
+  transom_status (*inject)(transom_handle stream, transom_direction direction, transom_slice bytes, uint32_t end);
+  // Does without these callbacks (bits of `transom_wants`) for the rest of the stream.
+  transom_status (*forgo)(transom_handle stream, uint32_t callbacks);
+  // The filter failed on this stream: the use's policy holds, and the filter is called no more. `status` is 503 for what is
+  // not available, 500 otherwise.
+  transom_status (*fail)(transom_handle stream, uint32_t status, transom_slice why);
+  // What `transom_stream_filter.prepare_route` made for the stream's route; null for none.
+  void *(*route_config)(transom_handle stream);
+  // A resumer of this filter, which the library frees. Null if the handle is gone.
+  transom_resumer *(*resumer_new)(transom_handle handle);
+  // Any thread.
+  void (*resumer_post)(const transom_resumer *resumer, uint64_t token);
+  // Any thread.
+  void (*resumer_free)(transom_resumer *resumer);
+  // Sets a timer; resolution 1 ms.
+  transom_status (*timer_set)(transom_handle handle, uint64_t after_ms, uint64_t *timer);
+  // Drops a timer; one that is unknown is ignored.
+  transom_status (*timer_cancel)(transom_handle handle, uint64_t timer);
+  // Starts a call to a cluster.
+  transom_status (*http_call)(transom_handle handle, const transom_call *call, uint64_t *number);
+  // Its end is not told.
+  transom_status (*callout_cancel)(transom_handle handle, uint64_t number);
+  // An attribute by Envoy's name.
+  transom_status (*attribute)(transom_handle stream, transom_slice name, transom_attribute *value);
+  // A value of dynamic metadata in a namespace, as JSON.
+  transom_status (*metadata_get)(transom_handle stream, transom_slice space, transom_slice key, transom_slice *json);
+  // Sets a value of dynamic metadata, from JSON.
+  transom_status (*metadata_set)(transom_handle stream, transom_slice space, transom_slice key, transom_slice json);
+  // State of this stream under a name: bytes that a filter of any runtime has left there.
+  transom_status (*state_get)(transom_handle stream, transom_slice name, transom_slice *value);
+  // Leaves bytes there.
+  transom_status (*state_set)(transom_handle stream, transom_slice name, transom_slice value);
+  // Which worker this is, from 0, and how many there are (which may be null).
+  transom_status (*worker_index)(transom_handle handle, uint32_t *index, uint32_t *count);
+} transom_host;
+
+// One thing that a library can be used as.
+typedef struct {
+  // What it is.
+  transom_kind kind;
+  // For stream filters: where their request callbacks run unless the use says so. 0 before the route is looked for, 1
+  // after it, 2 after the host was chosen.
+  uint32_t phase;
+  // Empty for the only one of its kind; else what a use names behind the slash (`plugin: auth/tokens`).
+  transom_slice name;
+  // The functions; which type depends on `kind`.
+  const void *table;
+} transom_extension;
+
+// A library's description of itself: static, never changed, never freed.
+typedef struct {
+  // `TRANSOM_MAGIC`.
+  uint64_t magic;
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // The version of this interface that the library was made with. The major one must be the host's.
+  uint16_t major;
+  // A library may be older or newer than its host in this.
+  uint16_t minor;
+  // 0.
+  uint32_t reserved;
+  // Bits of `transom_host.features` that it cannot do without.
+  uint64_t needs;
+  // Its name and version, for logs.
+  transom_slice name;
+  // Its version, for logs.
+  transom_slice version;
+  // What it was made with, such as `transom-sdk 0.1.0, rustc 1.95.0`.
+  transom_slice made_with;
+  // What it can be used as.
+  const transom_extension *extensions;
+  // How many.
+  size_t extension_count;
+  // The size of each of them, as this library knows it.
+  size_t extension_size;
+} transom_library;
+
+// Room for why a configuration is refused.
+//
+// The library writes up to `capacity` bytes of text to `text` and their number into `len`. `path` is the way to the value
+// at fault as a JSON pointer (RFC 6901), such as `/rules/0/name`; empty for the whole.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // Why.
+  uint8_t *text;
+  // Room at `text`.
+  size_t capacity;
+  // How many.
+  size_t len;
+  // The way to the value at fault.
+  uint8_t *path;
+  // Room at `path`.
+  size_t path_capacity;
+  // Bytes that were written there.
+  size_t path_len;
+} transom_fault;
+
+// A configuration of the library's, one of its workers' parts, or one of its filters: whatever it likes. Null is none.
+typedef void *transom_object;
+
+// Which callbacks a filter needs. Nothing else is called.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // Bits: 1 request headers, 2 request body, 4 request trailers, 8 response headers, 16 response body, 32 response
+  // trailers, 64 the stream's end, 128 and 256: it may change the length of request and response bodies.
+  uint32_t callbacks;
+  // 0.
+  uint32_t reserved;
+  // Whole bodies, up to so many bytes; 0 for pieces as they come.
+  uint64_t whole_request_body;
+  // The same of responses.
+  uint64_t whole_response_body;
+  // Bytes that a stop verdict may keep; 0 for the host's default of 1 MiB.
+  uint64_t buffer_limit;
+  // Clusters that its callouts may go to, `cluster_count` of them. The library's, until the configuration is dropped.
+  const transom_slice *clusters;
+  // How many.
+  size_t cluster_count;
+} transom_wants;
+
+// The end of a callout.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // 0 for an answer. Otherwise there is none: 1 not allowed, 2 no such cluster, 3 not supported by it, 4 a bad request,
+  // 5 no host could be connected, 6 its time was over, 7 the host ended it, 8 the answer is too large.
+  uint32_t error;
+  // 0.
+  uint32_t reserved;
+  // `:status` first.
+  const transom_field *fields;
+  // How many.
+  size_t field_count;
+  // The whole body.
+  transom_slice body;
+  // Trailers.
+  const transom_field *trailers;
+  // How many.
+  size_t trailer_count;
+} transom_callout;
+
+// Something that happened while the filter waited, or went on without it.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // What it is.
+  transom_event_kind kind;
+  // 0.
+  uint32_t reserved;
+  // Which, or how much: by its kind.
+  uint64_t number;
+  // Null but for `TRANSOM_EVENT_CALLOUT`.
+  const transom_callout *callout;
+} transom_event;
+
+// The functions of a stream filter. Those that may be null say so; one that is null is as if its callback were not wanted.
+//
+// ```text
+// check                   any thread, any time; keeps nothing
+// prepare … release       the control side: one configuration
+//   worker_start … worker_end      each worker, for that configuration
+//     stream_start … stream_end    each stream, on its worker; in between, its callbacks, one at a time
+// ```
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // Whether a configuration, as JSON, is good: `TRANSOM_OK`, or anything else and why. Null: `prepare` says so.
+  // `route` is 1 for a configuration of a route.
+  transom_status (*check)(transom_slice config, uint32_t route, transom_fault *fault);
+  // Makes a configuration ready. `control` is good for `transom_host.metric_define` and the log.
+  // Null refuses it, and `fault` says why.
+  transom_object (*prepare)(transom_handle control, transom_slice config, transom_wants *wants, transom_fault *fault);
+  // The configuration is gone; nothing of it is in use.
+  void (*release)(transom_object config);
+  // Makes a configuration of a route ready, for `transom_host.route_config`. May be null: then
+  // there are none.
+  transom_object (*prepare_route)(transom_object config, transom_slice route, transom_fault *fault);
+  // That configuration is gone. May be null.
+  void (*release_route)(transom_object route);
+  // A worker begins. Null answers that it cannot. May be null: then a worker's part is the configuration itself.
+  transom_object (*worker_start)(transom_object config, transom_handle worker);
+  // What happened to the worker's part. May be null.
+  void (*worker_event)(transom_object part, transom_handle worker, const transom_event *event);
+  // The worker is done with the configuration. May be null.
+  void (*worker_end)(transom_object part);
+  // A stream begins. Its answer is what its callbacks get; it may be null, which is no failure.
+  transom_object (*stream_start)(transom_object part, transom_handle stream);
+  // The stream is over, and so is what was made for it. Nothing can be done with it any more. May be null.
+  void (*stream_end)(transom_object filter);
+  // Answers are numbers of proxy-wasm and Envoy: 0 goes on; for headers 1 stops, 2 goes on and ends the message, 3 and 4
+  // stop all and keep what comes (to a limit, to the watermark); for bodies 1 keeps it to a limit, 2 to the
+  // watermark, 3 takes it away; for trailers 1 stops. Any other number is a failure of the filter.
+  int32_t (*request_headers)(transom_object, transom_handle, uint32_t end);
+  // The answer to a part of the body; `end` is 1 when nothing follows.
+  int32_t (*request_body)(transom_object, transom_handle, uint32_t end);
+  // The answer to trailers.
+  int32_t (*request_trailers)(transom_object, transom_handle);
+  // As of requests.
+  int32_t (*response_headers)(transom_object, transom_handle, uint32_t end);
+  // As of requests.
+  int32_t (*response_body)(transom_object, transom_handle, uint32_t end);
+  // As of requests.
+  int32_t (*response_trailers)(transom_object, transom_handle);
+  // What happened between callbacks.
+  void (*event)(transom_object, transom_handle, const transom_event *event);
+  // The stream is over, well or not; the access log comes next.
+  void (*complete)(transom_object, transom_handle);
+} transom_stream_filter;
+
+// A resumer's post; `number` is its token.
+#define TRANSOM_EVENT_RESUMED 0
+
+// The timer `number` has run out.
+#define TRANSOM_EVENT_TIMER 1
+
+// The callout `number` has ended; `callout` has its answer.
+#define TRANSOM_EVENT_CALLOUT 2
+
+// What is kept for the receiver of the direction `number` went over the watermark.
+#define TRANSOM_EVENT_ABOVE_WATERMARK 3
+
+// It came under it again.
+#define TRANSOM_EVENT_BELOW_WATERMARK 4
+
+// The stream ends before its time; `number` is why: 0 the client, 1 the host, 2 the proxy, 3 its time was over.
+#define TRANSOM_EVENT_RESET 5
+
+// The listener drains: whoever holds long-lived state brings it to an end.
+#define TRANSOM_EVENT_DRAIN 6
+
+// `table` is a `transom_stream_filter`.
+#define TRANSOM_STREAM_FILTER 1
+
+// Only grows.
+#define TRANSOM_COUNTER 0
+
+// Grows and shrinks.
+#define TRANSOM_GAUGE 1
+
+// Of durations, in nanoseconds.
+#define TRANSOM_HISTOGRAM 2
+
+// Of plain numbers.
+#define TRANSOM_DISTRIBUTION 3
+
+// Done.
+#define TRANSOM_OK 0
+
+// There is none of this name or number.
+#define TRANSOM_NOT_FOUND 1
+
+// The handle is of another callback, or of another thread.
+#define TRANSOM_GONE 2
+
+// What it concerns has left already, or has not come yet.
+#define TRANSOM_RELEASED 3
+
+// A number or slice is none that this function takes: a name that is no field name, text that is no UTF-8, a range outside
+// of the body.
+#define TRANSOM_BAD_ARGUMENT 4
+
+// The proxy keeps this for itself: fields of framing, a cluster that the extension did not name.
+#define TRANSOM_NOT_ALLOWED 5
+
+// Over a limit.
+#define TRANSOM_TOO_LARGE 6
+
+// Shared data has another version by now.
+#define TRANSOM_CHANGED 7
+
+// This object cannot do that, or this host cannot.
+#define TRANSOM_UNSUPPORTED 8
+
+// Headers of the request.
+#define TRANSOM_REQUEST_HEADERS 0
+
+// Trailers of the request.
+#define TRANSOM_REQUEST_TRAILERS 1
+
+// Headers of the response.
+#define TRANSOM_RESPONSE_HEADERS 2
+
+// Trailers of the response.
+#define TRANSOM_RESPONSE_TRAILERS 3
+
+// From the client to the host.
+#define TRANSOM_REQUEST 0
+
+// From the host, or the proxy itself, to the client.
+#define TRANSOM_RESPONSE 1
+
+// Every step.
+#define TRANSOM_TRACE 0
+
+// For finding faults.
+#define TRANSOM_DEBUG 1
+
+// Worth knowing.
+#define TRANSOM_INFO 2
+
+// Something is off but goes on.
+#define TRANSOM_WARN 3
+
+// Something failed.
+#define TRANSOM_ERROR 4
+
+// `bytes`.
+#define TRANSOM_ATTRIBUTE_BYTES 0
+
+// `number`.
+#define TRANSOM_ATTRIBUTE_INTEGER 1
+
+// `number`, 0 or 1.
+#define TRANSOM_ATTRIBUTE_BOOL 2
+
+// `number`: nanoseconds since 1970-01-01 00:00 UTC.
+#define TRANSOM_ATTRIBUTE_TIME 3
+
+// `number`: nanoseconds.
+#define TRANSOM_ATTRIBUTE_DURATION 4
+
+#endif  /* TRANSOM_H */
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+// The one symbol that a library exports.
+const transom_library *transom_library_entry(const transom_host *host);
+#if defined(__cplusplus)
+}
+#endif
