@@ -3,6 +3,7 @@
 use std::io;
 
 use transom_abi as abi;
+use transom_trust::Sha256;
 
 use crate::elf;
 
@@ -40,10 +41,13 @@ pub enum LoadError {
     )]
     Sha256 {
         /// What it has.
-        found: String,
+        found: Sha256,
         /// What was declared.
-        declared: String,
+        declared: Sha256,
     },
+    /// Its signature is missing, none, or of another content or key.
+    #[error("is not loaded: {0}; `transom plugin sign` signs it")]
+    Signature(String),
     /// It is a text, a script or an archive.
     #[error("is no ELF file; build it with `cc -shared -fPIC` or as a `cdylib`")]
     NotElf,

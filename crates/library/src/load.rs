@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::os::unix::{Library as Mapped, RTLD_LOCAL, RTLD_NOW};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::write;
 use transom_abi::{
     self as abi, EntryFn, Extension, Fault, Handle, Object, Slice, Status, StreamFilter,
 };
 use transom_api::{Phase, PrepareError};
+use transom_trust::{Sha256, sealed};
 
 use crate::current::{sized, text};
 use crate::elf;
@@ -81,7 +80,7 @@ impl fmt::Display for Loaded {
 }
 
 /// Libraries that were loaded, by the SHA-256 of their content.
-static LOADED: Mutex<Option<HashMap<[u8; 32], Arc<Loaded>>>> = Mutex::new(None);
+static LOADED: Mutex<Option<HashMap<Sha256, Arc<Loaded>>>> = Mutex::new(None);
 
 impl Loaded {
     /// Loads a library, after a child process has shown that it can be loaded; or finds the one of the same content.
@@ -93,7 +92,7 @@ impl Loaded {
             return Ok(Arc::clone(known));
         }
         elf::check(&verified.bytes)?;
-        let memory = sealed(verified)?;
+        let memory = sealed("transom-library", &verified.bytes).map_err(LoadError::Memory)?;
         let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
         prober.probe(&path)?;
         let library = Self::map(&path, &verified.file)?;
@@ -260,23 +259,6 @@ unsafe fn stream_filter(extension: &Extension, name: &str) -> Result<StreamFilte
         event: table.event,
         complete: table.complete,
     })
-}
-
-/// The bytes in memory that has a path and that nobody can change any more.
-fn sealed(verified: &Verified) -> Result<OwnedFd, LoadError> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let made = memfd_create("transom-library", flags | MemfdFlags::EXEC)
-        // Kernels before 6.3 know no such flag, and need none.
-        .or_else(|_| memfd_create("transom-library", flags));
-    let memory = made.map_err(|error| LoadError::Memory(error.into()))?;
-    let mut left: &[u8] = &verified.bytes;
-    while !left.is_empty() {
-        let count = write(&memory, left).map_err(|error| LoadError::Memory(error.into()))?;
-        left = left.get(count..).unwrap_or_default();
-    }
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    fcntl_add_seals(&memory, seals).map_err(|error| LoadError::Memory(error.into()))?;
-    Ok(memory)
 }
 
 /// What the loader says, without the path that only this process knows.

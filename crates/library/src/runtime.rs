@@ -8,8 +8,9 @@ use transom_api::{
     Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin, Registry,
     Runtime, Schema,
 };
+use transom_trust::{Key, Sha256};
 
-use crate::files::{Verified, sha256_of};
+use crate::files::{Trust, Verified};
 use crate::load::{Cell, Loaded};
 use crate::probe::Prober;
 use crate::stream_filter::StreamFactory;
@@ -50,6 +51,12 @@ impl Runtime for LibraryRuntime {
                     "The SHA-256 of the file, 64 hexadecimal digits: a file with another one is not loaded.",
                 ),
             )
+            .optional(
+                "minisign",
+                Schema::string().describe(
+                    "Public key of minisign: the file needs a good signature beside it (`FILE.minisig`).",
+                ),
+            )
     }
 
     fn parse(&self, _name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
@@ -59,19 +66,16 @@ impl Runtime for LibraryRuntime {
         if path.is_empty() {
             return Err(file.error("no file is named"));
         }
-        let sha256 = match fields.optional("sha256") {
-            None => None,
-            Some(node) => Some(sha256_of(node.as_str()?).ok_or_else(|| {
-                node.error("this is no SHA-256")
-                    .with_help("it has 64 hexadecimal digits; `sha256sum FILE` prints it")
-            })?),
+        let trust = Trust {
+            sha256: fields.optional("sha256").map(sha256_of).transpose()?,
+            minisign: fields.optional("minisign").map(key_of).transpose()?,
         };
         fields.finish()?;
         let cell = Cell::default();
         let life = Life {
             path: path.to_owned(),
             file: file.clone(),
-            sha256,
+            trust,
             cell: Arc::clone(&cell),
             prober: self.prober.clone(),
         };
@@ -86,12 +90,26 @@ impl Runtime for LibraryRuntime {
     }
 }
 
+fn sha256_of(node: &Node) -> Result<Sha256, ParseError> {
+    node.as_str()?.parse().map_err(|_| {
+        node.error("this is no SHA-256")
+            .with_help("it has 64 hexadecimal digits; `sha256sum FILE` prints it")
+    })
+}
+
+fn key_of(node: &Node) -> Result<Key, ParseError> {
+    Key::new(node.as_str()?).map_err(|why| {
+        node.error(format!("this is no minisign key: {why}"))
+            .with_help("write the second line of the `.pub` file; it begins with RW")
+    })
+}
+
 /// Loads a declared library.
 struct Life {
     path: String,
     /// Where the path stands.
     file: Node,
-    sha256: Option<[u8; 32]>,
+    trust: Trust,
     cell: Cell,
     prober: Prober,
 }
@@ -99,12 +117,12 @@ struct Life {
 impl PluginLife for Life {
     fn prepare(&self, context: PrepareContext) -> PreparePlugin {
         let path = context.path(&self.path);
-        let (sha256, prober) = (self.sha256, self.prober.clone());
+        let (trust, prober) = (self.trust.clone(), self.prober.clone());
         let (cell, span) = (Arc::clone(&self.cell), self.file.span);
         Box::pin(async move {
             let shown = path.display().to_string();
             let loading = tokio::task::spawn_blocking(move || {
-                let verified = Verified::read(&path, sha256.as_ref())?;
+                let verified = Verified::read(&path, &trust)?;
                 Loaded::load(&verified, &prober)
             });
             let loaded = match loading.await {

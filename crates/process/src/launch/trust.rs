@@ -1,34 +1,12 @@
 //! Files that were approved, and running exactly those.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest as hash};
-use minisign_verify::{PublicKey, Signature};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{FdFlags, fcntl_setfd};
+use transom_trust::{Key, Sha256, sealed};
 
 use super::order::Order;
-
-/// Reads a minisign key: one line of base64.
-pub(crate) fn key(text: &str) -> Result<PublicKey, String> {
-    PublicKey::from_base64(text.trim()).map_err(|error| error.to_string())
-}
-
-/// Reads 64 hexadecimal digits.
-pub(crate) fn digest(text: &str) -> Option<[u8; 32]> {
-    let bytes = text.as_bytes();
-    if bytes.len() != 64 || !bytes.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(digest)
-}
 
 /// Files that are what they should be, each copied into sealed memory: whatever becomes of the file on disk, what is run is what was
 /// verified.
@@ -40,7 +18,7 @@ pub(super) struct Verified {
 impl Verified {
     /// Verifies what the order asks for.
     pub(super) fn new(order: &Order) -> Result<Self, String> {
-        let key = order.minisign.as_deref().map(key).transpose()?;
+        let key = order.minisign.as_deref().map(Key::new).transpose()?;
         let mut asked: Vec<(PathBuf, Option<[u8; 32]>, bool)> = order
             .files
             .iter()
@@ -95,79 +73,22 @@ fn same(one: &Path, other: &Path) -> bool {
         }
 }
 
-fn verify(
-    path: &Path,
-    sha256: Option<[u8; 32]>,
-    key: Option<&PublicKey>,
-) -> Result<OwnedFd, String> {
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut content))
-        .map_err(|error| format!("it cannot be read: {error}"))?;
-    if let Some(wanted) = sha256 {
-        let found = hash(&SHA256, &content);
-        if found.as_ref() != wanted {
-            let found: String = found
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            return Err(format!(
-                "its SHA-256 is {found}, which is not the one that was approved"
-            ));
-        }
+fn verify(path: &Path, sha256: Option<[u8; 32]>, key: Option<&Key>) -> Result<OwnedFd, String> {
+    let content = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let found = Sha256::of(&content);
+    if sha256.is_some_and(|approved| approved != found.0) {
+        return Err(format!(
+            "its SHA-256 is {found}, which is not the one that was approved"
+        ));
     }
     if let Some(key) = key {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".minisig");
-        let name = PathBuf::from(name);
-        let text = std::fs::read_to_string(&name)
-            .map_err(|error| format!("its signature {} cannot be read: {error}", name.display()))?;
-        let signature = Signature::decode(&text)
-            .map_err(|error| format!("its signature {} is none: {error}", name.display()))?;
-        key.verify(&content, &signature, true)
-            .map_err(|error| format!("its signature {} is not good: {error}", name.display()))?;
+        key.verify(&content, path)?;
     }
-    seal(&content).map_err(|error| format!("it cannot be copied into memory: {error}"))
-}
-
-/// Content that nobody can change any more. The descriptor stays open in the program: an interpreter opens it by name.
-fn seal(content: &[u8]) -> std::io::Result<OwnedFd> {
-    let flags = MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 do not know that flag, and make every such file executable.
-    let file = match memfd_create("plugin", flags | MemfdFlags::EXEC) {
-        Err(Errno::INVAL) => memfd_create("plugin", flags)?,
-        file => file?,
-    };
-    let mut file = File::from(file);
-    file.write_all(content)?;
-    file.seek(SeekFrom::Start(0))?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_is_read_whole_or_not_at_all() {
-        assert_eq!(digest(&"0f".repeat(32)), Some([15; 32]));
-        for wrong in ["", "0f", &"0g".repeat(32), &"0f".repeat(33)] {
-            assert_eq!(digest(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sealed_content_cannot_be_changed() {
-        let mut file = File::from(seal(b"good").unwrap());
-        assert!(file.write_all(b"bad").is_err());
-        let mut content = String::new();
-        file.seek(SeekFrom::Start(0)).unwrap();
-        file.read_to_string(&mut content).unwrap();
-        assert_eq!(content, "good");
-    }
+    // The descriptor stays open in the program: an interpreter opens it by name.
+    sealed("plugin", &content)
+        .and_then(|file| {
+            fcntl_setfd(&file, FdFlags::empty())?;
+            Ok(file)
+        })
+        .map_err(|error| format!("it cannot be copied into memory: {error}"))
 }

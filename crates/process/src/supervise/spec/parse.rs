@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use transom_api::node::known;
+use transom_trust::{Key, Sha256};
 use transom_api::{Fields, Level, Node, ParseError};
 
 use super::{Bounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile, Variable};
@@ -433,7 +434,7 @@ fn trust_of(fields: &mut Fields<'_>) -> Result<Trust, ParseError> {
         None => None,
         Some(node) => {
             let key = node.as_str()?;
-            crate::launch::trust::key(key).map_err(|why| {
+            Key::new(key).map_err(|why| {
                 node.error(format!("this is no minisign key: {why}")).with_help(
                     "write the second line of the `.pub` file that `minisign -G` made; it begins with RW",
                 )
@@ -484,7 +485,7 @@ fn trusted_file(node: &Node) -> Result<TrustedFile, ParseError> {
 
 fn digest(node: &Node) -> Result<[u8; 32], ParseError> {
     let text = node.as_str()?;
-    crate::launch::trust::digest(text).ok_or_else(|| {
+    text.parse().map(|Sha256(sha256)| sha256).map_err(|_| {
         node.error("a SHA-256 has 64 hexadecimal digits")
             .with_help("`sha256sum FILE` prints it")
     })
