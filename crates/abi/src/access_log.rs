@@ -64,9 +64,8 @@ pub struct AccessLog {
     pub log: Option<unsafe extern "C" fn(part: Object, handle: Handle, record: *const Record)>,
     /// Writes `count` entries, in the order of each worker. It may wait. Anything but [`OK`](crate::OK): they are lost, and
     /// counted. May be null: then `log` does all, and nothing can be appended.
-    pub write: Option<
-        unsafe extern "C" fn(config: Object, entries: *const Slice, count: usize) -> Status,
-    >,
+    pub write:
+        Option<unsafe extern "C" fn(config: Object, entries: *const Slice, count: usize) -> Status>,
 }
 
 /// What is known of a finished stream or connection without a look-up by name. Text that there is none of is empty; a time

@@ -83,4 +83,3 @@ pub struct NetworkFilter {
 
 // SAFETY: A library's tables are static data and functions; the pointers in them are never written through.
 unsafe impl Sync for NetworkFilter {}
-
