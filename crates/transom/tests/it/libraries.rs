@@ -186,6 +186,9 @@ fn every_function_of_the_host_does_what_its_name_says() {
         ("x-shared", "status=0"),
         ("x-shared-len", "len=6"),
         ("x-shared-changed", "status=7"),
+        ("x-small", "status=4"),
+        ("x-of-connection", "status=8"),
+        ("x-connection-state", "status=0"),
         ("x-at", "status=0"),
         ("x-at-len", "len=7"),
         ("x-set", "set"),
@@ -207,6 +210,10 @@ fn every_function_of_the_host_does_what_its_name_says() {
     ] {
         assert_eq!(told(&upstream, name), what, "{name}");
     }
+    eventually("the part's timer", || {
+        client.get("/plain");
+        (told(&upstream, "x-part") == "status=0").then_some(())
+    });
     // The second request finds the handle of the first, which is gone.
     client.get("/routed");
     assert_eq!(told(&upstream, "x-old-handle"), "status=2");

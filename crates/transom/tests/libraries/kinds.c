@@ -60,7 +60,7 @@ struct connection {
   struct net *net;
   uint64_t timer, call;
   transom_resumer *resumer;
-  int status[16], count;
+  int status[16], count, greeted;
 };
 
 static transom_object net_prepare(transom_handle control, transom_slice json, transom_network_wants *wants, transom_fault *fault) {
@@ -191,10 +191,12 @@ static int32_t data(transom_object object, transom_handle handle, uint32_t end) 
   return 0;
 }
 
+// Behind the host's first words.
 static int32_t net_write(transom_object object, transom_handle handle, uint32_t end) {
-  (void)object, (void)end;
+  (void)end;
+  struct connection *connection = object;
   size_t len = host->body_len(handle, TRANSOM_RESPONSE);
-  if (len > 0) host->body_splice(handle, TRANSOM_RESPONSE, len, 0, TEXT(">"));
+  if (len > 0 && !connection->greeted++) host->body_splice(handle, TRANSOM_RESPONSE, len, 0, TEXT(">"));
   return 0;
 }
 
@@ -333,7 +335,7 @@ static void log_record(transom_object part, transom_handle handle, const transom
   host->attribute(handle, TEXT("source.address"), &from);
   host->metadata_get(handle, TEXT("kinds"), TEXT("socket"), &socket);
   host->metadata_get(handle, TEXT("kinds"), TEXT("net"), &net);
-  host->state_get(handle, TEXT("left"), &state);
+  host->state_get(handle, TEXT("shared"), &state);
   host->shared_get(handle, TEXT("kinds.part"), &event, NULL);
   // A record is only read.
   int changed = host->header_set(handle, TRANSOM_REQUEST_HEADERS, TEXT("a"), TEXT("b")) * 100 +
