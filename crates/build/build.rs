@@ -14,7 +14,9 @@ const TREES: [(&str, &str); 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?)
+        .join("../..")
+        .canonicalize()?;
     let mut list = String::from("&[\n");
     for (from, to) in TREES {
         let from = root.join(from);
@@ -24,7 +26,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 rest if rest.as_os_str().is_empty() => PathBuf::from(to),
                 rest => Path::new(to).join(rest),
             };
-            writeln!(list, "    ({:?}, include_str!({:?})),", to.display().to_string(), file.display().to_string())?;
+            writeln!(
+                list,
+                "    ({:?}, include_str!({:?})),",
+                to.display().to_string(),
+                file.display().to_string()
+            )?;
         }
     }
     list.push(']');

@@ -18,7 +18,13 @@ pub(crate) fn program() -> OsString {
 pub(crate) fn build(folder: &Folder, glue: &Glue) -> Result<PathBuf, BuildError> {
     let mut command = Command::new(program());
     command
-        .args(["build", "--release", "--offline", "--message-format", "json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--offline",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
         .current_dir(&folder.path)
         // Beside the glue, and gone with it. The outer cargo's wishes are not for this build.
         .env("CARGO_TARGET_DIR", folder.path.join("target"))

@@ -12,7 +12,9 @@ use crate::sign::SignError;
 #[non_exhaustive]
 pub enum BuildError {
     /// The name cannot be one of an extension.
-    #[error("`{0}` is no name of an extension: it begins with a letter and has lower case letters, digits and _ in it")]
+    #[error(
+        "`{0}` is no name of an extension: it begins with a letter and has lower case letters, digits and _ in it"
+    )]
     Name(String),
     /// There is no such kind.
     #[error("Unknown plugin type: {kind} for {name}; a library can be: {known}", known = crate::KINDS.join(", "))]
@@ -34,7 +36,9 @@ pub enum BuildError {
         why: String,
     },
     /// The crate has another name.
-    #[error("`{new}` is in the crate `{asked}`, and the crate in that folder is `{found}`: write {found}::function")]
+    #[error(
+        "`{new}` is in the crate `{asked}`, and the crate in that folder is `{found}`: write {found}::function"
+    )]
     OtherCrate {
         /// The path that was given.
         new: String,
@@ -44,7 +48,9 @@ pub enum BuildError {
         found: String,
     },
     /// The crate has nothing that another crate can use.
-    #[error("the crate `{0}` is no library that other crates can use: its [lib] needs the crate-type \"rlib\", or none at all")]
+    #[error(
+        "the crate `{0}` is no library that other crates can use: its [lib] needs the crate-type \"rlib\", or none at all"
+    )]
     NoLibrary(String),
     /// cargo cannot be started.
     #[error("cargo cannot be run: {0}; install Rust, or set CARGO to its path")]

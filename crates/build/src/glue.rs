@@ -82,11 +82,15 @@ impl Glue {
         // A crate that names the SDK by its version gets these: there is no registry where there is no network.
         let patch = match user.sdk {
             Some(_) => String::new(),
-            None => ["transom-sdk", "transom-api", "transom-abi"]
-                .iter()
-                .fold("\n[patch.crates-io]\n".to_owned(), |text, name| {
-                    format!("{text}{name} = {{ path = {:?} }}\n", own.join(name).display().to_string())
-                }),
+            None => ["transom-sdk", "transom-api", "transom-abi"].iter().fold(
+                "\n[patch.crates-io]\n".to_owned(),
+                |text, name| {
+                    format!(
+                        "{text}{name} = {{ path = {:?} }}\n",
+                        own.join(name).display().to_string()
+                    )
+                },
+            ),
         };
         let manifest = format!(
             "[package]\nname = \"transom-library-{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
@@ -113,13 +117,17 @@ impl Glue {
 /// As every language that plugins are written in takes it.
 fn is_name(name: &str) -> bool {
     let mut letters = name.chars();
-    letters.next().is_some_and(|first| first.is_ascii_lowercase())
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_lowercase())
         && letters.all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_'))
 }
 
 fn is_identifier(word: &str) -> bool {
     let mut letters = word.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
@@ -132,7 +140,9 @@ pub(crate) struct Folder {
 impl Folder {
     pub(crate) fn new() -> Result<Self, BuildError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let path = std::env::temp_dir().join(format!(
             "transom-build-{}-{}-{:x}",
             std::process::id(),
@@ -170,7 +180,11 @@ mod tests {
     #[test]
     fn only_names_become_source() {
         let source = Glue::read("auth", "stream_filter", "my_auth::filters::new").unwrap();
-        assert!(source.source().contains("auth: stream_filter(my_auth::filters::new),"));
+        assert!(
+            source
+                .source()
+                .contains("auth: stream_filter(my_auth::filters::new),")
+        );
         for (name, kind, new) in [
             ("Auth", "stream_filter", "a::new"),
             ("a-b", "stream_filter", "a::new"),
@@ -190,7 +204,10 @@ mod tests {
         let folder = Folder::new().unwrap();
         folder.put("a/b", "text").unwrap();
         let path = folder.path.clone();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         drop(folder);
         assert!(!path.exists());
     }

@@ -30,7 +30,11 @@ pub struct Built {
 }
 
 /// Installs the library that lies at `made`.
-pub(crate) fn install(request: &Request, made: &Path, prober: &Prober) -> Result<Built, BuildError> {
+pub(crate) fn install(
+    request: &Request,
+    made: &Path,
+    prober: &Prober,
+) -> Result<Built, BuildError> {
     // The umask may leave more than a library may have.
     let owners = fs::Permissions::from_mode(0o644);
     fs::set_permissions(made, owners).map_err(BuildError::file(made))?;
@@ -41,9 +45,16 @@ pub(crate) fn install(request: &Request, made: &Path, prober: &Prober) -> Result
     let file = match &request.output {
         Some(output) => output.clone(),
         // A name that no other content has had: a declaration that names it is another one.
-        None => PathBuf::from(format!("{}-{}.so", request.name, sha256.get(..16).unwrap_or(&sha256))),
+        None => PathBuf::from(format!(
+            "{}-{}.so",
+            request.name,
+            sha256.get(..16).unwrap_or(&sha256)
+        )),
     };
-    if let Some(parent) = file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         fs::create_dir_all(parent).map_err(|why| BuildError::Folder {
             path: parent.to_path_buf(),
             why,

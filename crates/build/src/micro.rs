@@ -99,7 +99,10 @@ impl Plugins {
     pub fn load(&self, path: &Path) -> Result<Config, PluginError> {
         let loaded = Loaded::open(path, &self.prober).map_err(|error| match error {
             LoadError::NoEntry | LoadError::Magic(_) => PluginError::NoPlugin(Some(error)),
-            LoadError::Probe(said) if said.contains("does not export the symbol") || said.contains("with the magic") => {
+            LoadError::Probe(said)
+                if said.contains("does not export the symbol")
+                    || said.contains("with the magic") =>
+            {
                 PluginError::NoPlugin(Some(LoadError::Probe(said)))
             }
             error => PluginError::Load {

@@ -8,7 +8,7 @@ use minisign::SecretKeyBox;
 use transom_trust::signature_of;
 
 /// The variable that has the secret key's password.
-pub const PASSWORD: &str = "TRANSOM_SIGN_PASSWORD";
+const PASSWORD: &str = "TRANSOM_SIGN_PASSWORD";
 
 /// Why a file is not signed.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,13 @@ pub fn sign(path: &Path, key: &Path) -> Result<PathBuf, SignError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let trusted = format!("file:{name}\thashed");
     let untrusted = concat!("signature by transom ", env!("CARGO_PKG_VERSION"));
-    let signed = minisign::sign(None, &secret, Cursor::new(content), Some(&trusted), Some(untrusted));
+    let signed = minisign::sign(
+        None,
+        &secret,
+        Cursor::new(content),
+        Some(&trusted),
+        Some(untrusted),
+    );
     let signature = signature_of(path);
     let text = signed.map_err(bad)?.into_string();
     fs::write(&signature, text).map_err(file(&signature))?;

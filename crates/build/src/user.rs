@@ -38,18 +38,30 @@ impl User {
         }
         let mut command = Command::new(cargo::program());
         command
-            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+            .args([
+                "metadata",
+                "--no-deps",
+                "--offline",
+                "--format-version",
+                "1",
+            ])
             .arg("--manifest-path")
             .arg(&manifest);
         let output = command.output().map_err(BuildError::NoCargo)?;
         if !output.status.success() {
-            return Err(no_crate(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+            return Err(no_crate(
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            ));
         }
         let told: Value = serde_json::from_slice(&output.stdout)
             .map_err(|error| no_crate(format!("cargo metadata is no JSON: {error}")))?;
         let package = list(&told, "packages")
-            .find(|package| text(package, "manifest_path").is_some_and(|it| Path::new(it) == manifest))
-            .ok_or_else(|| no_crate("its Cargo.toml is a workspace's without a package".to_owned()))?;
+            .find(|package| {
+                text(package, "manifest_path").is_some_and(|it| Path::new(it) == manifest)
+            })
+            .ok_or_else(|| {
+                no_crate("its Cargo.toml is a workspace's without a package".to_owned())
+            })?;
         let name = text(package, "name").unwrap_or_default();
         let library = list(package, "targets")
             .find(|target| list(target, "crate_types").any(|kind| kind == "lib" || kind == "rlib"))
@@ -70,7 +82,11 @@ impl User {
 }
 
 fn list<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
-    value.get(key).and_then(Value::as_array).into_iter().flatten()
+    value
+        .get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use transom_api::{Factory, StreamFilters};
 
+use crate::configs::Maker;
 use crate::error::LoadError;
 use crate::files::{Trust, Verified};
 use crate::load::{Cell, Loaded};
 use crate::probe::Prober;
-use crate::stream_filter::StreamFactory;
+use crate::stream_filter::StreamFilterTable;
 
 impl Loaded {
     /// Loads the library at `path`, after `prober` has shown that it can be loaded. It stays loaded.
@@ -21,9 +22,7 @@ impl Loaded {
     /// configuration of it is prepared.
     #[must_use]
     pub fn stream_filter_factory(self: &Arc<Self>, name: &str) -> Arc<dyn Factory<StreamFilters>> {
-        Arc::new(StreamFactory {
-            cell: Cell::new(Arc::clone(self).into()),
-            extension: name.to_owned(),
-        })
+        let cell = Cell::new(Arc::clone(self).into());
+        Arc::new(Maker::<StreamFilterTable>::new(&cell, name))
     }
 }

@@ -127,7 +127,13 @@ mod tests {
         let sha256: Sha256 = digits.parse().unwrap();
         assert_eq!(sha256, Sha256([15; 32]));
         assert_eq!(sha256.to_string(), digits);
-        for wrong in ["", "0f", &"0g".repeat(32), &"0f".repeat(33), &"é".repeat(32)] {
+        for wrong in [
+            "",
+            "0f",
+            &"0g".repeat(32),
+            &"0f".repeat(33),
+            &"é".repeat(32),
+        ] {
             assert_eq!(wrong.parse::<Sha256>(), Err(NoSha256), "{wrong}");
         }
     }

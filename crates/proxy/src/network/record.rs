@@ -56,12 +56,16 @@ impl SessionRecord {
         self.info.end = Some(Instant::now());
         self.info.flags.add(self.connection.notes.flags());
         self.connection.notes.fill(&self.info);
+        // What network filters have left for others on the connection, who may still look at it later.
+        self.info.filter_state = self.connection.state.take();
         for log in logs {
             let record = Record::new(&self);
             if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
                 tracing::error!("an access log panicked");
             }
         }
+        let state = std::mem::take(&mut self.info.filter_state);
+        self.connection.state.replace(state);
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use transom_api::node::known;
-use transom_trust::{Key, Sha256};
 use transom_api::{Fields, Level, Node, ParseError};
+use transom_trust::{Key, Sha256};
 
 use super::{Bounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile, Variable};
 use crate::launch::profile::{Files, Limits, Network, Profile};

@@ -3,17 +3,19 @@
 use transom_abi::{self as abi, Handle, Slice, Status};
 use transom_api::OverrideError;
 
+use super::messages::header_status;
+use super::{direction_of, give, said, shared_status};
 use crate::current::{Found, bytes, lend, on, on_stream, slice_of, text};
-use crate::table::{direction_of, give, header_status, said, shared_status};
 
-pub(crate) unsafe extern "C" fn use_info(control: Handle, info: *mut abi::UseInfo) -> Status {
+pub(super) unsafe extern "C" fn use_info(control: Handle, info: *mut abi::UseInfo) -> Status {
     if info.is_null() {
         return abi::BAD_ARGUMENT;
     }
     let found = on(control, |found| {
-        let Found::Control(context) = found else {
+        let Found::Control(control) = found else {
             return Err(abi::UNSUPPORTED);
         };
+        let context = control.context;
         let folder = context.folder.as_os_str().as_encoded_bytes();
         Ok((
             slice_of(context.instance.as_bytes()),
@@ -43,20 +45,23 @@ pub(crate) unsafe extern "C" fn use_info(control: Handle, info: *mut abi::UseInf
     }
 }
 
-pub(crate) unsafe extern "C" fn shared_remove(handle: Handle, key: Slice) -> Status {
+pub(super) unsafe extern "C" fn shared_remove(handle: Handle, key: Slice) -> Status {
     // SAFETY: The border's promise.
     let key = unsafe { text(key) };
     said(on(handle, |found| {
         let shared = match &found {
             Found::Stream(stream) => stream.shared(),
             Found::Worker(worker) => worker.shared(),
-            Found::Control(context) => &context.shared,
+            Found::Connection(connection) => connection.shared(),
+            Found::Socket(socket) => socket.shared(),
+            Found::Record(logged) => logged.record.shared(),
+            Found::Control(control) => &control.context.shared,
         };
         shared.remove(key?).map_err(shared_status)
     }))
 }
 
-pub(crate) unsafe extern "C" fn override_host(
+pub(super) unsafe extern "C" fn override_host(
     stream: Handle,
     address: Slice,
     strict: u32,
@@ -73,7 +78,7 @@ pub(crate) unsafe extern "C" fn override_host(
     }))
 }
 
-pub(crate) unsafe extern "C" fn end_with_headers(
+pub(super) unsafe extern "C" fn end_with_headers(
     stream: Handle,
     direction: abi::Direction,
 ) -> Status {
@@ -83,7 +88,7 @@ pub(crate) unsafe extern "C" fn end_with_headers(
     }))
 }
 
-pub(crate) unsafe extern "C" fn reason_get(stream: Handle, phrase: *mut Slice) -> Status {
+pub(super) unsafe extern "C" fn reason_get(stream: Handle, phrase: *mut Slice) -> Status {
     let found = on_stream(stream, |stream| {
         stream.reason_phrase().map(lend).ok_or(abi::NOT_FOUND)
     });
@@ -91,7 +96,7 @@ pub(crate) unsafe extern "C" fn reason_get(stream: Handle, phrase: *mut Slice) -
     unsafe { give(phrase, found) }
 }
 
-pub(crate) unsafe extern "C" fn reason_set(stream: Handle, phrase: Slice) -> Status {
+pub(super) unsafe extern "C" fn reason_set(stream: Handle, phrase: Slice) -> Status {
     // SAFETY: The border's promise.
     let phrase = unsafe { bytes(phrase) };
     said(on_stream(stream, |stream| {
