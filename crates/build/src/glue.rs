@@ -55,11 +55,12 @@ impl Glue {
         })
     }
 
-    /// The source.
-    pub(crate) fn source(&self) -> String {
+    /// The source. The library is that of `of`, a package and its version.
+    pub(crate) fn source(&self, of: (&str, &str)) -> String {
         let Self { name, kind, new } = self;
+        let (package, version) = of;
         format!(
-            "// Written by transom {}: the library of {new}.\ntransom_sdk::export_plugin! {{\n    {name}: {kind}({new}),\n}}\n",
+            "// Written by transom {}: the library of {new}.\ntransom_sdk::export_plugin! {{\n    @of {package:?} {version:?};\n    {name}: {kind}({new}),\n}}\n",
             env!("CARGO_PKG_VERSION")
         )
     }
@@ -105,7 +106,8 @@ impl Glue {
             sdk = sdk.display().to_string(),
         );
         folder.put("Cargo.toml", &manifest)?;
-        folder.put("src/lib.rs", &self.source())?;
+        let of = (user.package.as_str(), user.version.as_str());
+        folder.put("src/lib.rs", &self.source(of))?;
         if let Some(lock) = &user.lock {
             let to = folder.path.join("Cargo.lock");
             fs::copy(lock, &to).map_err(BuildError::file(lock))?;
@@ -182,7 +184,7 @@ mod tests {
         let source = Glue::read("auth", "stream_filter", "my_auth::filters::new").unwrap();
         assert!(
             source
-                .source()
+                .source(("my-auth", "1.0.0"))
                 .contains("auth: stream_filter(my_auth::filters::new),")
         );
         for (name, kind, new) in [

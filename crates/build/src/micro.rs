@@ -167,7 +167,8 @@ impl Plugins {
             return Err(PluginError::Invalid(config.name.clone()));
         };
         let glue = Glue::read(&config.name, &config.kind, new)?;
-        std::fs::write(path, glue.source()).map_err(|why| BuildError::file(path)(why))?;
+        std::fs::write(path, glue.source((&config.name, "0.0.0")))
+            .map_err(|why| BuildError::file(path)(why))?;
         Ok(())
     }
 }

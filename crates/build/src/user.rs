@@ -14,6 +14,7 @@ pub(crate) struct User {
     /// Where its manifest lies, without links.
     pub(crate) folder: PathBuf,
     pub(crate) package: String,
+    pub(crate) version: String,
     /// What other crates call it.
     pub(crate) library: String,
     /// Where the SDK lies that it names by a path; it is the glue's then, so that both have the same.
@@ -73,6 +74,7 @@ impl User {
         let lock = text(&told, "workspace_root").map(|root| Path::new(root).join("Cargo.lock"));
         Ok(Self {
             package: name.to_owned(),
+            version: text(package, "version").unwrap_or_default().to_owned(),
             library: library.replace('-', "_"),
             sdk: sdk.map(PathBuf::from),
             lock: lock.filter(|lock| lock.is_file()),

@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod library;
 mod new;
 mod start;
 
@@ -20,6 +21,9 @@ pub(crate) enum PluginCommand {
         /// The language
         #[arg(long, value_enum)]
         lang: new::Language,
+        /// What is to run it
+        #[arg(long, value_enum, default_value_t)]
+        runtime: new::RuntimeName,
         /// The folder `sdk` of Transom's sources; found around here, or where this program was built, unless said
         #[arg(long, value_name = "PATH")]
         sdk: Option<PathBuf>,
@@ -29,6 +33,12 @@ pub(crate) enum PluginCommand {
         /// The plugin's folder, whose last part is its name
         name: PathBuf,
     },
+    /// Builds a shared library from a crate, where there is no network; tries it, and puts it in place with a manifest
+    ///
+    /// Needs cargo and a linker. Ends with 1 when it cannot be built or loaded, with 2 for wrong arguments.
+    Build(library::BuildArgs),
+    /// Signs a library or a program, as minisign does: the signature is FILE.minisig
+    Sign(library::SignArgs),
     /// Starts a plugin and says what it is: handshake, services, versions, extensions and its first answer
     ///
     /// Ends with 0 when the plugin is good, with 1 when it is not, with 2 for wrong arguments.
@@ -117,14 +127,17 @@ pub(crate) struct CallArgs {
 
 /// Does what was asked for; the exit code.
 pub(crate) fn run(command: &PluginCommand) -> u8 {
-    if let PluginCommand::New {
-        lang,
-        sdk,
-        output,
-        name,
-    } = command
-    {
-        return new::new(*lang, name, sdk.as_deref(), *output);
+    match command {
+        PluginCommand::New {
+            lang,
+            runtime,
+            sdk,
+            output,
+            name,
+        } => return new::new(*lang, *runtime, name, sdk.as_deref(), *output),
+        PluginCommand::Build(arguments) => return library::build(arguments),
+        PluginCommand::Sign(arguments) => return library::sign(arguments),
+        PluginCommand::Check { .. } | PluginCommand::Call(_) => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -145,7 +158,7 @@ pub(crate) fn run(command: &PluginCommand) -> u8 {
                 program,
             } => check::check(*protocol, config, *output, program).await,
             PluginCommand::Call(arguments) => call::call(arguments).await,
-            PluginCommand::New { .. } => GOOD,
+            PluginCommand::New { .. } | PluginCommand::Build(_) | PluginCommand::Sign(_) => GOOD,
         }
     })
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::failed;
+use super::{failed, library};
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD};
 
@@ -22,18 +22,31 @@ pub(crate) enum Language {
     Python,
     /// Java 17 or later, built by Maven
     Java,
+    /// C, with a header and nothing else; for libraries
+    C,
+}
+
+/// What is to run it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeName {
+    /// A program of its own, started by the proxy
+    #[default]
+    Process,
+    /// A shared library, loaded by the proxy
+    Library,
 }
 
 /// What is written: a path and a text, with @NAME@ and @SDK@ in it.
 type Template = (&'static str, &'static str);
 
 impl Language {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::Python => "python",
             Self::Java => "java",
+            Self::C => "c",
         }
     }
 
@@ -67,6 +80,7 @@ impl Language {
                     include_str!("templates/java/FilterTest.java"),
                 ),
             ],
+            Self::C => &[],
         }
     }
 
@@ -76,6 +90,7 @@ impl Language {
             Self::Go => "go build",
             Self::Python => "pip install grpcio protobuf",
             Self::Java => "mvn -q package",
+            Self::C => "cc",
         }
     }
 
@@ -85,6 +100,7 @@ impl Language {
             Self::Go => "go test",
             Self::Python => "python3 -m unittest",
             Self::Java => "mvn -q test",
+            Self::C => "cc -fsyntax-only",
         }
     }
 
@@ -100,13 +116,29 @@ impl Language {
                 "plugin/target/classes:plugin/target/dependency/*".to_owned(),
                 "Filter".to_owned(),
             ],
+            Self::C => vec![format!("./{name}")],
         }
     }
 }
 
 /// Writes a new plugin into the folder `name`.
-pub(super) fn new(language: Language, path: &Path, sdk: Option<&Path>, output: Output) -> u8 {
-    match written(language, path, sdk) {
+pub(super) fn new(
+    language: Language,
+    runtime: RuntimeName,
+    path: &Path,
+    sdk: Option<&Path>,
+    output: Output,
+) -> u8 {
+    let name = name_of(path);
+    let (build, test) = match (&name, runtime) {
+        (Ok(name), RuntimeName::Library) => library::steps(language, name),
+        _ => (language.build().to_owned(), language.test()),
+    };
+    let done = name.and_then(|name| match runtime {
+        RuntimeName::Process => written(language, path, sdk),
+        RuntimeName::Library => library::write(language, name, path),
+    });
+    match done {
         Ok(files) => {
             let shown = path.display();
             match output {
@@ -114,15 +146,15 @@ pub(super) fn new(language: Language, path: &Path, sdk: Option<&Path>, output: O
                     for file in &files {
                         println!("{}", path.join(file).display());
                     }
-                    println!("next: cd {shown} && {}", language.test());
+                    println!("next: cd {shown} && {test}");
                 }
                 Output::Json => println!(
                     "{:#}",
                     json!({
                         "folder": shown.to_string(),
                         "files": files,
-                        "build": language.build(),
-                        "test": language.test(),
+                        "build": build,
+                        "test": test,
                     })
                 ),
             }
@@ -137,15 +169,13 @@ fn written(
     path: &Path,
     sdk: Option<&Path>,
 ) -> Result<Vec<&'static str>, (u8, String, &'static str)> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.filter(|name| is_name(name)).ok_or((
-        BAD_INPUT,
-        format!("{} is no name for a plugin", path.display()),
-        "a name begins with a letter and has lower case letters, digits and _ in it, such as my_filter",
-    ))?;
-    if path.exists() {
-        let error = format!("{} is there already", path.display());
-        return Err((BAD_INPUT, error, "choose another name, or move it away"));
+    let name = name_of(path)?;
+    if language == Language::C {
+        return Err((
+            BAD_INPUT,
+            "there is no SDK for programs in C".to_owned(),
+            "--runtime library writes a library in C; any language with gRPC can speak transom.plugin.v1",
+        ));
     }
     let sdk = found(sdk).ok_or((
         BAD_INPUT,
@@ -208,6 +238,21 @@ fn written(
             .output();
     }
     Ok(files)
+}
+
+/// The plugin's name, which is that of its folder; the folder must not be there.
+fn name_of(path: &Path) -> Result<&str, (u8, String, &'static str)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.filter(|name| is_name(name)).ok_or((
+        BAD_INPUT,
+        format!("{} is no name for a plugin", path.display()),
+        "a name begins with a letter and has lower case letters, digits and _ in it, such as my_filter",
+    ))?;
+    if path.exists() {
+        let error = format!("{} is there already", path.display());
+        return Err((BAD_INPUT, error, "choose another name, or move it away"));
+    }
+    Ok(name)
 }
 
 fn is_name(name: &str) -> bool {

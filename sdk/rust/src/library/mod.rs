@@ -152,7 +152,20 @@ const MADE_WITH: Slice = Slice {
 /// ```
 #[macro_export]
 macro_rules! export_plugin {
+    // For `transom plugin build`, whose crate is not the one that the library is of.
+    (@of $name:literal $version:literal; $($entries:tt)*) => {
+        $crate::__export_entry!($name, $version; $($entries)*);
+    };
     ($($entries:tt)*) => {
+        $crate::__export_entry!(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"); $($entries)*);
+    };
+}
+
+/// The symbol of [`export_plugin!`](crate::export_plugin).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_entry {
+    ($name:expr, $version:expr; $($entries:tt)*) => {
         #[cfg(panic = "abort")]
         compile_error!("a library for Transom must not be built with `panic = \"abort\"`: a panic would end the proxy");
 
@@ -167,8 +180,8 @@ macro_rules! export_plugin {
         ) -> *const $crate::library::abi::Library {
             static DESCRIBED: $crate::library::Described = $crate::library::Described::new();
             let about = $crate::library::About {
-                name: env!("CARGO_PKG_NAME"),
-                version: env!("CARGO_PKG_VERSION"),
+                name: $name,
+                version: $version,
             };
             // SAFETY: What the host promises.
             unsafe {
