@@ -54,10 +54,10 @@ impl SessionRecord {
     /// It is over: writes the access logs.
     pub(crate) fn write(mut self, logs: &[Rc<AccessLogPlace>]) {
         self.info.end = Some(Instant::now());
-        self.info.flags.add(self.connection.notes.flags());
-        self.connection.notes.fill(&self.info);
+        self.info.flags.add(self.connection.notes().flags());
+        self.connection.notes().fill(&self.info);
         // What network filters have left for others on the connection, who may still look at it later.
-        self.info.filter_state = self.connection.state.take();
+        self.info.filter_state = self.connection.take_state();
         for log in logs {
             let record = Record::new(&self);
             if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
@@ -65,7 +65,7 @@ impl SessionRecord {
             }
         }
         let state = std::mem::take(&mut self.info.filter_state);
-        self.connection.state.replace(state);
+        self.connection.set_state(state);
     }
 }
 
