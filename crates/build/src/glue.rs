@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::KINDS;
 use crate::error::BuildError;
 use crate::sources::write_sdk;
 use crate::user::User;
-use crate::{KINDS, Request};
 
 /// A request that was found good.
 #[derive(Debug)]
@@ -20,19 +20,6 @@ pub(crate) struct Glue {
 }
 
 impl Glue {
-    pub(crate) fn new(request: &Request, user: &User) -> Result<Self, BuildError> {
-        let glue = Self::read(&request.name, &request.kind, &request.new)?;
-        let asked = glue.new.split("::").next().unwrap_or_default();
-        if asked != user.library {
-            return Err(BuildError::OtherCrate {
-                new: glue.new.clone(),
-                asked: asked.to_owned(),
-                found: user.library.clone(),
-            });
-        }
-        Ok(glue)
-    }
-
     /// Reads what the crate is not needed for. All of it becomes source text: nothing passes that is no name.
     pub(crate) fn read(name: &str, kind: &str, new: &str) -> Result<Self, BuildError> {
         if !is_name(name) {
@@ -53,6 +40,19 @@ impl Glue {
             kind: kind.to_owned(),
             new: new.to_owned(),
         })
+    }
+
+    /// Sees that the constructor is in the user's crate.
+    pub(crate) fn is_of(&self, user: &User) -> Result<(), BuildError> {
+        let asked = self.new.split("::").next().unwrap_or_default();
+        if asked != user.library {
+            return Err(BuildError::OtherCrate {
+                new: self.new.clone(),
+                asked: asked.to_owned(),
+                found: user.library.clone(),
+            });
+        }
+        Ok(())
     }
 
     /// The source. The library is that of `of`, a package and its version.

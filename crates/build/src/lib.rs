@@ -52,8 +52,9 @@ pub struct Request {
 
 /// Builds a library. What cargo has to say goes to standard error.
 pub fn build(request: &Request, prober: &Prober) -> Result<Built, BuildError> {
+    let glue = glue::Glue::read(&request.name, &request.kind, &request.new)?;
     let user = user::User::find(&request.path)?;
-    let glue = glue::Glue::new(request, &user)?;
+    glue.is_of(&user)?;
     let folder = glue::Folder::new()?;
     glue.write(&folder, &user)?;
     let library = cargo::build(&folder, &glue)?;

@@ -387,8 +387,7 @@ async fn nobody_but_the_launcher_says_what_was_granted() {
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().unwrap()
+    transom_trust::Sha256::of(bytes).0
 }
 
 /// A copy of the plugin that can be tampered with, and its digest.

@@ -48,7 +48,7 @@ const DEFECTS: &str = "crates/transom/tests/libraries/defects.c";
 const AUTH: &str = "examples/library/auth.c";
 
 /// A library before one host.
-fn configuration(upstream: &Upstream, declared: &str, used: &str) -> String {
+pub(crate) fn configuration(upstream: &Upstream, declared: &str, used: &str) -> String {
     // Of the two, only this one takes a configuration per route.
     let of_route = match declared.contains("everything") {
         true => ", filters: {p: {config: {of: route}}}",
