@@ -111,6 +111,7 @@ impl Served {
             metrics: defined.metrics(),
             shared: self.shared.clone(),
             folder: std::path::Path::new("").into(),
+            bounds: transom_api::UseBounds::default(),
         }
     }
 

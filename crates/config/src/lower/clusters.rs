@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transom_api::{FailurePolicy, Node};
+use transom_api::{FailurePolicy, Node, UseBounds};
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -57,6 +57,9 @@ impl Lowering<'_> {
             config,
             phase: None,
             on_failure: FailurePolicy::Closed,
+            when: None,
+            sample: None,
+            bounds: UseBounds::default(),
             disabled: false,
             span,
         }
