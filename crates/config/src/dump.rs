@@ -301,7 +301,7 @@ fn used(used: &Use) -> Value {
         },
         "when": used.when.as_ref().map(condition::shown),
         "sample": used.sample,
-        "bounds": condition::bounds(&used.bounds),
+        "bounds": used.bounds.as_deref().map(condition::bounds),
         "disabled": used.disabled,
     })
 }

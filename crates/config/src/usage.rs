@@ -23,8 +23,8 @@ pub struct Use {
     pub when: Option<Condition>,
     /// For how many of a hundred of them; `None` is all.
     pub sample: Option<f64>,
-    /// What it may have on its way to its plugin.
-    pub bounds: UseBounds,
+    /// What it may have on its way to its plugin, where that is not what the plugin's own bounds say.
+    pub bounds: Option<Box<UseBounds>>,
     /// A disabled use stays in the chain and does nothing; a route may not enable it.
     pub disabled: bool,
     /// Where the name of the extension stands.

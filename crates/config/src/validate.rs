@@ -8,9 +8,7 @@ use transom_api::kind::{
 };
 use transom_api::node::known;
 use transom_api::runtime::split_extension;
-use transom_api::{
-    ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Plugin, Registry, Span, UseBounds,
-};
+use transom_api::{ExtensionKind, Factory, Kind, Node, NodeKind, Parsed, Plugin, Registry, Span};
 
 use crate::lower::{PARTS_OF_PROXY, without_end};
 use crate::problems::Problems;
@@ -239,7 +237,7 @@ impl<'c> Check<'c> {
 
     /// Bounds of a use are kept by the runtime of its plugin.
     fn bounds(&mut self, used: &Use) {
-        if used.bounds == UseBounds::default() {
+        if used.bounds.is_none() {
             return;
         }
         let name = used.extension.as_str();

@@ -28,11 +28,8 @@ fn case(case: &Case) -> Value {
     Value::Object(shown)
 }
 
-/// `null` for a use without bounds of its own.
+/// What is as the plugin's own bounds say is `null`.
 pub(super) fn bounds(bounds: &UseBounds) -> Value {
-    if *bounds == UseBounds::default() {
-        return Value::Null;
-    }
     json!({
         "concurrency": bounds.concurrency,
         "queue": bounds.queue,

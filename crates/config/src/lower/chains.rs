@@ -143,10 +143,7 @@ impl Lowering<'_> {
             },
             when,
             sample: used.sample.map(|share| share.value.0),
-            bounds: used
-                .bounds
-                .map(|bounds| bounds_of(&bounds))
-                .unwrap_or_default(),
+            bounds: used.bounds.map(|bounds| Box::new(bounds_of(&bounds))),
             disabled: used.disabled.value,
             span: place,
         })

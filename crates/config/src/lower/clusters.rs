@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transom_api::{FailurePolicy, Node, UseBounds};
+use transom_api::{FailurePolicy, Node};
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -59,7 +59,7 @@ impl Lowering<'_> {
             on_failure: FailurePolicy::Closed,
             when: None,
             sample: None,
-            bounds: UseBounds::default(),
+            bounds: None,
             disabled: false,
             span,
         }

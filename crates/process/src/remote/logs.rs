@@ -164,7 +164,7 @@ impl AccessLogWorker for Part {
                 ] {
                     if !names.is_empty() {
                         entry.fields(log::VALUES, key, |it| {
-                            headers(it, record.headers(map), names)
+                            headers(it, record.headers(map), names);
                         });
                     }
                 }

@@ -73,7 +73,7 @@ fn config() -> Cluster {
             on_failure: FailurePolicy::Closed,
             when: None,
             sample: None,
-            bounds: transom_api::UseBounds::default(),
+            bounds: None,
             disabled: false,
             span: None,
         },

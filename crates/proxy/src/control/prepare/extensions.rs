@@ -150,7 +150,7 @@ impl Preparer {
                     name: &used.id,
                     extension,
                     config: &used.config,
-                    bounds: used.bounds,
+                    bounds: used.bounds.as_deref().copied().unwrap_or_default(),
                     span: used.span,
                     folder,
                     plugins: &declared.plugins,
