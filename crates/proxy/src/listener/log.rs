@@ -120,8 +120,8 @@ impl InfoHost for Ended<'_> {
             attribute::RESPONSE_FLAGS => text(&self.log.info.notes().flags().to_string()),
             attribute::UPSTREAM_ADDRESS => text(self.upstream.host.as_deref()?),
             attribute::CLUSTER_NAME => text(self.upstream.cluster.as_deref()?),
-            attribute::REQUEST_SIZE => count(self.log.info.notes.received()),
-            attribute::RESPONSE_SIZE => count(self.log.info.notes.sent()),
+            attribute::REQUEST_SIZE => count(self.log.info.notes().received()),
+            attribute::RESPONSE_SIZE => count(self.log.info.notes().sent()),
             attribute::REQUEST_DURATION => Some(Attribute::Duration(self.duration)),
             _ => connection_attribute(&self.log.info, name),
         }
