@@ -3,6 +3,7 @@
 mod cases;
 mod logs;
 mod mosn;
+mod mtls;
 mod scene;
 
 use std::process::Command;
@@ -68,7 +69,7 @@ pub async fn run(command: impl Fn() -> Command, only: &str) -> Vec<Outcome> {
             time: begin.elapsed(),
         });
     }
-    for (name, case) in mosn::cases() {
+    for (name, case) in mosn::cases().into_iter().chain(mtls::cases()) {
         if name.contains(only) {
             let begin = Instant::now();
             let fault = case(command()).await.err().map(|fault| fault.to_string());
