@@ -21,6 +21,8 @@ pub mod library;
 #[cfg(feature = "process")]
 mod live;
 #[cfg(feature = "process")]
+mod log;
+#[cfg(feature = "process")]
 mod mosn;
 #[cfg(feature = "process")]
 mod needs;
@@ -53,6 +55,8 @@ mod work;
 
 #[cfg(feature = "process")]
 pub use certificate::CertificateSource;
+#[cfg(feature = "process")]
+pub use log::{AccessLog, LogEntry, LogSink};
 #[cfg(feature = "process")]
 pub use plugin::{COOKIE, MOSN_COOKIE, Plugin};
 #[cfg(feature = "process")]
