@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use transom_abi::{self as abi, Handle};
-use transom_api::PrepareContext;
 use transom_api::metrics::{Definition, MetricError, MetricId, MetricKind, Metrics, MetricsHost};
+use transom_api::{PrepareContext, UseBounds};
 
 use super::host::{NO_BYTES, bytes_of, call, call_newer, done, slice_of};
 use super::record;
@@ -35,6 +35,7 @@ pub(crate) fn context(control: Handle) -> PrepareContext {
         metrics: Metrics::new(Arc::new(Defines(control))),
         shared: record::shared(control).clone(),
         folder: Arc::from(Path::new(OsStr::from_bytes(folder))),
+        bounds: UseBounds::default(),
     }
 }
 
