@@ -1,15 +1,21 @@
 package transom.sdk;
 
 import io.grpc.BindableService;
+import io.grpc.CallOptions;
+import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
 import io.grpc.Server;
 import io.grpc.ServerServiceDefinition;
+import io.grpc.StatusRuntimeException;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.Epoll;
+import io.grpc.netty.shaded.io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollServerDomainSocketChannel;
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress;
+import io.grpc.stub.ClientCalls;
 import io.grpc.stub.ServerCalls;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -49,6 +55,8 @@ public final class Plugin {
     final List<FilterType<?>> filters = new ArrayList<>();
     final List<NetworkType<?>> network = new ArrayList<>();
     final Map<String, Function<Config, CertificateSource>> certificates = new LinkedHashMap<>();
+    final List<AccessLog<?>> accessLogs = new ArrayList<>();
+    final List<LogSink<?>> logSinks = new ArrayList<>();
 
     /** A plugin that can nothing yet. */
     public Plugin(String name, String version) {
@@ -71,6 +79,18 @@ public final class Plugin {
     /** Adds a certificate provider under a name (empty for the only one), by how its configuration is read. */
     public Plugin certificates(String of, Function<Config, CertificateSource> parse) {
         certificates.put(of, parse);
+        return this;
+    }
+
+    /** Adds an access log. */
+    public Plugin accessLog(AccessLog<?> log) {
+        accessLogs.add(log);
+        return this;
+    }
+
+    /** Adds a log sink. */
+    public Plugin logSink(LogSink<?> sink) {
+        logSinks.add(sink);
         return this;
     }
 
@@ -102,6 +122,7 @@ public final class Plugin {
         Service service = new Service(this, configOf(arguments), levelOf(System.getenv("TRANSOM_LOG")));
         CountDownLatch over = new CountDownLatch(1);
         // It warns of options that Unix sockets do not have, at each connection.
+        HostLog.install(service.level);
         NETTY.setLevel(java.util.logging.Level.SEVERE);
         NettyServerBuilder builder;
         String address;
@@ -131,17 +152,47 @@ public final class Plugin {
         if (address == null) {
             address = "tcp|127.0.0.1:" + server.getPort();
         }
+        if (socket != null && mtls == null) {
+            warm(socket, group);
+        }
         System.out.println("1|1|" + address + "|grpc" + (mtls == null ? "" : "|" + mtls.certificate()));
         System.out.flush();
         // What is printed from now on becomes the host's log.
         System.setOut(System.err);
-        Runtime.getRuntime().addShutdownHook(new Thread(over::countDown));
+        Thread main = Thread.currentThread();
+        // SIGTERM: what is under way may end, and the process ends as one that was asked to, and not with 143.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            over.countDown();
+            try {
+                main.join(2_000);
+            } catch (InterruptedException error) {
+                Thread.currentThread().interrupt();
+            }
+        }));
         watchParent();
         over.await();
         server.shutdown().awaitTermination(500, TimeUnit.MILLISECONDS);
         server.shutdownNow();
         if (socket != null) {
             Files.deleteIfExists(socket);
+        }
+        Runtime.getRuntime().halt(0);
+    }
+
+    /** Has the server answer once before the host knows of it: what Java loads and compiles for that would be missing in the host's first deadline. */
+    private static void warm(Path socket, EventLoopGroup group) {
+        ManagedChannel channel = NettyChannelBuilder.forAddress(new DomainSocketAddress(socket.toFile()))
+                .channelType(EpollDomainSocketChannel.class)
+                .eventLoopGroup(group)
+                .usePlaintext()
+                .build();
+        try {
+            CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(5, TimeUnit.SECONDS);
+            ClientCalls.blockingUnaryCall(channel, bytesMethod("grpc.health.v1.Health", "Check"), options, new byte[0]);
+        } catch (StatusRuntimeException error) {
+            // Then the host's first call is the first.
+        } finally {
+            channel.shutdownNow();
         }
     }
 
@@ -213,7 +264,7 @@ public final class Plugin {
         });
     }
 
-    private static ServerServiceDefinition bytes(String service, String method, java.util.function.Supplier<byte[]> answer) {
+    private static MethodDescriptor<byte[], byte[]> bytesMethod(String service, String method) {
         MethodDescriptor.Marshaller<byte[]> raw = new MethodDescriptor.Marshaller<>() {
             @Override
             public InputStream stream(byte[] value) {
@@ -229,12 +280,16 @@ public final class Plugin {
                 }
             }
         };
-        MethodDescriptor<byte[], byte[]> descriptor = MethodDescriptor.<byte[], byte[]>newBuilder()
+        return MethodDescriptor.<byte[], byte[]>newBuilder()
                 .setType(MethodDescriptor.MethodType.UNARY)
                 .setFullMethodName(MethodDescriptor.generateFullMethodName(service, method))
                 .setRequestMarshaller(raw)
                 .setResponseMarshaller(raw)
                 .build();
+    }
+
+    private static ServerServiceDefinition bytes(String service, String method, java.util.function.Supplier<byte[]> answer) {
+        MethodDescriptor<byte[], byte[]> descriptor = bytesMethod(service, method);
         BindableService bindable = () -> ServerServiceDefinition.builder(service)
                 .addMethod(descriptor, ServerCalls.asyncUnaryCall((request, caller) -> {
                     caller.onNext(answer.get());
