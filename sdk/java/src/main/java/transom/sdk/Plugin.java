@@ -21,6 +21,7 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.lang.reflect.Proxy;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -159,16 +160,9 @@ public final class Plugin {
         System.out.flush();
         // What is printed from now on becomes the host's log.
         System.setOut(System.err);
-        Thread main = Thread.currentThread();
-        // SIGTERM: what is under way may end, and the process ends as one that was asked to, and not with 143.
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
-            over.countDown();
-            try {
-                main.join(2_000);
-            } catch (InterruptedException error) {
-                Thread.currentThread().interrupt();
-            }
-        }));
+        onSignal("TERM", over::countDown);
+        // Ctrl-C reaches the whole process group, and it is the host that decides when a plugin ends.
+        onSignal("INT", () -> {});
         watchParent();
         over.await();
         server.shutdown().awaitTermination(500, TimeUnit.MILLISECONDS);
@@ -176,7 +170,6 @@ public final class Plugin {
         if (socket != null) {
             Files.deleteIfExists(socket);
         }
-        Runtime.getRuntime().halt(0);
     }
 
     /** Has the server answer once before the host knows of it: what Java loads and compiles for that would be missing in the host's first deadline. */
@@ -206,6 +199,24 @@ public final class Plugin {
         Path path = Files.createTempFile(Path.of(folder == null || folder.isEmpty() ? System.getProperty("java.io.tmpdir") : folder), "plugin", "");
         Files.delete(path);
         return path;
+    }
+
+    /** By Java's unsupported, and only, way to signals. */
+    private static void onSignal(String name, Runnable action) {
+        try {
+            Class<?> signal = Class.forName("sun.misc.Signal");
+            Class<?> handler = Class.forName("sun.misc.SignalHandler");
+            Object ours = Proxy.newProxyInstance(Plugin.class.getClassLoader(), new Class<?>[] {handler}, (self, method, given) -> {
+                if (method.getName().equals("handle")) {
+                    action.run();
+                    return null;
+                }
+                return method.getName().equals("hashCode") ? (Object) System.identityHashCode(self) : Boolean.valueOf(self == given[0]);
+            });
+            signal.getMethod("handle", signal, handler).invoke(null, signal.getConstructor(String.class).newInstance(name), ours);
+        } catch (ReflectiveOperationException | RuntimeException error) {
+            // This Java has none, or keeps this signal (-Xrs): its own way holds.
+        }
     }
 
     /** A plugin of a killed host would run for ever. */
