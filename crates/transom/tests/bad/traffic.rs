@@ -57,26 +57,25 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// The p99 of good and of bad windows, each the lower quartile of its windows.
-    pub(crate) fn p99(&self) -> (Duration, Duration) {
+    /// The p99 of each window, those of good and those of bad ones, the quickest first.
+    pub(crate) fn p99s(&self) -> [Vec<Duration>; 2] {
         let mut windows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (window, took) in &*self.samples.lock().unwrap() {
             windows.entry(*window).or_default().push(*took);
         }
-        let of = |odd: u32| {
+        [0, 1].map(|odd| {
             let windows = windows.iter().filter(|(number, _)| **number % 2 == odd);
-            let mut each: Vec<u32> = windows.map(|(_, took)| p99(took)).collect();
+            let mut each: Vec<Duration> = windows.map(|(_, took)| p99(took)).collect();
             each.sort_unstable();
-            Duration::from_nanos(each[each.len() / 4].into())
-        };
-        (of(0), of(1))
+            each
+        })
     }
 }
 
-fn p99(took: &[u32]) -> u32 {
+fn p99(took: &[u32]) -> Duration {
     let mut took = took.to_vec();
     took.sort_unstable();
-    took[took.len() * 99 / 100]
+    Duration::from_nanos(took[took.len() * 99 / 100].into())
 }
 
 /// Sends traffic on all three listeners as long as `drive` runs.
@@ -95,7 +94,7 @@ pub(crate) fn during(scene: &Scene, seen: &Seen, drive: impl FnOnce(&Window)) {
         for (address, tally) in [(scene.closed, &seen.closed), (scene.open, &seen.open)] {
             scope.spawn(move || {
                 traffic(address, window, end, tally, |_, _| {
-                    std::thread::sleep(PAUSE)
+                    std::thread::sleep(PAUSE);
                 });
             });
         }
