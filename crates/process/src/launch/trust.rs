@@ -102,17 +102,17 @@ fn verify(
 ) -> Result<OwnedFd, String> {
     let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
     let (mut copy, found) = seal(file)?;
-    if let Some(wanted) = sha256 {
-        if found.as_ref() != wanted {
-            let found: String = found
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            return Err(format!(
-                "its SHA-256 is {found}, which is not the one that was approved"
-            ));
-        }
+    if let Some(wanted) = sha256
+        && found.as_ref() != wanted
+    {
+        let found: String = found
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        return Err(format!(
+            "its SHA-256 is {found}, which is not the one that was approved"
+        ));
     }
     if let Some(key) = key {
         let mut name = path.as_os_str().to_owned();

@@ -1,6 +1,6 @@
 //! Bad plugins in the real program, under load.
 //!
-//! One worker serves three listeners: one without plugins, and two whose requests pass the hostile plugin (`examples/hostile-filter.rs`) with
+//! One worker serves three listeners: one without plugins, and two whose requests pass the hostile plugin (`hostile-filter` of `crates/process/examples`) with
 //! `on_failure: closed` and `open`. Each row of the table is one way to be bad. While it is, and after,
 //!
 //! - traffic without plugins gets its 200, each time;

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -203,21 +203,24 @@ impl Scene {
     }
 }
 
-/// The hostile plugin, which cargo built from `examples/`.
-fn hostile() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap();
-    let path = path.join("examples/hostile-filter");
-    assert!(path.exists(), "{} is not built", path.display());
-    path
+/// The hostile plugin, an example of another package: who tests this one alone has not built it.
+fn hostile() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let folder = test.ancestors().nth(2).unwrap();
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        build.args(["build", "--quiet", "-p", "transom-process"]);
+        build.args(["--example", "hostile-filter"]);
+        if folder.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().unwrap().success());
+        folder.join("examples/hostile-filter")
+    })
 }
 
-fn configuration(
-    folder: &std::path::Path,
-    keys: &str,
-    upstream: SocketAddr,
-    plugins: &str,
-) -> String {
+fn configuration(folder: &Path, keys: &str, upstream: SocketAddr, plugins: &str) -> String {
     let mut declared = String::new();
     for (key, value) in KEYS {
         if !keys.contains(&format!("{key}:")) {
