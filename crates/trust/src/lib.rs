@@ -12,12 +12,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use minisign_verify::{PublicKey, Signature};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -97,28 +97,63 @@ pub fn signature_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Why there is no copy.
+#[derive(Debug)]
+pub enum CopyError {
+    /// What is to be copied cannot be read.
+    Read(io::Error),
+    /// There is no memory for it.
+    Memory(io::Error),
+}
+
 /// Content in memory that has a path, may be run, and that nobody can change any more. `name` is seen in lists of processes.
 pub fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    match sealed_copy(name, content) {
+        Ok((copy, _)) => Ok(copy.into()),
+        Err(CopyError::Read(error) | CopyError::Memory(error)) => Err(error),
+    }
+}
+
+/// Bytes that are read, hashed and written at once: few enough to stay in the processor's cache, as a plugin waits for this.
+const PIECE: usize = 256 * 1024;
+
+/// The same of what `from` gives, at its beginning, and its SHA-256.
+pub fn sealed_copy(name: &str, mut from: impl Read) -> Result<(File, Sha256), CopyError> {
+    let mut copy = memory(name).map_err(CopyError::Memory)?;
+    let mut hash = Context::new(&SHA256);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match from.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(CopyError::Read(error)),
+        };
+        let read = piece.get(..read).unwrap_or_default();
+        hash.update(read);
+        copy.write_all(read).map_err(CopyError::Memory)?;
+    }
+    copy.seek(SeekFrom::Start(0)).map_err(CopyError::Memory)?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&copy, all).map_err(|error| CopyError::Memory(error.into()))?;
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(hash.finish().as_ref());
+    Ok((copy, Sha256(sha256)))
+}
+
+/// A file that is in memory only, and may be run.
+fn memory(name: &str) -> io::Result<File> {
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
     // Kernels before 6.3 do not know that flag, and make every such file executable.
     let file = match memfd_create(name, flags | MemfdFlags::EXEC) {
         Err(Errno::INVAL) => memfd_create(name, flags)?,
         file => file?,
     };
-    let mut file = File::from(file);
-    file.write_all(content)?;
-    file.seek(SeekFrom::Start(0))?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file.into())
+    Ok(File::from(file))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
 
     #[test]
@@ -147,12 +182,14 @@ mod tests {
 
     #[test]
     fn sealed_content_cannot_be_changed() {
-        let mut file = File::from(sealed("test", b"good").unwrap());
+        let long = b"good".repeat(PIECE);
+        let (mut file, sha256) = sealed_copy("test", &long[..]).unwrap();
+        assert_eq!(sha256, Sha256::of(&long), "of more than one piece");
         assert!(file.write_all(b"bad").is_err());
-        let mut content = String::new();
+        let mut content = Vec::new();
         file.seek(SeekFrom::Start(0)).unwrap();
-        file.read_to_string(&mut content).unwrap();
-        assert_eq!(content, "good");
+        file.read_to_end(&mut content).unwrap();
+        assert_eq!(content, long);
     }
 
     #[test]

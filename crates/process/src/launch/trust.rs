@@ -1,10 +1,12 @@
 //! Files that were approved, and running exactly those.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use transom_trust::{Key, Sha256, sealed};
+use transom_trust::{CopyError, Key, sealed_copy};
 
 use super::order::Order;
 
@@ -74,21 +76,25 @@ fn same(one: &Path, other: &Path) -> bool {
 }
 
 fn verify(path: &Path, sha256: Option<[u8; 32]>, key: Option<&Key>) -> Result<OwnedFd, String> {
-    let content = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
-    let found = Sha256::of(&content);
+    let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let (mut copy, found) = sealed_copy("plugin", file).map_err(|error| match error {
+        CopyError::Read(error) => format!("it cannot be read: {error}"),
+        CopyError::Memory(error) => format!("it cannot be copied into memory: {error}"),
+    })?;
     if sha256.is_some_and(|approved| approved != found.0) {
         return Err(format!(
             "its SHA-256 is {found}, which is not the one that was approved"
         ));
     }
+    let in_memory = |error| format!("its copy in memory cannot be read: {error}");
     if let Some(key) = key {
+        let mut content = Vec::new();
+        copy.read_to_end(&mut content)
+            .and_then(|_| copy.seek(SeekFrom::Start(0)))
+            .map_err(in_memory)?;
         key.verify(&content, path)?;
     }
     // The descriptor stays open in the program: an interpreter opens it by name.
-    sealed("plugin", &content)
-        .and_then(|file| {
-            fcntl_setfd(&file, FdFlags::empty())?;
-            Ok(file)
-        })
-        .map_err(|error| format!("it cannot be copied into memory: {error}"))
+    fcntl_setfd(&copy, FdFlags::empty()).map_err(|error| in_memory(error.into()))?;
+    Ok(copy.into())
 }
