@@ -53,7 +53,7 @@ impl SessionRecord {
     /// It is over: writes the access logs.
     pub(crate) fn write(mut self, logs: &[Rc<AccessLogPlace>]) {
         self.info.end = Some(Instant::now());
-self.info.flags.add(self.connection.notes().flags());
+        self.info.flags.add(self.connection.notes().flags());
         self.connection.notes().fill(&self.info);
         // What network filters have left for others on the connection, who may still look at it later.
         self.info.filter_state = self.connection.take_state();
