@@ -1,6 +1,7 @@
 //! The host's functions, as a library gets them: each finds the object of its handle and asks it.
 
 mod answers;
+mod choices;
 mod flow;
 mod later;
 mod messages;
@@ -15,7 +16,7 @@ use transom_api::metrics::{Counter, Distribution, Gauge, Histogram, MetricId};
 use transom_api::shared::SharedError;
 use transom_api::{Direction, Level};
 
-use self::{answers::*, flow::*, later::*, messages::*, sockets::*, values::*};
+use self::{answers::*, choices::*, flow::*, later::*, messages::*, sockets::*, values::*};
 use crate::current::{Found, bytes, lend, on, sized, text};
 
 /// What every library gets.
@@ -78,6 +79,9 @@ pub(crate) static HOST: Host = Host {
     log_append,
     certificates_give,
     certificates_refuse,
+    host_available,
+    host_active,
+    random,
 };
 
 const VERSION: &str = concat!("transom ", env!("CARGO_PKG_VERSION"));
@@ -98,7 +102,7 @@ macro_rules! on_worker {
                 let $object = &logged.record;
                 $act
             }
-            Found::Control(_) => Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
         })
     };
 }
@@ -240,6 +244,7 @@ unsafe extern "C" fn shared_get(
             Found::Socket(socket) => socket.shared().get(key),
             Found::Record(logged) => logged.record.shared().get(key),
             Found::Control(control) => control.context.shared.get(key),
+            Found::Choice(_) => return Err(abi::UNSUPPORTED),
         };
         shared.ok_or(abi::NOT_FOUND)
     });
@@ -266,6 +271,7 @@ unsafe extern "C" fn shared_set(handle: Handle, key: Slice, value: Slice, versio
             Found::Socket(socket) => socket.shared(),
             Found::Record(logged) => logged.record.shared(),
             Found::Control(control) => &control.context.shared,
+            Found::Choice(_) => return Err(abi::UNSUPPORTED),
         };
         match version {
             0 => shared.set(key, value),

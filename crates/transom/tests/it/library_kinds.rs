@@ -308,8 +308,65 @@ fn a_use_of_a_kind_that_the_library_is_not_says_what_it_is() {
     assert!(said.contains("has no stream filter"), "{said}");
     assert!(
         said.contains(
-            "it is the network filter, the listener filter, the access log, the certificate provider"
+            "it is the network filter, the listener filter, the access log, the certificate provider, the selector"
         ),
+        "{said}"
+    );
+}
+
+/// Two hosts, chosen by the library.
+fn balanced(library: &Path, light: &Upstream, heavy: &Upstream, used: &str) -> String {
+    let clusters = format!(
+        "clusters: [{{name: one, load_balancing: {used}, endpoints: [{{address: \"{}\", weight: 1}}, {{address: \"{}\", weight: 3}}]}}]",
+        light.address(),
+        heavy.address()
+    );
+    yaml(library, &http(""), &[]).replace("clusters: []", &clusters)
+}
+
+#[test]
+fn a_selector_chooses_among_the_hosts_that_can_be_had() {
+    let folder = Folder::new();
+    let library = compile(&folder, KINDS, "kinds.so", &["-pthread"]);
+    let (light, heavy) = (Upstream::ok("light"), Upstream::ok("heavy"));
+    let used = "{plugin: k, config: {}}";
+    let program = Program::start(&balanced(&library, &light, &heavy, used));
+    let mut client = Client::connect(program.address);
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "heavy");
+    }
+    // The hosts change places: another list, in which the other is the heavy one.
+    program.reload(&balanced(&library, &heavy, &light, used));
+    eventually("the other host", || {
+        (client.get("/").text() == "light").then_some(())
+    });
+    let said = run_to_error(
+        &folder,
+        &balanced(
+            &library,
+            &light,
+            &heavy,
+            "{plugin: k, config: {bad: \"yes\"}}",
+        ),
+    );
+    assert!(said.contains("it is bad"), "{said}");
+}
+
+#[test]
+fn a_selector_that_chooses_what_is_not_there_does_not_stop_the_traffic() {
+    let folder = Folder::new();
+    let library = compile(&folder, DEFECTS, "selector.so", &["-DKIND=7"]);
+    let (up, other) = (Upstream::ok("up"), Upstream::ok("up"));
+    let used = "{plugin: k, config: {}}";
+    let program = Program::start(&balanced(&library, &up, &other, used));
+    let mut client = Client::connect(program.address);
+    for _ in 0..10 {
+        assert_eq!(client.get("/").text(), "up");
+    }
+    let refused = compile(&folder, DEFECTS, "none.so", &["-DKIND=7", "-DNO_REQUIRED"]);
+    let said = run_to_error(&folder, &balanced(&refused, &up, &other, used));
+    assert!(
+        said.contains("has the selector `` without the function `select`"),
         "{said}"
     );
 }
@@ -476,6 +533,7 @@ fn every_function_of_the_header_has_a_caller_here() {
         "transom_listener_filter",
         "transom_access_log",
         "transom_certificate_provider",
+        "transom_selector",
     ];
     for table in tables {
         let (_, behind) = sources

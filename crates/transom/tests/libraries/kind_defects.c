@@ -25,6 +25,10 @@ typedef transom_log_wants wants_type;
 typedef transom_certificate_provider table_type;
 typedef transom_certificate_wants wants_type;
 #define REQUIRED certificates
+#elif KIND == 7
+typedef transom_selector table_type;
+typedef transom_selector_wants wants_type;
+#define REQUIRED select
 #else
 typedef transom_stream_filter table_type;
 typedef transom_wants wants_type;
@@ -39,7 +43,7 @@ static transom_object prepare(transom_handle control, transom_slice json, wants_
 #if defined(UNKNOWN_WANTS) && (KIND == 1 || KIND == 2)
   wants->callbacks = 1u << 20;
 #endif
-#if defined(BAD_CLUSTER) && KIND != 3 && KIND != 5
+#if defined(BAD_CLUSTER) && KIND != 3 && KIND != 5 && KIND != 7
   static const transom_slice clusters[] = {{(const uint8_t *)"\xff\xfe", 2}};
   wants->clusters = clusters, wants->cluster_count = 1;
 #endif
@@ -68,6 +72,11 @@ static void required(transom_object config, transom_question question) {
   transom_certificates given = {.size = sizeof given};
 #endif
   host->certificates_give(question, &given);
+}
+#elif KIND == 7
+static int64_t required(transom_object selector, transom_handle choice) {
+  (void)selector, (void)choice;
+  return 1000000;
 }
 #else
 static transom_object required(transom_object config, transom_handle handle) {

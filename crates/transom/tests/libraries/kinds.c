@@ -1,4 +1,4 @@
-// One library that is a network filter, a listener filter, an access log and a certificate provider. What the functions of the
+// One library that is a network filter, a listener filter, an access log, a certificate provider and a selector. What the functions of the
 // host answer is told where a test can see it: to the client, in metadata, in the entries of the log.
 #include <pthread.h>
 #include <stdio.h>
@@ -536,12 +536,92 @@ static const transom_certificate_provider certificate_provider = {
     .certificate_for = certificate_for,
 };
 
+// ---- The selector: the heaviest host that can be had.
+
+struct hosts {
+  size_t count, *order;
+};
+
+struct turns {
+  struct hosts *hosts;
+  size_t position;
+};
+
+static transom_object selector_prepare(transom_handle control, transom_slice json, transom_selector_wants *wants, transom_fault *fault) {
+  (void)control, (void)json, (void)wants, (void)fault;
+  return (transom_object)1;
+}
+
+static transom_object table_start(transom_object config, const transom_selector_host *hosts, size_t count, size_t host_size) {
+  (void)config;
+  struct hosts *made = malloc(sizeof *made);
+  made->count = count, made->order = malloc(count * sizeof *made->order);
+  uint32_t last = UINT32_MAX;
+  for (size_t n = 0; n < count;) {
+    uint32_t most = 0;
+    for (size_t at = 0; at < count; at++) {
+      const transom_selector_host *host = (const void *)((const char *)hosts + at * host_size);
+      if (host->weight < last && host->weight > most && host->address.len > 0) most = host->weight;
+    }
+    if (most == 0) {
+      made->count = n;
+      break;
+    }
+    for (size_t at = 0; at < count; at++)
+      if (((const transom_selector_host *)(const void *)((const char *)hosts + at * host_size))->weight == most) made->order[n++] = at;
+    last = most;
+  }
+  return made;
+}
+
+static void table_end(transom_object table) {
+  struct hosts *hosts = table;
+  free(hosts->order), free(hosts);
+}
+
+static transom_object selector_start(transom_object table, size_t start) {
+  struct turns *turns = malloc(sizeof *turns);
+  *turns = (struct turns){table, start};
+  return turns;
+}
+
+static void selector_end(transom_object selector) { free(selector); }
+
+static int64_t select_host(transom_object selector, transom_handle choice) {
+  struct turns *turns = selector;
+  turns->position++;
+  // Of a choice nothing else can be asked, and two random numbers differ.
+  transom_slice value;
+  if (host->socket_get(choice, TRANSOM_SOCKET_SOURCE, &value) != TRANSOM_UNSUPPORTED) return -1;
+  if (host->random(choice) == host->random(choice)) return -1;
+  for (size_t n = 0; n < turns->hosts->count; n++)
+    if (host->host_available(choice, turns->hosts->order[n]) && host->host_active(choice, turns->hosts->order[n]) < 1000)
+      return (int64_t)turns->hosts->order[n];
+  return -1;
+}
+
+static size_t position(transom_object selector) { return ((struct turns *)selector)->position; }
+
+static const transom_selector selector = {
+    .size = sizeof selector,
+    .check = check,
+    .prepare = selector_prepare,
+    .release = nothing_to_release,
+    .table_start = table_start,
+    .table_end = table_end,
+    .selector_start = selector_start,
+    .selector_end = selector_end,
+    .select = select_host,
+    .position = position,
+};
+
 const transom_library *transom_library_entry(const transom_host *given) {
   static const transom_extension extensions[] = {
       {.kind = TRANSOM_NETWORK_FILTER, .table = &network_filter},
       {.kind = TRANSOM_LISTENER_FILTER, .table = &listener_filter},
       {.kind = TRANSOM_ACCESS_LOG, .table = &access_log},
       {.kind = TRANSOM_CERTIFICATE_PROVIDER, .table = &certificate_provider},
+      {.kind = TRANSOM_SELECTOR, .table = &selector},
   };
   static transom_library library = {
       .magic = TRANSOM_MAGIC,
