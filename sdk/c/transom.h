@@ -184,8 +184,8 @@ typedef struct {
 
 // The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
 //
-// A handle names what the callback is of: a stream, a connection, a socket, a record of an access log, a worker's part or, while
-// a configuration is prepared, the control side. A function that its object does not have answers
+// A handle names what the callback is of: a stream, a connection, a socket, a record of an access log, a selector's choice, a
+// worker's part or, while a configuration is prepared, the control side. A function that its object does not have answers
 // `TRANSOM_UNSUPPORTED`; parameters are called `stream` where only streams have it. Out parameters are written only with
 // `TRANSOM_OK`, and may not be null unless that is said.
 typedef struct {
@@ -334,6 +334,13 @@ typedef struct {
   // Answers that there is no answer, and why. `path` is the way to a value of the configuration that is at fault, as in
   // `transom_fault`, which refuses a reload; empty: it could not be done now, and is tried again. Any thread.
   transom_status (*certificates_refuse)(transom_question question, transom_slice why, transom_slice path);
+  // 1 if a host may be chosen in `transom_selector.select`: it is healthy, or so few are that health is
+  // passed over, and it was not tried for this request before.
+  uint32_t (*host_available)(transom_handle choice, size_t host);
+  // How many requests and relayed connections a host has from all workers.
+  uint32_t (*host_active)(transom_handle choice, size_t host);
+  // A random number, all of whose bits are good.
+  uint64_t (*random)(transom_handle choice);
 } transom_host;
 
 // One thing that a library can be used as.
@@ -781,6 +788,65 @@ typedef struct {
   void (*certificate_for)(transom_object config, transom_slice name, transom_question question);
 } transom_certificate_provider;
 
+// What a selector needs: nothing yet.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+} transom_selector_wants;
+
+// A host of a cluster. Its place in the list is its index.
+typedef struct {
+  // Where it is, as the configuration writes it.
+  transom_slice address;
+  // Its share beside the other hosts' weights, 1 or more.
+  uint32_t weight;
+  // 0.
+  uint32_t reserved;
+} transom_selector_host;
+
+// The functions of a selector, which chooses a host of a cluster. Those that may be null say so.
+//
+// ```text
+// check                   any thread, any time; keeps nothing
+// prepare … release       the control side: one configuration
+//   table_start … table_end              the control side: one version of the list of hosts
+//     selector_start … selector_end      each worker, for that list; in between, select
+// ```
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // Whether a configuration, as JSON, is good: `TRANSOM_OK`, or anything else and why. Null: `prepare` says so.
+  transom_status (*check)(transom_slice config, transom_fault *fault);
+  // Makes a configuration ready. `control` is good for `transom_host.metric_define` and the log.
+  // Null refuses it, and `fault` says why.
+  transom_object (*prepare)(transom_handle control,
+                            transom_slice config,
+                            transom_selector_wants *wants,
+                            transom_fault *fault);
+  // The configuration is gone; nothing of it is in use.
+  void (*release)(transom_object config);
+  // Makes what workers choose by, for `count` hosts, each of `host_size` bytes. It may take its time; an order of hosts that
+  // takes long to make belongs here. Its answer may be null, which is no failure. May be null: then it is the configuration.
+  transom_object (*table_start)(transom_object config,
+                                const transom_selector_host *hosts,
+                                size_t count,
+                                size_t host_size);
+  // The list of hosts is another one. Any thread. May be null.
+  void (*table_end)(transom_object table);
+  // A worker begins to choose; `start` is the position of its predecessor, or the worker's number. May be null: then
+  // workers choose by the table itself.
+  transom_object (*selector_start)(transom_object table, size_t start);
+  // It chooses no more. May be null.
+  void (*selector_end)(transom_object selector);
+  // The index of the host to use, or -1 when none is available. Called for each request and each connection. An index of a
+  // host that is not available counts as -1, and then the proxy takes any that is. `choice` is good for
+  // `transom_host.host_available`, `transom_host.host_active` and
+  // `transom_host.random`.
+  int64_t (*select)(transom_object selector, transom_handle choice);
+  // How far it has come in its turns, for its successor. May be null: 0.
+  size_t (*position)(transom_object selector);
+} transom_selector;
+
 // A resumer's post; `number` is its token.
 #define TRANSOM_EVENT_RESUMED 0
 
@@ -816,6 +882,9 @@ typedef struct {
 
 // `table` is a `transom_certificate_provider`.
 #define TRANSOM_CERTIFICATE_PROVIDER 5
+
+// `table` is a `transom_selector`.
+#define TRANSOM_SELECTOR 7
 
 // Only grows.
 #define TRANSOM_COUNTER 0

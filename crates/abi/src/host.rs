@@ -12,8 +12,8 @@ use crate::values::{
 
 /// The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
 ///
-/// A handle names what the callback is of: a stream, a connection, a socket, a record of an access log, a worker's part or, while
-/// a configuration is prepared, the control side. A function that its object does not have answers
+/// A handle names what the callback is of: a stream, a connection, a socket, a record of an access log, a selector's choice, a
+/// worker's part or, while a configuration is prepared, the control side. A function that its object does not have answers
 /// [`UNSUPPORTED`](crate::UNSUPPORTED); parameters are called `stream` where only streams have it. Out parameters are written only with
 /// [`OK`](crate::OK), and may not be null unless that is said.
 #[repr(C)]
@@ -214,6 +214,14 @@ pub struct Host {
     /// [`Fault`](crate::Fault), which refuses a reload; empty: it could not be done now, and is tried again. Any thread.
     pub certificates_refuse:
         unsafe extern "C" fn(question: Question, why: Slice, path: Slice) -> Status,
+
+    /// 1 if a host may be chosen in [`Selector::select`](crate::Selector::select): it is healthy, or so few are that health is
+    /// passed over, and it was not tried for this request before.
+    pub host_available: unsafe extern "C" fn(choice: Handle, host: usize) -> u32,
+    /// How many requests and relayed connections a host has from all workers.
+    pub host_active: unsafe extern "C" fn(choice: Handle, host: usize) -> u32,
+    /// A random number, all of whose bits are good.
+    pub random: unsafe extern "C" fn(choice: Handle) -> u64,
 }
 
 // SAFETY: Functions and static text; nothing in it is written.

@@ -25,6 +25,7 @@ mod host;
 mod library;
 mod listener;
 mod network;
+mod selector;
 mod values;
 
 pub use access_log::*;
@@ -34,6 +35,7 @@ pub use host::*;
 pub use library::*;
 pub use listener::*;
 pub use network::*;
+pub use selector::*;
 pub use values::*;
 
 /// The name of the one symbol that a library exports: a function of the type [`EntryFn`].

@@ -47,6 +47,8 @@ pub const LISTENER_FILTER: Kind = 3;
 pub const ACCESS_LOG: Kind = 4;
 /// `table` is a [`CertificateProvider`](crate::CertificateProvider).
 pub const CERTIFICATE_PROVIDER: Kind = 5;
+/// `table` is a [`Selector`](crate::Selector).
+pub const SELECTOR: Kind = 7;
 
 /// One thing that a library can be used as.
 #[repr(C)]

@@ -19,6 +19,7 @@ fn the_header_is_made_of_the_types() {
         "listener",
         "access_log",
         "certificate_provider",
+        "selector",
         "host",
     ];
     for source in sources {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use transom_abi::{self as abi, Handle, Slice, Status};
 use transom_api::listener::Socket;
+use transom_api::selector::SelectorView;
 use transom_api::stream::Stream;
 use transom_api::{Connection, PrepareContext, Record, Resumer, Worker};
 
@@ -25,6 +26,7 @@ enum Object {
     Connection(*mut Connection<'static>),
     Socket(*mut Socket<'static>),
     Record(*const Logged<'static>),
+    Choice(*const Choice<'static>),
     Control(*const Control<'static>),
 }
 
@@ -33,6 +35,12 @@ pub(crate) struct Logged<'a> {
     pub(crate) record: Record<'a>,
     /// Of a log that has its entries written elsewhere.
     pub(crate) port: Option<&'a Port>,
+}
+
+/// The hosts that a selector chooses from.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) hosts: &'a dyn SelectorView,
 }
 
 /// The control side, while it prepares.
@@ -168,6 +176,13 @@ pub(crate) fn with_record<R>(logged: &Logged<'_>, call: impl FnOnce(Handle) -> R
     call(handle)
 }
 
+/// Calls a library with a handle of a choice.
+pub(crate) fn with_choice<R>(choice: &Choice<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let choice: *const Choice<'_> = choice;
+    let (handle, _entered) = enter(Object::Choice(choice.cast()));
+    call(handle)
+}
+
 /// Calls a library with a handle of the control side.
 pub(crate) fn with_control<R>(control: &Control<'_>, call: impl FnOnce(Handle) -> R) -> R {
     let control: *const Control<'_> = control;
@@ -182,6 +197,7 @@ pub(crate) enum Found<'a> {
     Connection(&'a mut Connection<'static>),
     Socket(&'a mut Socket<'static>),
     Record(&'a Logged<'static>),
+    Choice(&'a Choice<'static>),
     Control(&'a Control<'static>),
 }
 
@@ -211,6 +227,8 @@ pub(crate) fn on<T>(
         Object::Socket(socket) => Found::Socket(unsafe { &mut *socket }),
         // SAFETY: As above, from a shared borrow.
         Object::Record(logged) => Found::Record(unsafe { &*logged }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Choice(choice) => Found::Choice(unsafe { &*choice }),
         // SAFETY: As above, from a shared borrow.
         Object::Control(control) => Found::Control(unsafe { &*control }),
     };

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, StreamFilters,
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
 };
 use transom_api::{
     Factory, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin,
@@ -20,6 +20,7 @@ use crate::listener_filter::ListenerFilterTable;
 use crate::load::{Cell, Loaded};
 use crate::network_filter::NetworkFilterTable;
 use crate::probe::Prober;
+use crate::selector::SelectorTable;
 use crate::stream_filter::StreamFilterTable;
 
 /// The name of the runtime in declarations.
@@ -91,7 +92,8 @@ impl Runtime for LibraryRuntime {
             .with::<NetworkFilters>(maker::<NetworkFilterTable>(&cell))
             .with::<ListenerFilters>(maker::<ListenerFilterTable>(&cell))
             .with::<AccessLogs>(maker::<AccessLogTable>(&cell))
-            .with::<CertificateProviders>(maker::<CertificateProviderTable>(&cell)))
+            .with::<CertificateProviders>(maker::<CertificateProviderTable>(&cell))
+            .with::<Selectors>(maker::<SelectorTable>(&cell)))
     }
 }
 

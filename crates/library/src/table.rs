@@ -2,6 +2,7 @@
 
 mod added;
 mod answers;
+mod choices;
 mod flow;
 mod later;
 mod messages;
@@ -16,7 +17,9 @@ use transom_api::metrics::{Counter, Distribution, Gauge, Histogram, MetricId};
 use transom_api::shared::SharedError;
 use transom_api::{Direction, Level};
 
-use self::{added::*, answers::*, flow::*, later::*, messages::*, sockets::*, values::*};
+use self::{
+    added::*, answers::*, choices::*, flow::*, later::*, messages::*, sockets::*, values::*,
+};
 use crate::current::{Found, bytes, items, lend, on, sized, text};
 
 /// What every library gets.
@@ -85,6 +88,9 @@ pub(crate) static HOST: Host = Host {
     log_append,
     certificates_give,
     certificates_refuse,
+    host_available,
+    host_active,
+    random,
 };
 
 const VERSION: &str = concat!("transom ", env!("CARGO_PKG_VERSION"));
@@ -105,7 +111,7 @@ macro_rules! on_worker {
                 let $object = &logged.record;
                 $act
             }
-            Found::Control(_) => Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
         })
     };
 }
@@ -255,6 +261,7 @@ unsafe extern "C" fn shared_get(
             Found::Socket(socket) => socket.shared().get(key),
             Found::Record(logged) => logged.record.shared().get(key),
             Found::Control(control) => control.context.shared.get(key),
+            Found::Choice(_) => return Err(abi::UNSUPPORTED),
         };
         shared.ok_or(abi::NOT_FOUND)
     });
@@ -281,6 +288,7 @@ unsafe extern "C" fn shared_set(handle: Handle, key: Slice, value: Slice, versio
             Found::Socket(socket) => socket.shared(),
             Found::Record(logged) => logged.record.shared(),
             Found::Control(control) => &control.context.shared,
+            Found::Choice(_) => return Err(abi::UNSUPPORTED),
         };
         match version {
             0 => shared.set(key, value),

@@ -12,6 +12,7 @@ use crate::error::LoadError;
 use crate::listener_filter::ListenerFilterTable;
 use crate::load::Loaded;
 use crate::network_filter::NetworkFilterTable;
+use crate::selector::SelectorTable;
 use crate::stream_filter::StreamFilterTable;
 
 /// The functions of an extension of a certain kind: a copy, with those that must be there.
@@ -75,6 +76,7 @@ pub(crate) enum AnyTable {
     ListenerFilter(ListenerFilterTable),
     AccessLog(AccessLogTable),
     CertificateProvider(CertificateProviderTable),
+    Selector(SelectorTable),
 }
 
 impl AnyTable {
@@ -115,6 +117,9 @@ impl AnyTable {
                 abi::CERTIFICATE_PROVIDER => Self::CertificateProvider(
                     CertificateProviderTable::new(from.copy::<abi::CertificateProvider>()?, &from)?,
                 ),
+                abi::SELECTOR => {
+                    Self::Selector(SelectorTable::new(from.copy::<abi::Selector>()?, &from)?)
+                }
                 _ => return Ok(None),
             }
         }))
@@ -129,6 +134,7 @@ pub(crate) fn kind_name(kind: abi::Kind) -> &'static str {
         abi::LISTENER_FILTER => "listener filter",
         abi::ACCESS_LOG => "access log",
         abi::CERTIFICATE_PROVIDER => "certificate provider",
+        abi::SELECTOR => "selector",
         _ => "extension",
     }
 }

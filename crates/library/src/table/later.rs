@@ -16,7 +16,7 @@ macro_rules! on_later {
             Found::Stream($object) => $act,
             Found::Worker($object) => $act,
             Found::Connection($object) => $act,
-            Found::Socket(_) | Found::Record(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+            _ => Err(abi::UNSUPPORTED),
         })
     };
 }
@@ -27,7 +27,7 @@ pub(super) unsafe extern "C" fn resumer_new(handle: Handle) -> *mut Resumer {
         Found::Worker(worker) => Ok(worker.resumer()),
         Found::Connection(connection) => Ok(connection.resumer()),
         Found::Control(control) => control.news.cloned().ok_or(abi::UNSUPPORTED),
-        Found::Socket(_) | Found::Record(_) => Err(abi::UNSUPPORTED),
+        _ => Err(abi::UNSUPPORTED),
     });
     made.map_or(std::ptr::null_mut(), |resumer| {
         Box::into_raw(Box::new(resumer)).cast()

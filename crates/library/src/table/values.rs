@@ -70,7 +70,7 @@ pub(super) unsafe extern "C" fn metadata_get(
                 let space = socket.info().metadata.get(namespace);
                 space.and_then(|space| space.get(key))
             }
-            Found::Worker(_) | Found::Control(_) => return Err(abi::UNSUPPORTED),
+            _ => return Err(abi::UNSUPPORTED),
         };
         let value = value.ok_or(abi::NOT_FOUND)?;
         Ok(lend(Cow::Owned(json::of_metadata(value))))

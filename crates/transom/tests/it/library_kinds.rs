@@ -13,6 +13,7 @@ use crate::libraries::{compile, file, root, run_to_error};
 use crate::program::{Folder, Program};
 
 const KINDS: &str = "crates/transom/tests/libraries/kinds.c";
+const DEFECTS: &str = "crates/transom/tests/libraries/kind_defects.c";
 const EVERYTHING: &str = "crates/transom/tests/libraries/everything.c";
 
 /// Says its name, then what comes.
@@ -63,7 +64,8 @@ fn a_network_filter_sees_both_directions_and_decides() {
     let (one, two, web) = (named("one"), named("two"), Upstream::ok("two"));
     let log = folder.path().join("log");
     let listener = format!(
-        "network_filters: [{{plugin: k, config: {{}}}}, {{name: tcp_proxy, config: {{cluster: one, access_logs: [{{plugin: k, config: {{file: {}}}}}]}}}}]",
+        "network_filters: [{{plugin: k, config: {{posted: {}/posted}}}}, {{name: tcp_proxy, config: {{cluster: one, access_logs: [{{plugin: k, config: {{file: {}}}}}]}}}}]",
+        folder.path().display(),
         log.display()
     );
     let clusters = [("one", &one), ("two", &two), ("web", &web)];
@@ -73,26 +75,36 @@ fn a_network_filter_sees_both_directions_and_decides() {
     assert_eq!(client.bytes(4), b"two>");
     assert_eq!(client.send("abc").bytes(4), b"<abc");
     // What `begin` was answered, in its order.
-    assert_eq!(client.send("status").bytes(22), b"0 0 0 0 0 1 0 0 8 8 4 ");
+    assert_eq!(client.send("status").bytes(24), b"2 0 0 0 0 0 1 0 0 8 8 4 ");
     // A thread of the library's own lets go what waits.
     assert_eq!(client.send("thread").bytes(12), b"token;thread");
     client.send("close");
     assert_eq!(client.rest(), b"bye");
-    for order in ["reset", "fail", "nonsense"] {
+    // After "later" a thread goes on to post to what is gone.
+    for order in ["later", "reset", "fail", "nonsense"] {
         let mut client = Client::connect(program.address);
         assert_eq!(client.bytes(4), b"two>", "{order}");
         assert!(client.send(order).is_closed(), "{order}");
     }
-    assert_eq!((one.connections(), two.connections()), (0, 4));
+    eventually("posts of the thread", || {
+        fs::read_to_string(folder.path().join("posted")).ok()
+    });
+    assert_eq!((one.connections(), two.connections()), (0, 5));
     // All is told before the program ends, however young it is.
     program.signal("TERM");
     assert!(program.end().success());
-    let lines = lines(&log, 4);
+    let lines = lines(&log, 5);
     assert!(
         lines[0].contains("connection=1 status=0 path=- first=- protocol= listener=in cluster=two"),
         "{lines:?}"
     );
-    for part in ["net=\"begun\"", "state=there", "part=event", "timed=1"] {
+    for part in [
+        "net=\"begun\"",
+        "state=there",
+        "part=event",
+        "timed=1",
+        "late=2",
+    ] {
         assert!(lines[0].contains(part), "{part}: {lines:?}");
     }
 }
@@ -224,11 +236,34 @@ fn a_certificate_provider_answers_from_its_threads() {
     for name in ["none.d.test", "bad.d.test", "silent.d.test"] {
         assert!(shown(name).is_err(), "{name}");
     }
+    // One question is open when its configuration goes: its answer comes too late, and does no harm.
+    assert!(shown("gone.d.test").is_err());
     // What it says it has anew is fetched.
     assert!(shown("news.d.test").is_err());
     eventually("the new certificate", || {
         (shown("a.test").unwrap() == next.bytes()).then_some(())
     });
+    program.reload(&yaml(&library, &http(""), &[("one", &up)]));
+    eventually("a listener without TLS", || {
+        // The old one answers with an alert, or ends.
+        let mut client = Client::connect(program.address);
+        client.try_send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+        let mut first = [0; 4];
+        client.reader().read_exact(&mut first).ok()?;
+        (first == *b"HTTP").then_some(())
+    });
+    // With it goes the question.
+    eventually("its release", || {
+        fs::read(folder.path().join("released")).ok()
+    });
+    folder.write("go", "");
+    let went = eventually("the late answer", || {
+        fs::read_to_string(folder.path().join("went"))
+            .ok()
+            .filter(|text| !text.is_empty())
+    });
+    // TRANSOM_GONE.
+    assert_eq!(went, "2");
 }
 
 #[test]
@@ -273,10 +308,200 @@ fn a_use_of_a_kind_that_the_library_is_not_says_what_it_is() {
     assert!(said.contains("has no stream filter"), "{said}");
     assert!(
         said.contains(
-            "it is the network filter, the listener filter, the access log, the certificate provider"
+            "it is the network filter, the listener filter, the access log, the certificate provider, the selector"
         ),
         "{said}"
     );
+}
+
+/// Two hosts, chosen by the library.
+fn balanced(library: &Path, light: &Upstream, heavy: &Upstream, used: &str) -> String {
+    let clusters = format!(
+        "clusters: [{{name: one, load_balancing: {used}, endpoints: [{{address: \"{}\", weight: 1}}, {{address: \"{}\", weight: 3}}]}}]",
+        light.address(),
+        heavy.address()
+    );
+    yaml(library, &http(""), &[]).replace("clusters: []", &clusters)
+}
+
+#[test]
+fn a_selector_chooses_among_the_hosts_that_can_be_had() {
+    let folder = Folder::new();
+    let library = compile(&folder, KINDS, "kinds.so", &["-pthread"]);
+    let (light, heavy) = (Upstream::ok("light"), Upstream::ok("heavy"));
+    let used = "{plugin: k, config: {}}";
+    let program = Program::start(&balanced(&library, &light, &heavy, used));
+    let mut client = Client::connect(program.address);
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "heavy");
+    }
+    // The hosts change places: another list, in which the other is the heavy one.
+    program.reload(&balanced(&library, &heavy, &light, used));
+    eventually("the other host", || {
+        (client.get("/").text() == "light").then_some(())
+    });
+    let said = run_to_error(
+        &folder,
+        &balanced(
+            &library,
+            &light,
+            &heavy,
+            "{plugin: k, config: {bad: \"yes\"}}",
+        ),
+    );
+    assert!(said.contains("it is bad"), "{said}");
+}
+
+#[test]
+fn a_selector_that_chooses_what_is_not_there_does_not_stop_the_traffic() {
+    let folder = Folder::new();
+    let library = compile(&folder, DEFECTS, "selector.so", &["-DKIND=7"]);
+    let (up, other) = (Upstream::ok("up"), Upstream::ok("up"));
+    let used = "{plugin: k, config: {}}";
+    let program = Program::start(&balanced(&library, &up, &other, used));
+    let mut client = Client::connect(program.address);
+    for _ in 0..10 {
+        assert_eq!(client.get("/").text(), "up");
+    }
+    let refused = compile(&folder, DEFECTS, "none.so", &["-DKIND=7", "-DNO_REQUIRED"]);
+    let said = run_to_error(&folder, &balanced(&refused, &up, &other, used));
+    assert!(
+        said.contains("has the selector `` without the function `select`"),
+        "{said}"
+    );
+}
+
+/// A listener that uses the plugin `k` as each kind, by the kind's number.
+fn uses() -> [(u32, &'static str, String); 5] {
+    let used = "{plugin: k, config: {}}";
+    [
+        (
+            1,
+            "stream filter",
+            http(&format!("stream_filters: [{used}], ")),
+        ),
+        (
+            2,
+            "network filter",
+            format!("network_filters: [{used}, {{name: tcp_proxy, config: {{cluster: one}}}}]"),
+        ),
+        (
+            3,
+            "listener filter",
+            format!("listener_filters: [{used}]\n    {}", http("")),
+        ),
+        (
+            4,
+            "access log",
+            format!("access_logs: [{used}]\n    {}", http("")),
+        ),
+        (
+            5,
+            "certificate provider",
+            format!("tls: {{providers: [{used}]}}\n    {}", http("")),
+        ),
+    ]
+}
+
+/// What is said of a library with a defect.
+fn said_of(folder: &Folder, kind: u32, defect: &str, listener: &str) -> String {
+    let up = Upstream::ok("up");
+    let flags = [format!("-DKIND={kind}"), format!("-D{defect}")];
+    let name = format!("{defect}-{kind}.so");
+    let library = compile(
+        folder,
+        DEFECTS,
+        &name,
+        &flags.each_ref().map(String::as_str),
+    );
+    run_to_error(folder, &yaml(&library, listener, &[("one", &up)]))
+}
+
+#[test]
+fn a_table_with_a_defect_is_refused_with_its_reason() {
+    let folder = Folder::new();
+    for (kind, name, listener) in uses() {
+        let required = [
+            "stream_start",
+            "connection_start",
+            "socket_start",
+            "log",
+            "certificates",
+        ];
+        let required = required[kind as usize - 1];
+        for (defect, reason) in [
+            (
+                "NO_TABLE",
+                "an extension without a table of functions".to_owned(),
+            ),
+            (
+                "SIZE_ZERO",
+                format!("has the {name} `` without the function `prepare`"),
+            ),
+            (
+                "SIZE_TOO_SMALL",
+                format!("has the {name} `` without the function `release`"),
+            ),
+            (
+                "NO_REQUIRED",
+                format!("has the {name} `` without the function `{required}`"),
+            ),
+            (
+                "REFUSES_CONFIG",
+                "refuses this configuration: it does not say why".to_owned(),
+            ),
+        ] {
+            let said = said_of(&folder, kind, defect, &listener);
+            assert!(said.contains(&reason), "{defect} of a {name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_kind_asks_for_in_vain_is_refused() {
+    let folder = Folder::new();
+    let [stream, network, listener, log, certificates] = uses();
+    for (used, defect, reason) in [
+        (
+            &network,
+            "UNKNOWN_WANTS",
+            "asks for callbacks with the bits 0x100000",
+        ),
+        (&network, "BAD_CLUSTER", "names a cluster that is no UTF-8"),
+        (&log, "BAD_CLUSTER", "names a cluster that is no UTF-8"),
+        (&network, "WORKER_REFUSES", "cannot begin on this worker"),
+        (&listener, "WORKER_REFUSES", "cannot begin on this worker"),
+        (&log, "WORKER_REFUSES", "cannot begin on this worker"),
+        (
+            &certificates,
+            "GIVES_NOTHING_READABLE",
+            "its certificate 1 cannot be used",
+        ),
+        (&certificates, "GIVES_NULL", "null was refused"),
+        (&stream, "NO_PREPARE", "without the function `prepare`"),
+        (&stream, "NO_RELEASE", "without the function `release`"),
+    ] {
+        let (kind, name, listener) = used;
+        let said = said_of(&folder, *kind, defect, listener);
+        assert!(said.contains(reason), "{defect} of a {name}: {said}");
+    }
+}
+
+#[test]
+fn a_description_with_a_defect_is_refused_with_its_reason() {
+    let folder = Folder::new();
+    let [_, (kind, _, listener), ..] = uses();
+    for (defect, reason) in [
+        ("NO_LIST", "a list of 1 extensions, which is not there"),
+        ("ENDLESS_LIST", "a list of 18446744073709551615 extensions"),
+        ("DESCRIPTION_TOO_SMALL", "size of its description: 96"),
+        ("EXTENSION_TOO_SMALL", "size of its description: 31"),
+        ("BAD_NAME", "an extension whose name is no UTF-8"),
+        ("ABORTS", "ends the process that loads it by the signal 6"),
+    ] {
+        let said = said_of(&folder, kind, defect, &listener);
+        assert!(said.contains(reason), "{defect}: {said}");
+    }
 }
 
 /// The names of the functions in a struct of the header.
@@ -308,6 +533,7 @@ fn every_function_of_the_header_has_a_caller_here() {
         "transom_listener_filter",
         "transom_access_log",
         "transom_certificate_provider",
+        "transom_selector",
     ];
     for table in tables {
         let (_, behind) = sources

@@ -1,4 +1,4 @@
-// One library that is a network filter, a listener filter, an access log and a certificate provider. What the functions of the
+// One library that is a network filter, a listener filter, an access log, a certificate provider and a selector. What the functions of the
 // host answer is told where a test can see it: to the client, in metadata, in the entries of the log.
 #include <pthread.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@
 #define TEXT(literal) ((transom_slice){(const uint8_t *)(literal), sizeof(literal) - 1})
 
 static const transom_host *host;
+// Kept from callbacks for others, where they must be refused.
+static _Atomic transom_handle late_connection, late_record;
 
 static transom_slice text(const char *text) { return (transom_slice){(const uint8_t *)text, strlen(text)}; }
 
@@ -54,6 +56,7 @@ static uint32_t counter(transom_handle control, const char *name) {
 
 struct net {
   uint32_t open;
+  char *posted;
 };
 
 struct connection {
@@ -64,17 +67,21 @@ struct connection {
 };
 
 static transom_object net_prepare(transom_handle control, transom_slice json, transom_network_wants *wants, transom_fault *fault) {
-  (void)json, (void)fault;
+  (void)fault;
   static const transom_slice clusters[] = {{(const uint8_t *)"web", 3}, {(const uint8_t *)"two", 3}};
   struct net *net = calloc(1, sizeof *net);
   net->open = counter(control, "kinds_connections");
+  net->posted = value_of(json, "posted");
   if (host->resumer_new(control) != NULL) return NULL;  // It has no news to tell.
   if (wants->callbacks != 3) return NULL;               // Both are in the table.
   wants->clusters = clusters, wants->cluster_count = 2;
   return net;
 }
 
-static void net_release(transom_object config) { free(config); }
+static void net_release(transom_object config) {
+  free(((struct net *)config)->posted);
+  free(config);
+}
 
 static transom_object part_start(transom_object config, transom_handle worker) {
   uint64_t timer;
@@ -116,6 +123,8 @@ static int32_t begin(transom_object object, transom_handle handle) {
   transom_slice value;
   transom_field field;
   uint64_t dropped;
+  note(connection, host->close(late_connection));
+  late_connection = handle;
   note(connection, host->attribute(handle, TEXT("source.address"), &attribute));
   note(connection, host->metadata_set(handle, TEXT("kinds"), TEXT("net"), TEXT("\"begun\"")));
   note(connection, host->metadata_get(handle, TEXT("kinds"), TEXT("net"), &value));
@@ -158,6 +167,25 @@ static void *post_later(void *resumer) {
   return NULL;
 }
 
+struct posts {
+  transom_resumer *resumer;
+  char *file;
+};
+
+// Posts to a connection that is gone by then, and tells when it is done.
+static void *post_on(void *given) {
+  struct posts *posts = given;
+  for (int n = 0; n < 200; n++) {
+    host->resumer_post(posts->resumer, 1);
+    usleep(500);
+  }
+  host->resumer_free(posts->resumer);
+  FILE *file = posts->file ? fopen(posts->file, "w") : NULL;
+  if (file) fclose(file);
+  free(posts->file), free(posts);
+  return NULL;
+}
+
 static int32_t data(transom_object object, transom_handle handle, uint32_t end) {
   struct connection *connection = object;
   transom_slice piece = {NULL, 0};
@@ -171,6 +199,13 @@ static int32_t data(transom_object object, transom_handle handle, uint32_t end) 
     host->inject(handle, TRANSOM_RESPONSE, text(line), 0);
   } else if (starts(piece, "close")) {
     host->inject(handle, TRANSOM_RESPONSE, TEXT("bye"), 0);
+    host->close(handle);
+  } else if (starts(piece, "later")) {
+    struct posts *posts = malloc(sizeof *posts);
+    *posts = (struct posts){host->resumer_new(handle), connection->net->posted ? strdup(connection->net->posted) : NULL};
+    pthread_t thread;
+    pthread_create(&thread, NULL, post_on, posts);
+    pthread_detach(thread);
     host->close(handle);
   } else if (starts(piece, "reset")) {
     host->terminate(handle);
@@ -340,20 +375,23 @@ static void log_record(transom_object part, transom_handle handle, const transom
   // A record is only read.
   int changed = host->header_set(handle, TRANSOM_REQUEST_HEADERS, TEXT("a"), TEXT("b")) * 100 +
                 host->metadata_set(handle, TEXT("a"), TEXT("b"), TEXT("1")) * 10 + host->state_set(handle, TEXT("a"), TEXT("b"));
+  // The one of the record before, and later on the one of this in the thread that writes.
+  int late = host->log_append(late_record, TEXT("late"));
+  late_record = handle;
   int len = snprintf(line, sizeof line,
                      "connection=%u status=%u path=%.*s first=%.*s protocol=%.*s listener=%.*s cluster=%.*s from=%.*s socket=%.*s "
-                     "net=%.*s state=%.*s part=%.*s changed=%d received=%llu timed=%d\n",
+                     "net=%.*s state=%.*s part=%.*s changed=%d received=%llu timed=%d late=%d\n",
                      record->is_connection, record->status, SHOWN(path), SHOWN(field.name), SHOWN(record->protocol),
                      SHOWN(record->listener), SHOWN(record->cluster), SHOWN(from.bytes), SHOWN(socket), SHOWN(net), SHOWN(state),
                      SHOWN(event), changed, (unsigned long long)record->bytes_received,
-                     record->duration > 0 && record->duration < 60000000000);
+                     record->duration > 0 && record->duration < 60000000000, late);
   host->log_append(handle, (transom_slice){(const uint8_t *)line, (size_t)len});
   (void)log;
 }
 
 static transom_status log_write(transom_object config, const transom_slice *entries, size_t count) {
   struct log *log = config;
-  if (log->lose) return TRANSOM_NOT_FOUND;
+  if (log->lose || host->log_append(late_record, TEXT("late")) != TRANSOM_GONE) return TRANSOM_NOT_FOUND;
   FILE *file = fopen(log->file, "a");
   if (!file) return TRANSOM_NOT_FOUND;
   for (size_t n = 0; n < count; n++) fwrite(entries[n].bytes, 1, entries[n].len, file);
@@ -398,6 +436,10 @@ static transom_object shelf_prepare(transom_handle control, transom_slice json, 
 
 static void shelf_release(transom_object config) {
   struct shelf *shelf = config;
+  char path[500];
+  snprintf(path, sizeof path, "%s/released", shelf->folder);
+  FILE *file = fopen(path, "w");
+  if (file) fclose(file);
   host->resumer_free(shelf->news);
   free(shelf->folder), free(shelf);
 }
@@ -441,6 +483,25 @@ static void ask(struct shelf *shelf, transom_question number, const char *name) 
   pthread_detach(thread);
 }
 
+struct waiting {
+  char *folder;
+  transom_question number;
+};
+
+// Waits until its configuration is gone, of which it has copied what it needs, and writes what its answer is answered.
+static void *answer_late(void *given) {
+  struct waiting *waiting = given;
+  char path[500];
+  snprintf(path, sizeof path, "%s/go", waiting->folder);
+  while (access(path, F_OK) != 0) usleep(1000);
+  transom_status status = host->certificates_refuse(waiting->number, TEXT("late"), TEXT(""));
+  snprintf(path, sizeof path, "%s/went", waiting->folder);
+  FILE *file = fopen(path, "w");
+  if (file) fprintf(file, "%d", status), fclose(file);
+  free(waiting->folder), free(waiting);
+  return NULL;
+}
+
 static void certificates(transom_object config, transom_question question) { ask(config, question, ((struct shelf *)config)->now); }
 
 static void certificate_for(transom_object config, transom_slice name, transom_question question) {
@@ -452,6 +513,12 @@ static void certificate_for(transom_object config, transom_slice name, transom_q
     host->certificates_give(question, &none);
   } else if (is(name, "bad.d.test")) {
     host->certificates_refuse(question, TEXT("bad as asked"), TEXT(""));
+  } else if (is(name, "gone.d.test")) {
+    struct waiting *waiting = malloc(sizeof *waiting);
+    *waiting = (struct waiting){strdup(shelf->folder), question};
+    pthread_t thread;
+    pthread_create(&thread, NULL, answer_late, waiting);
+    pthread_detach(thread);
   } else if (is(name, "news.d.test")) {
     host->certificates_refuse(question, TEXT("later"), TEXT(""));
     shelf->now = "next";
@@ -469,12 +536,92 @@ static const transom_certificate_provider certificate_provider = {
     .certificate_for = certificate_for,
 };
 
+// ---- The selector: the heaviest host that can be had.
+
+struct hosts {
+  size_t count, *order;
+};
+
+struct turns {
+  struct hosts *hosts;
+  size_t position;
+};
+
+static transom_object selector_prepare(transom_handle control, transom_slice json, transom_selector_wants *wants, transom_fault *fault) {
+  (void)control, (void)json, (void)wants, (void)fault;
+  return (transom_object)1;
+}
+
+static transom_object table_start(transom_object config, const transom_selector_host *hosts, size_t count, size_t host_size) {
+  (void)config;
+  struct hosts *made = malloc(sizeof *made);
+  made->count = count, made->order = malloc(count * sizeof *made->order);
+  uint32_t last = UINT32_MAX;
+  for (size_t n = 0; n < count;) {
+    uint32_t most = 0;
+    for (size_t at = 0; at < count; at++) {
+      const transom_selector_host *host = (const void *)((const char *)hosts + at * host_size);
+      if (host->weight < last && host->weight > most && host->address.len > 0) most = host->weight;
+    }
+    if (most == 0) {
+      made->count = n;
+      break;
+    }
+    for (size_t at = 0; at < count; at++)
+      if (((const transom_selector_host *)(const void *)((const char *)hosts + at * host_size))->weight == most) made->order[n++] = at;
+    last = most;
+  }
+  return made;
+}
+
+static void table_end(transom_object table) {
+  struct hosts *hosts = table;
+  free(hosts->order), free(hosts);
+}
+
+static transom_object selector_start(transom_object table, size_t start) {
+  struct turns *turns = malloc(sizeof *turns);
+  *turns = (struct turns){table, start};
+  return turns;
+}
+
+static void selector_end(transom_object selector) { free(selector); }
+
+static int64_t select_host(transom_object selector, transom_handle choice) {
+  struct turns *turns = selector;
+  turns->position++;
+  // Of a choice nothing else can be asked, and two random numbers differ.
+  transom_slice value;
+  if (host->socket_get(choice, TRANSOM_SOCKET_SOURCE, &value) != TRANSOM_UNSUPPORTED) return -1;
+  if (host->random(choice) == host->random(choice)) return -1;
+  for (size_t n = 0; n < turns->hosts->count; n++)
+    if (host->host_available(choice, turns->hosts->order[n]) && host->host_active(choice, turns->hosts->order[n]) < 1000)
+      return (int64_t)turns->hosts->order[n];
+  return -1;
+}
+
+static size_t position(transom_object selector) { return ((struct turns *)selector)->position; }
+
+static const transom_selector selector = {
+    .size = sizeof selector,
+    .check = check,
+    .prepare = selector_prepare,
+    .release = nothing_to_release,
+    .table_start = table_start,
+    .table_end = table_end,
+    .selector_start = selector_start,
+    .selector_end = selector_end,
+    .select = select_host,
+    .position = position,
+};
+
 const transom_library *transom_library_entry(const transom_host *given) {
   static const transom_extension extensions[] = {
       {.kind = TRANSOM_NETWORK_FILTER, .table = &network_filter},
       {.kind = TRANSOM_LISTENER_FILTER, .table = &listener_filter},
       {.kind = TRANSOM_ACCESS_LOG, .table = &access_log},
       {.kind = TRANSOM_CERTIFICATE_PROVIDER, .table = &certificate_provider},
+      {.kind = TRANSOM_SELECTOR, .table = &selector},
   };
   static transom_library library = {
       .magic = TRANSOM_MAGIC,
