@@ -6,6 +6,7 @@ pub(crate) mod chain;
 mod cluster;
 mod health;
 mod hop;
+mod implementation;
 mod leaf;
 mod limits;
 mod metadata;
@@ -21,9 +22,12 @@ use serde::{Deserialize, Serialize};
 use crate::decode::{Tried, Verbatim};
 use crate::{ListenAddress, Located};
 
-pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
+pub(crate) use cluster::{Cluster, Endpoint, HostSet};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
+pub(crate) use implementation::{
+    ClientUse, Implementation, LoadBalancing, RegistryUse, TransportUse,
+};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,

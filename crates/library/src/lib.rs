@@ -21,6 +21,7 @@
 // The border of the process's own code is what this crate is for.
 #![expect(unsafe_code)]
 
+mod brought;
 mod configs;
 mod current;
 mod elf;
@@ -34,6 +35,7 @@ mod runtime;
 mod stream_filter;
 mod table;
 
+pub use brought::Brought;
 pub use error::LoadError;
 pub use load::Loaded;
 pub use probe::{Prober, probe_main};

@@ -75,15 +75,19 @@ impl Runtime for LibraryRuntime {
             cell: Arc::clone(&cell),
             prober: self.prober.clone(),
         };
-        Ok(
-            Plugin::new(Arc::new(life)).with::<StreamFilters>(move |extension| {
-                Arc::new(StreamFactory {
-                    cell: Arc::clone(&cell),
-                    extension: extension.to_owned(),
-                })
-            }),
-        )
+        Ok(plugin(Arc::new(life), &cell))
     }
+}
+
+/// What a library can be used as, once it is in the cell.
+pub(crate) fn plugin(life: Arc<dyn PluginLife>, cell: &Cell) -> Plugin {
+    let cell = Arc::clone(cell);
+    Plugin::new(life).with::<StreamFilters>(move |extension| {
+        Arc::new(StreamFactory {
+            cell: Arc::clone(&cell),
+            extension: extension.to_owned(),
+        })
+    })
 }
 
 /// Loads a declared library.
