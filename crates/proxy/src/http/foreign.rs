@@ -168,6 +168,10 @@ impl Peer for ForeignClient {
         self.shown.clear();
         loop {
             self.answered |= !self.wire.read.is_empty();
+            if self.got.head && !self.head_told {
+                // An answer that is there as a whole has a length.
+                while !self.got.over && self.got.data.len() < LARGEST_READ && self.decode()? {}
+            }
             if let Some(event) = self.next_event(message)? {
                 return Poll::Ready(Ok(event));
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -199,7 +199,7 @@ impl Gateway {
             return Ok((answer.into_body(), driver));
         }
         let said = Limited::new(answer.into_body(), LARGEST).collect().await;
-        let said = said.map(|said| said.to_bytes()).unwrap_or_default();
+        let said = said.map(Collected::to_bytes).unwrap_or_default();
         let said: Value = serde_json::from_slice(&said).unwrap_or_default();
         let message = ["message", "error"]
             .iter()
