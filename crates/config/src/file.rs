@@ -190,6 +190,9 @@ pub(crate) struct Use {
     /// The `id` of an extension below `extensions`, which has its configuration there. This, `name` or `plugin`.
     #[serde(default)]
     pub(crate) extension: Option<Located<String>>,
+    /// A shared library as MOSN's files name it, without a declaration in `plugins`. `name` is then what the use is called.
+    #[serde(default)]
+    pub(crate) go_plugin_config: Option<Tried<Located<GoPluginConfig>>>,
     /// The name of this use, unique in its chain. The extension's name when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) id: Option<Located<Name>>,
@@ -206,6 +209,17 @@ pub(crate) struct Use {
     /// Leaves the use in the file and out of the traffic.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) disabled: Located<bool>,
+}
+
+/// A shared library as MOSN's files name it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GoPluginConfig {
+    /// The shared library, made for Transom. A relative path begins at the configuration's folder.
+    pub(crate) so_path: Located<String>,
+    /// The name of the extension in the library; the only one when it is left out, or MOSN's default `CreateFilterFactory`.
+    #[serde(default)]
+    pub(crate) factory_method: Option<Located<String>>,
 }
 
 /// Where on the way of a request a stream filter works.

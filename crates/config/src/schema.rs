@@ -165,23 +165,22 @@ fn splice_into(
             properties.remove("phase");
         }
         if let Some(name) = properties.get_mut("name").and_then(Value::as_object_mut) {
-            let names: Vec<&str> = extensions.iter().map(|(name, _)| name.as_str()).collect();
             name.insert("type".to_owned(), json!("string"));
-            name.insert("enum".to_owned(), json!(names));
         }
     }
-    let rules: Vec<Value> = extensions
-        .iter()
-        .map(|(name, config)| {
-            json!({
-                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
-                "then": {"properties": {"config": config}},
-            })
+    // Beside `go_plugin_config` any name goes.
+    let is_library = json!({"required": ["go_plugin_config"]});
+    let names: Vec<&str> = extensions.iter().map(|(name, _)| name.as_str()).collect();
+    let known =
+        json!({"if": {"not": is_library}, "then": {"properties": {"name": {"enum": names}}}});
+    let configs = extensions.iter().map(|(name, config)| {
+        json!({
+            "if": {"properties": {"name": {"const": name}}, "required": ["name"], "not": is_library},
+            "then": {"properties": {"config": config}},
         })
-        .collect();
-    if !rules.is_empty() {
-        definition.insert("allOf".to_owned(), Value::Array(rules));
-    }
+    });
+    let rules = std::iter::once(known).chain(configs).collect();
+    definition.insert("allOf".to_owned(), Value::Array(rules));
 }
 
 /// The JSON Schema of an extension's configuration.

@@ -98,17 +98,25 @@ impl Lowering<'_> {
     /// One use of an extension.
     fn one(&mut self, used: Located<file::Use>, ids: &mut Unique) -> Option<Use> {
         let Located { value: used, span } = used;
-        let named = Named {
+        let mut named = Named {
             name: used.name,
             plugin: used.plugin,
             extension: used.extension,
         };
-        let (extension, place) = self.extension_name(named, span)?;
-        let id_place = used.id.as_ref().map_or(place, |id| id.span);
-        let id = match used.id {
-            Some(id) => id.value.0,
-            None => extension.id().to_owned(),
+        let mut id = used.id.map(|id| Located {
+            value: id.value.0,
+            span: id.span,
+        });
+        let (extension, place) = match used.go_plugin_config {
+            None => self.extension_name(named, span)?,
+            Some(library) => {
+                // Any name goes: it is what the use is called.
+                id = id.or(named.name.take());
+                self.go_plugin(library.0?, named)?
+            }
         };
+        let id_place = id.as_ref().map_or(place, |id| id.span);
+        let id = id.map_or_else(|| extension.id().to_owned(), |id| id.value);
         if let Some(first) = ids.seen.get(&id) {
             let problem =
                 Problem::new(format!("two uses in this chain are named `{id}`"), id_place)
@@ -315,6 +323,9 @@ enum Ends {
 
 impl Ends {
     fn of(used: &file::Use) -> Option<Self> {
+        if used.go_plugin_config.is_some() {
+            return None;
+        }
         match used.name.as_ref()?.as_str() {
             HTTP => Some(Self::Http),
             TCP_PROXY => Some(Self::TcpProxy),

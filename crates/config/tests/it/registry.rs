@@ -53,6 +53,7 @@ pub(crate) fn registry() -> Registry {
         .register::<Clients>("http1", Arc::new(Choose))
         .unwrap();
     registry.register_runtime("process", Arc::new(Program));
+    registry.register_runtime("library", Arc::new(Library));
     registry
         .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
         .unwrap();
@@ -86,6 +87,22 @@ impl Runtime for Program {
 impl PluginLife for Program {
     fn prepare(&self, _context: PrepareContext) -> PreparePlugin {
         Box::pin(std::future::ready(Err(PrepareError::new("not here"))))
+    }
+}
+
+/// A runtime: takes `file`; stream filters.
+struct Library;
+
+impl Runtime for Library {
+    fn schema(&self) -> Schema {
+        Schema::object().required("file", Schema::string().describe("The library."))
+    }
+
+    fn parse(&self, _name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
+        let mut fields = declaration.as_fields()?;
+        fields.required("file")?.as_str()?;
+        fields.finish()?;
+        Ok(Plugin::new(Arc::new(Program)).with::<StreamFilters>(|_| Arc::new(HeaderMatch)))
     }
 }
 

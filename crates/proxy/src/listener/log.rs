@@ -64,8 +64,8 @@ impl ConnectionLog {
 impl Drop for ConnectionLog {
     fn drop(&mut self) {
         let ended = Ended {
-            state: self.info.state.take(),
-            upstream: self.info.notes.upstream.take().unwrap_or_default(),
+            state: self.info.take_state(),
+            upstream: self.info.notes().upstream.take().unwrap_or_default(),
             duration: self.start.elapsed(),
             log: self,
         };
@@ -94,9 +94,9 @@ impl RecordSource for Ended<'_> {
         Facts {
             is_connection: true,
             duration: self.duration,
-            bytes_received: info.notes.received(),
-            bytes_sent: info.notes.sent(),
-            flags: info.notes.flags(),
+            bytes_received: info.notes().received(),
+            bytes_sent: info.notes().sent(),
+            flags: info.notes().flags(),
             upstream_host: upstream.host.as_deref(),
             upstream_local: connection.and_then(|connection| connection.local),
             upstream_tls: connection
@@ -120,7 +120,7 @@ impl InfoHost for Ended<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         let text = |text: &'_ str| Some(Attribute::Bytes(Cow::Owned(text.as_bytes().to_vec())));
         match name {
-            attribute::RESPONSE_FLAGS => text(&self.log.info.notes.flags().to_string()),
+            attribute::RESPONSE_FLAGS => text(&self.log.info.notes().flags().to_string()),
             attribute::UPSTREAM_ADDRESS => text(self.upstream.host.as_deref()?),
             attribute::CLUSTER_NAME => text(self.upstream.cluster.as_deref()?),
             attribute::REQUEST_DURATION => Some(Attribute::Duration(self.duration)),
@@ -140,7 +140,7 @@ impl InfoHost for Ended<'_> {
     fn set_metadata(&mut self, _namespace: &str, _key: &str, _value: MetadataValue) {}
 
     fn add_response_flags(&mut self, flags: ResponseFlags) {
-        self.log.info.notes.add_flags(flags);
+        self.log.info.notes().add_flags(flags);
     }
 
     fn filter_state(&mut self) -> &mut FilterState {

@@ -54,8 +54,8 @@ impl SessionRecord {
     /// It is over: writes the access logs.
     pub(crate) fn write(mut self, logs: &[Rc<AccessLogPlace>]) {
         self.info.end = Some(Instant::now());
-        self.info.flags.add(self.connection.notes.flags());
-        self.connection.notes.fill(&self.info);
+        self.info.flags.add(self.connection.notes().flags());
+        self.connection.notes().fill(&self.info);
         for log in logs {
             let record = Record::new(&self);
             if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
