@@ -128,7 +128,8 @@ fn a_registry_that_fails_or_panics_is_asked_again_and_stops_nobody() {
         assert!(started.elapsed() >= std::time::Duration::from_secs(5));
         assert_eq!(plane.get("/").status(), 502);
         eventually("another failure", || {
-            (plane.metric("transom_registry_failures_total", &[("cluster", "up")]) >= 2).then_some(())
+            (plane.metric("transom_registry_failures_total", &[("cluster", "up")]) >= 2)
+                .then_some(())
         });
     }
 }
