@@ -148,10 +148,10 @@ fn a_file_of_hosts_is_followed_and_a_broken_one_changes_nothing() {
     );
     let plane = Plane::start(1, &with_cluster(&cluster));
     assert_eq!(plane.get("/").text(), "a");
-    folder.write("hosts.json", "{\"greeter\": [");
+    let _ = folder.write("hosts.json", "{\"greeter\": [");
     std::fs::remove_file(&path).unwrap();
     assert_eq!(plane.get("/").text(), "a");
-    write(&b);
+    let _ = write(&b);
     plane.wait(plane.proxy.hosts_told());
     plane.wait(plane.proxy.use_hosts()).unwrap();
     eventually("the other host", || {
