@@ -2,6 +2,7 @@
 
 mod cases;
 mod mosn;
+mod mtls;
 mod scene;
 
 use std::process::Command;
@@ -67,7 +68,7 @@ pub async fn run(command: impl Fn() -> Command, only: &str) -> Vec<Outcome> {
             time: begin.elapsed(),
         });
     }
-    for (name, case) in mosn::cases() {
+    for (name, case) in mosn::cases().into_iter().chain(mtls::cases()) {
         if name.contains(only) {
             let begin = Instant::now();
             let fault = case(command()).await.err().map(|fault| fault.to_string());
