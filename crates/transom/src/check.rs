@@ -26,9 +26,11 @@ pub(crate) fn registry(
     transom_proxy::register_certificate_providers(&mut registry)?;
     transom_proxy::register_ways(&mut registry)?;
     transom_registries::register(&mut registry)?;
+    let brokers = transom_brokers::register(&mut registry)?;
     plugins::register_runtimes(&mut registry, supervisor)?;
     let mut registry = choose::bring(registry, &plugins::prober())?;
     choice.make(&mut registry)?;
+    brokers.fill(&registry);
     Ok(registry)
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
-/// A runtime: takes `command`; stream filters and access logs.
+/// A runtime: takes `command`; stream filters, network filters and access logs.
 struct Program;
 
 impl Runtime for Program {
@@ -79,8 +79,13 @@ impl Runtime for Program {
         fields.finish()?;
         let plugin = Plugin::new(Arc::new(Program))
             .with::<StreamFilters>(|_| Arc::new(HeaderMatch))
+            .with::<NetworkFilters>(|_| Arc::new(Authorize(PhantomData)))
             .with::<AccessLogs>(|_| Arc::new(Authorize(PhantomData)));
         Ok(plugin)
+    }
+
+    fn bounds_uses(&self) -> bool {
+        true
     }
 }
 

@@ -40,3 +40,4 @@ mod trace;
 mod tunnels;
 mod udp_proxy;
 mod unix;
+mod uses;
