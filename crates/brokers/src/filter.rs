@@ -75,10 +75,10 @@ struct Publish {
 
 struct PublishConfig(Arc<Publish>);
 
-struct PublishWorker(Rc<Arc<Publish>>);
+struct PublishWorker(Arc<Publish>);
 
 struct PublishFilter {
-    shared: Rc<Arc<Publish>>,
+    shared: Arc<Publish>,
     state: State,
 }
 
@@ -217,7 +217,7 @@ impl StreamFilterConfig for PublishConfig {
         &self,
         _worker: &mut Worker<'_>,
     ) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        Ok(Rc::new(PublishWorker(Rc::new(Arc::clone(&self.0)))))
+        Ok(Rc::new(PublishWorker(Arc::clone(&self.0))))
     }
 }
 
@@ -226,7 +226,7 @@ impl WorkerPart for PublishWorker {}
 impl StreamFilterWorker for PublishWorker {
     fn stream(&self, _stream: &mut Stream<'_>) -> Result<StreamInstance, FilterError> {
         Ok(StreamInstance::own(PublishFilter {
-            shared: Rc::clone(&self.0),
+            shared: Arc::clone(&self.0),
             state: State::Reading,
         }))
     }
