@@ -222,6 +222,13 @@ impl Loaded {
         found.map(named).collect()
     }
 
+    /// What it has: kind and name of each extension.
+    pub(crate) fn found(&self) -> impl Iterator<Item = (abi::Kind, &str)> {
+        self.extensions
+            .iter()
+            .map(|found| (found.kind, found.name.as_str()))
+    }
+
     /// One line on what it is, for the log and for people.
     pub fn describe(&self) -> String {
         format!(

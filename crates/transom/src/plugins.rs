@@ -44,7 +44,7 @@ pub(crate) fn register_runtimes(
     Ok(())
 }
 
-/// What loads a library first: this program, in a process of its own.
+/// What loads a library in a process of its own first.
 pub(crate) fn prober() -> Prober {
     Prober::new("/proc/self/exe", [LIBRARY_PROBE])
 }
