@@ -3,6 +3,7 @@
 mod exit;
 mod libraries;
 mod memory;
+mod plugin_commands;
 mod plugins;
 mod program;
 mod signals;
