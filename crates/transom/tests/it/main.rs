@@ -5,6 +5,7 @@ mod libraries;
 mod library_build;
 mod library_kinds;
 mod memory;
+mod plugin_commands;
 mod plugins;
 mod program;
 mod signals;
