@@ -147,6 +147,8 @@ fn=(2)
 ob=(1)
 fn=(4)
 * 2
+fn=(5) (below main)
+* 2
 """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "counts.1"

@@ -34,7 +34,10 @@ def executed(dump: Path, program: Path) -> set[str]:
             # Behind a line of a call stand what the called took.
             if not called and place == str(program) and function:
                 # Functions that call themselves have their depth behind an apostrophe.
-                found.add(function.partition("'")[0])
+                name = function.partition("'")[0]
+                # Valgrind has names of its own: "(below main)", "???".
+                if re.fullmatch(r"[\w.$]+", name):
+                    found.add(name)
             called = False
     return found
 
