@@ -4,8 +4,10 @@
 
 pub(crate) mod chain;
 mod cluster;
+mod condition;
 mod health;
 mod hop;
+mod implementation;
 mod leaf;
 mod limits;
 mod metadata;
@@ -21,12 +23,16 @@ use serde::{Deserialize, Serialize};
 use crate::decode::{Tried, Verbatim};
 use crate::{ListenAddress, Located};
 
-pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
+pub(crate) use cluster::{Cluster, Endpoint, HostSet};
+pub(crate) use condition::{Condition, Conditions, UseBounds};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
+pub(crate) use implementation::{
+    ClientUse, Implementation, LoadBalancing, RegistryUse, TransportUse,
+};
 use leaf::tried;
 pub(crate) use leaf::{
-    DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
+    DURATION, Entries, Items, Name, NonZeroTime, Percent, Ranged, SIZE, Size, Time, format_size,
 };
 pub(crate) use limits::{CircuitBreakers, Retry};
 pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
@@ -202,6 +208,15 @@ pub(crate) struct Use {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "closed"))]
     pub(crate) on_failure: Option<Located<FailurePolicy>>,
+    /// For which requests (of a network filter: connections; of an access log: records) it works. All when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) when: Option<Located<Conditions>>,
+    /// For how many of a hundred of those it works, by chance. All when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) sample: Option<Located<Percent>>,
+    /// What the use may have on its way to its plugin. As the plugin's own bounds say when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) bounds: Option<Located<UseBounds>>,
     /// Leaves the use in the file and out of the traffic.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) disabled: Located<bool>,

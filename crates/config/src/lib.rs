@@ -25,7 +25,9 @@
 
 mod address;
 mod chain_index;
+mod chosen;
 mod cluster;
+mod condition;
 mod decode;
 mod dump;
 mod file;
@@ -54,8 +56,9 @@ mod yaml;
 pub use address::{HostAddress, ListenAddress, socket_name};
 pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{
-    Cluster, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
+    Cluster, Discovery, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
 };
+pub use condition::{Case, Condition};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use hop::{Forwarded, ForwardedMode, HopOptions, RequestId, Server, Trace, Trust};

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
 
@@ -34,20 +35,27 @@ pub fn schema(registry: &Registry) -> Value {
     network_filters.push(("http".to_owned(), http));
     network_filters.push(("tcp_proxy".to_owned(), tcp_proxy));
     network_filters.push(("udp_proxy".to_owned(), udp_proxy));
-    splice::<file::NetworkFilterUse>(definitions, &network_filters, false);
-    splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
-    splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
-    splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
-    splice_selectors(definitions, &configs::<Selectors>(registry));
+    splice::<file::NetworkFilterUse>(definitions, &network_filters, &["phase"]);
+    splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), &PLAIN);
+    splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), &[]);
+    splice::<file::AccessLogUse>(
+        definitions,
+        &configs::<AccessLogs>(registry),
+        &["phase", "bounds"],
+    );
+    splice_one::<file::LoadBalancing>(definitions, &configs::<Selectors>(registry));
+    splice_one::<file::RegistryUse>(definitions, &configs::<ServiceRegistries>(registry));
+    splice_one::<file::TransportUse>(definitions, &configs::<Transports>(registry));
+    splice_one::<file::ClientUse>(definitions, &configs::<Clients>(registry));
     let providers = configs::<CertificateProviders>(registry);
-    splice::<file::CertificateProviderUse>(definitions, &providers, false);
+    splice::<file::CertificateProviderUse>(definitions, &providers, &PLAIN);
     splice_runtimes(definitions, registry);
     let mut any = configs::<StreamFilters>(registry);
     any.extend(configs::<NetworkFilters>(registry));
     any.extend(configs::<ListenerFilters>(registry));
     any.extend(configs::<AccessLogs>(registry));
     any.extend(providers);
-    splice::<file::Extension>(definitions, &one_per_name(any), false);
+    splice::<file::Extension>(definitions, &one_per_name(any), &[]);
     root
 }
 
@@ -111,23 +119,29 @@ fn one_per_name(extensions: Vec<(String, Value)>) -> Vec<(String, Value)> {
     merged.collect()
 }
 
-/// Puts what is known of the extensions of a kind into the definition of their use.
+/// Keys of a use that what is neither a filter nor an access log does not have.
+const PLAIN: [&str; 4] = ["phase", "when", "sample", "bounds"];
+
+/// Puts what is known of the extensions of a kind into the definition of their use, which has all keys but some.
 fn splice<Use: JsonSchema>(
     definitions: &mut Map<String, Value>,
     extensions: &[(String, Value)],
-    has_phase: bool,
+    without: &[&str],
 ) {
     if let Some(definition) = definitions
         .get_mut(&*Use::schema_name())
         .and_then(Value::as_object_mut)
     {
-        splice_into(definition, extensions, has_phase);
+        splice_into(definition, extensions, without);
     }
 }
 
-/// A cluster's selector is its name alone, or a use.
-fn splice_selectors(definitions: &mut Map<String, Value>, selectors: &[(String, Value)]) {
-    let Some(definition) = definitions.get_mut(&*file::LoadBalancing::schema_name()) else {
+/// What there is one of in a place, such as a cluster's selector, is its name alone or a use.
+fn splice_one<Use: JsonSchema>(
+    definitions: &mut Map<String, Value>,
+    selectors: &[(String, Value)],
+) {
+    let Some(definition) = definitions.get_mut(&*Use::schema_name()) else {
         return;
     };
     let names: Vec<&str> = selectors.iter().map(|(name, _)| name.as_str()).collect();
@@ -141,21 +155,21 @@ fn splice_selectors(definitions: &mut Map<String, Value>, selectors: &[(String, 
         .pointer_mut("/anyOf/1")
         .and_then(Value::as_object_mut)
     {
-        splice_into(used, selectors, false);
+        splice_into(used, selectors, &[]);
     }
 }
 
 fn splice_into(
     definition: &mut Map<String, Value>,
     extensions: &[(String, Value)],
-    has_phase: bool,
+    without: &[&str],
 ) {
     if let Some(properties) = definition
         .get_mut("properties")
         .and_then(Value::as_object_mut)
     {
-        if !has_phase {
-            properties.remove("phase");
+        for key in without {
+            properties.remove(*key);
         }
         if let Some(name) = properties.get_mut("name").and_then(Value::as_object_mut) {
             name.insert("type".to_owned(), json!("string"));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::node::known;
 use transom_api::runtime::split_extension;
@@ -55,6 +56,16 @@ pub(crate) fn check(
         // The default is there wherever the proxy is.
         if cluster.load_balancing.span.is_some() {
             check.one::<Selectors>(&cluster.load_balancing);
+        }
+        if let Some(discovery) = &cluster.discovery {
+            check.one::<ServiceRegistries>(&discovery.registry);
+        }
+        // Those that stand for themselves were looked at when they were chosen.
+        for used in cluster.transport.iter().filter(|used| used.span.is_some()) {
+            check.one::<Transports>(used);
+        }
+        for used in cluster.client.iter().filter(|used| used.span.is_some()) {
+            check.one::<Clients>(used);
         }
         for used in cluster.tls.iter().flat_map(|tls| &tls.providers) {
             check.one::<CertificateProviders>(used);
@@ -187,6 +198,14 @@ impl<'c> Check<'c> {
                 let message = format!("`{name}` cannot be disabled: the chain needs its end");
                 self.problems.push(Problem::new(message, used.span));
             }
+            (true, None) if used.when.is_some() || used.sample.is_some() => {
+                let message =
+                    format!("`{name}` has neither `when` nor `sample`: the chain needs its end");
+                self.problems.push(
+                    Problem::new(message, used.span)
+                        .with_help("choose connections by the `match` of a filter chain"),
+                );
+            }
             // In a configuration with other mistakes the end may be what could not be read.
             (false, None) if self.complete => self.problems.push(without_end(used.span)),
             _ => {}
@@ -206,6 +225,7 @@ impl<'c> Check<'c> {
 
     /// Checks one use. Its factory, when there is one, and its configuration, when that is good.
     fn one<K: ExtensionKind>(&mut self, used: &'c Use) -> Option<Checked<K>> {
+        self.bounds(used);
         let ExtensionName::Resource(name) = &used.extension else {
             let written = Written {
                 extension: &used.extension,
@@ -224,6 +244,36 @@ impl<'c> Check<'c> {
             return Some((factory, parsed));
         }
         self.written(&Written::declared(declared, used.span))
+    }
+
+    /// Bounds of a use are kept by the runtime of its plugin.
+    fn bounds(&mut self, used: &Use) {
+        if used.bounds.is_none() {
+            return;
+        }
+        let name = used.extension.as_str();
+        let message = match &used.extension {
+            ExtensionName::Builtin(_) => format!("`{name}` is compiled in and has no `bounds`"),
+            ExtensionName::Resource(_) => "`bounds` has no meaning beside `extension`".to_owned(),
+            ExtensionName::Plugin(_) => {
+                let (plugin, _) = split_extension(name);
+                let declared = self.resources.plugins.get(plugin);
+                // One that is not there was told of.
+                let Some(runtime) = declared.map(|declared| &declared.runtime) else {
+                    return;
+                };
+                match self.registry.runtime(runtime) {
+                    Some(hosts) if !hosts.bounds_uses() => {
+                        format!("uses of plugins of the runtime `{runtime}` have no `bounds`")
+                    }
+                    _ => return,
+                }
+            }
+        };
+        self.problems.push(
+            Problem::new(message, used.span)
+                .with_help("`bounds` are those of a use of a plugin in a process of its own"),
+        );
     }
 
     /// Declared extensions that nothing uses: of which kind they are is not known.
@@ -248,6 +298,12 @@ impl<'c> Check<'c> {
                 self.written::<CertificateProviders>(&written);
             } else if self.find::<Selectors>(name).is_some() {
                 self.written::<Selectors>(&written);
+            } else if self.find::<ServiceRegistries>(name).is_some() {
+                self.written::<ServiceRegistries>(&written);
+            } else if self.find::<Clients>(name).is_some() {
+                self.written::<Clients>(&written);
+            } else if self.find::<Transports>(name).is_some() {
+                self.written::<Transports>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

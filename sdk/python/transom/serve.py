@@ -10,7 +10,9 @@ import time
 
 import grpc
 
+from transom.log import to_host
 from transom.mosn_calls import Calls
+from transom.mtls import Front
 from transom.service import Service, fault_of
 from transom.stream import LEVELS
 
@@ -20,11 +22,13 @@ LARGEST = (1 << 31) - 1
 
 
 class Plugin:
-    """A program that the proxy starts, and what it can be used as: subclasses of StreamFilter, NetworkFilter and CertificateProvider."""
+    """A program that the proxy starts, and what it can be used as: subclasses of StreamFilter, NetworkFilter,
+    CertificateProvider, AccessLog and LogSink."""
 
-    def __init__(self, name: str, version: str, *, filters=(), network=(), certificates=()):
+    def __init__(self, name: str, version: str, *, filters=(), network=(), certificates=(), access_logs=(), log_sinks=()):
         self.name, self.version = name, version
         self.filters, self.network, self.certificates = list(filters), list(network), list(certificates)
+        self.access_logs, self.log_sinks = list(access_logs), list(log_sinks)
 
     def serve(self):
         """Serves until the host ends the plugin or is gone. It speaks Transom's protocol or MOSN's, whichever the cookie in the environment names. Uses
@@ -35,18 +39,21 @@ class Plugin:
                 "This binary is a plugin. These are not meant to be executed directly.\n"
                 "Please execute the program that consumes these plugins, which will load any plugins automatically"
             )
-        if os.environ.get("PLUGIN_CLIENT_CERT"):
-            sys.exit("the host asks for AutoMTLS, which the SDK for Python does not have: turn it off for this plugin")
         try:
+            front = Front(os.environ["PLUGIN_CLIENT_CERT"]) if os.environ.get("PLUGIN_CLIENT_CERT") else None
             defaults = config_of_arguments(sys.argv[1:])
         except OSError as error:
             sys.exit(f"cannot read the configuration: {error}")
-        service = Service(self, defaults, LEVELS.get(os.environ.get("TRANSOM_LOG", "info").lower(), 2))
+        except ValueError as error:
+            sys.exit(str(error))
+        level = LEVELS.get(os.environ.get("TRANSOM_LOG", "info").lower(), 2)
+        to_host(level)
+        service = Service(self, defaults, level)
         threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
-        asyncio.run(serve(service, is_mosn))
+        asyncio.run(serve(service, is_mosn, front))
 
 
-async def serve(service, is_mosn):
+async def serve(service, is_mosn, front):
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Ctrl-C reaches the whole process group, and it is the host that decides when a plugin ends.
@@ -65,9 +72,11 @@ async def serve(service, is_mosn):
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((handler, health(), controller(over)))
     path = socket_path()
-    server.add_insecure_port(f"unix:{path}")
+    server.add_insecure_port(f"unix:{front.inner if front else path}")
     await server.start()
-    print(f"1|1|unix|{path}|grpc", flush=True)
+    if front:
+        await front.listen(path)
+    print(f"1|1|unix|{path}|grpc" + (f"|{front.certificate}" if front else ""), flush=True)
     # What is printed from now on becomes the host's log, as standard error does.
     os.dup2(2, 1)
     await over.wait()
@@ -76,6 +85,8 @@ async def serve(service, is_mosn):
         os.unlink(path)
     except OSError:
         pass
+    if front:
+        front.close()
     os._exit(0)  # threads of the plugin's own do not keep it
 
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use transom_api::headers::{HeaderEntry, HeaderHost};
 use transom_api::host::{InfoHost, RecordHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, Record, ResponseFlags,
+    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, ResponseFlags,
     SharedData, attribute,
 };
 
@@ -70,10 +69,7 @@ impl Drop for ConnectionLog {
             log: self,
         };
         for log in self.logs.iter() {
-            let record = Record::new(&ended);
-            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
-                tracing::error!("an access log panicked");
-            }
+            log.tell(&self.worker, &ended, None);
         }
     }
 }
@@ -119,10 +115,13 @@ impl RecordSource for Ended<'_> {
 impl InfoHost for Ended<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         let text = |text: &'_ str| Some(Attribute::Bytes(Cow::Owned(text.as_bytes().to_vec())));
+        let count = |bytes: u64| Some(Attribute::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
         match name {
             attribute::RESPONSE_FLAGS => text(&self.log.info.notes().flags().to_string()),
             attribute::UPSTREAM_ADDRESS => text(self.upstream.host.as_deref()?),
             attribute::CLUSTER_NAME => text(self.upstream.cluster.as_deref()?),
+            attribute::REQUEST_SIZE => count(self.log.info.notes().received()),
+            attribute::RESPONSE_SIZE => count(self.log.info.notes().sent()),
             attribute::REQUEST_DURATION => Some(Attribute::Duration(self.duration)),
             _ => connection_attribute(&self.log.info, name),
         }

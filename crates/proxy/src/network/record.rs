@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use transom_api::headers::{HeaderEntry, HeaderHost};
 use transom_api::host::{InfoHost, RecordHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, Record, ResponseFlags,
+    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, ResponseFlags,
     SharedData, attribute,
 };
 
@@ -56,12 +55,13 @@ impl SessionRecord {
         self.info.end = Some(Instant::now());
         self.info.flags.add(self.connection.notes().flags());
         self.connection.notes().fill(&self.info);
+        // What network filters have left for others on the connection, who may still look at it later.
+        self.info.filter_state = self.connection.take_state();
         for log in logs {
-            let record = Record::new(&self);
-            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
-                tracing::error!("an access log panicked");
-            }
+            log.tell(&self.worker, &self, None);
         }
+        let state = std::mem::take(&mut self.info.filter_state);
+        self.connection.set_state(state);
     }
 }
 

@@ -44,6 +44,11 @@ impl<'c> Context<'c> {
         }
     }
 
+    /// The head of the request.
+    pub(super) fn request(&self) -> &Head {
+        &self.core.request.head
+    }
+
     fn address(&mut self) -> Address {
         self.core.address(self.filter)
     }

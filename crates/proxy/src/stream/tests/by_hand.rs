@@ -99,6 +99,7 @@ fn stream(parts: Vec<Part>) -> Stream {
             part.name,
             Phase::BeforeRoute,
             policy,
+            None,
             AllowedClusters::default(),
             vec![generation],
         );
