@@ -84,10 +84,7 @@ impl Http1Server {
 
     /// The socket, and whether the event loop wakes this task when something comes on it.
     #[inline]
-    #[expect(
-        clippy::boxed_local,
-        reason = "it lies in a box, and only this little is moved out of it"
-    )]
+    // Taken in its box, so that it is not moved out of it to be taken apart.
     pub(crate) fn into_socket(self: Box<Self>) -> (Io, bool) {
         (self.wire.io, self.wire.awaited)
     }
