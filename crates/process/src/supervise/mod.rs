@@ -29,7 +29,7 @@ mod usage;
 pub use admin::Question;
 pub use child::{COOKIE, Place};
 pub use error::StartError;
-pub use instance::{Instance, Permit};
+pub use instance::{Hold, Instance, Permit};
 pub use load::{Counts, Outcome, Refused};
 pub use plugin::{Plugin, Side};
 pub use spec::{Protocol, Spec};

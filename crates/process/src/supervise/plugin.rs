@@ -305,12 +305,12 @@ impl Shared {
         self.spec.address.is_none() && self.spec.protocol != Protocol::None
     }
 
-    /// Waits until nothing is under way at an instance, for as long as the configuration allows.
+    /// Waits until nothing is under way at an instance and no stream needs it, for as long as the configuration allows.
     pub(super) async fn drain(&self, instance: &Instance) {
         /// Often enough that nobody notices, seldom enough to cost nothing.
         const LOOK: Duration = Duration::from_millis(5);
         let quiet = async {
-            while instance.in_flight() > 0 && !instance.is_gone() {
+            while instance.is_needed() && !instance.is_gone() {
                 tokio::time::sleep(LOOK).await;
             }
         };
