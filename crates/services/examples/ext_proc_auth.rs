@@ -59,7 +59,9 @@ fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         while let Some(call) = connection.accept().await {
             let (request, respond) = call?;
             // A client that goes away is no news.
-            tokio::task::spawn_local(async move { process(request.into_body(), respond).await.ok() });
+            tokio::task::spawn_local(
+                async move { process(request.into_body(), respond).await.ok() },
+            );
         }
         Ok::<_, h2::Error>(())
     });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use transom_api::Registry;
 use transom_config::{Report, check_file};
 use transom_logs::Logs;
+use transom_process::launch::cgroup::Delegated;
 use transom_process::supervise::Supervisor;
 
 use crate::command::Output;
@@ -14,12 +15,21 @@ use crate::{BAD_INPUT, FAULT, GOOD, plugins};
 
 /// All built-in extensions, and the runtimes of plugins.
 pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
+    registry_in(logs, supervisor, None)
+}
+
+/// The same for a program that runs plugins, each in a cgroup of its own where some were delegated.
+pub(crate) fn registry_in(
+    logs: &Logs,
+    supervisor: &Arc<Supervisor>,
+    cgroup: Option<Delegated>,
+) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
-    plugins::register_runtimes(&mut registry, supervisor)?;
+    plugins::register_runtimes(&mut registry, supervisor, cgroup)?;
     Ok(registry)
 }
 

@@ -11,7 +11,7 @@ use transom_sdk::api::{
 };
 
 fn main() -> ExitCode {
-    Plugin::new("versioned", &word(1))
+    Plugin::new("versioned", word(1))
         .stream_filter::<Versioned>()
         .serve()
 }

@@ -14,7 +14,7 @@ use transom_goplugin::{Channel, HandshakeConfig, PluginAddr};
 use super::error::StartError;
 use super::output::Output;
 use super::spec::{Protocol, Spec, Variable};
-use crate::launch::{Launcher, Order};
+use crate::launch::{Cgroup, Launcher, Order, cgroup};
 
 /// The cookie of `transom.plugin.v1`.
 pub const COOKIE: (&str, &str) = ("TRANSOM_PLUGIN_COOKIE", "transom.plugin.v1");
@@ -50,8 +50,13 @@ impl Child {
         spec: &Spec,
         place: &Place,
         output: &Arc<Output>,
+        cgroup: Option<&Cgroup>,
     ) -> Result<Self, StartError> {
-        let (command, environment) = command(spec, place)?;
+        let (mut command, environment) = command(spec, place)?;
+        if let Some(cgroup) = cgroup {
+            let entered = cgroup.enter(&mut command);
+            entered.map_err(|error| StartError::Cgroup(error.to_string()))?;
+        }
         match spec.protocol {
             Protocol::Transom => {
                 let handshake = HandshakeConfig::new(1, COOKIE.0, COOKIE.1);
@@ -296,6 +301,48 @@ fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartEr
         crate::call::environment(&mut command, spec.max_procs, spec.log_base.as_deref());
     }
     Ok((command, Environment::Allowed(allowed)))
+}
+
+/// The cgroup of a process to come; `None` where none was delegated, or nothing asks for one.
+pub(super) fn cgroup_of(
+    name: &str,
+    spec: &Spec,
+    place: &Place,
+) -> Result<Option<Cgroup>, StartError> {
+    let bounds = cgroup::Bounds {
+        memory: spec.memory,
+        processes: spec.cgroup.processes,
+        cpu: spec.cgroup.cpu,
+    };
+    let required = spec.cgroup.required;
+    let Some(delegated) = place.launcher.cgroup() else {
+        return match required {
+            true => Err(StartError::Cgroup(
+                "none was delegated: run Transom with systemd's `Delegate=yes`, or name a cgroup of its own in TRANSOM_CGROUP".to_owned(),
+            )),
+            false => Ok(None),
+        };
+    };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().take(64).map(safe).collect();
+    match delegated.group(&name, &bounds) {
+        Ok(group) if required && !group.missing.is_empty() => Err(StartError::Cgroup(format!(
+            "the kernel has no controller here for: {}",
+            group.missing.join(", ")
+        ))),
+        Ok(group) => Ok(Some(group)),
+        Err(error) if required => Err(StartError::Cgroup(error.to_string())),
+        Err(error) => {
+            tracing::warn!(plugin = name, %error, "the plugin runs without a cgroup");
+            Ok(None)
+        }
+    }
 }
 
 /// Where a program is. One without a slash is looked up in `PATH`, as the shell does.

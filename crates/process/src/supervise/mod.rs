@@ -17,6 +17,7 @@ mod instance;
 mod load;
 mod output;
 mod plugin;
+mod readiness;
 mod restarts;
 mod slot;
 pub mod spec;

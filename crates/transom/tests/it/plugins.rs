@@ -9,7 +9,7 @@ use transom_e2e::eventually;
 use crate::program::{Folder, Program};
 
 /// The answer to one request, head and all.
-fn ask(socket: &Path, method: &str, path: &str) -> String {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(
         stream,
@@ -22,7 +22,7 @@ fn ask(socket: &Path, method: &str, path: &str) -> String {
 }
 
 /// The number behind a key of the JSON.
-fn number(json: &str, key: &str) -> Option<u32> {
+pub(crate) fn number(json: &str, key: &str) -> Option<u32> {
     let (_, rest) = json.split_once(&format!("\"{key}\": "))?;
     rest.split(|c: char| !c.is_ascii_digit())
         .next()?

@@ -29,18 +29,22 @@ impl Installed {
 
     fn install(&self, version: &str) {
         let script = format!("#!/bin/sh\nexec {:?} {version}\n", example("versioned"));
-        self.folder.write("plugin", &script);
+        assert_eq!(self.folder.write("plugin", &script), self.path);
     }
 
     fn setup(&self, upstream: &Upstream, keys: &str) -> Setup {
-        Setup::start(&format!(
+        Setup::start(&self.file(upstream, keys))
+    }
+
+    fn file(&self, upstream: &Upstream, keys: &str) -> String {
+        format!(
             "plugins:\n  p: {{runtime: process, command: [/bin/sh, {:?}]{keys}}}\nlisteners:\n  - name: in\n    address: 127.0.0.1:0\n    \
              network_filters:\n      - name: http\n        config:\n          stream_filters: [{{plugin: p}}]\n          \
              virtual_hosts: [{{domains: [\"*\"], routes: [{{match: {{prefix: /}}, cluster: up}}]}}]\nclusters:\n  - \
              {{name: up, endpoints: [\"{}\"]}}\n",
             self.path,
             upstream.address()
-        ))
+        )
     }
 }
 
@@ -95,7 +99,10 @@ fn under_load(setup: &Setup, during: impl FnOnce()) -> BTreeMap<String, usize> {
 fn a_version_that_does_well_takes_a_share_and_then_all_and_no_request_is_lost() {
     let upstream = Upstream::ok("up");
     let installed = Installed::new("one");
-    let setup = installed.setup(&upstream, ", swap: {share: 20, watch: 600ms, latency: 100.0}");
+    let setup = installed.setup(
+        &upstream,
+        ", swap: {share: 20, watch: 600ms, latency: 100.0}",
+    );
     let begun = under_load(&setup, || {
         std::thread::sleep(Duration::from_millis(200));
         installed.install("two");
@@ -166,10 +173,60 @@ fn a_stream_keeps_its_process_through_an_upgrade() {
     assert!(before.iter().all(alive), "a stream still needs it");
     let_go.0.send(()).unwrap();
     let answer = slow.answer();
-    assert_eq!((answer.status(), answer.header("x-version")), (200, Some("one")));
+    assert_eq!(
+        (answer.status(), answer.header("x-version")),
+        (200, Some("one"))
+    );
     let deadline = Instant::now() + Duration::from_secs(5);
     while before.iter().any(alive) {
         assert!(Instant::now() < deadline, "nobody needs it any more");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A declaration that a reload changes, with `swap: {on_reload: true}`.
+#[test]
+fn a_reload_takes_over_by_share_and_goes_back_when_it_does_worse() {
+    let upstream = Upstream::ok("up");
+    let rules = ", swap: {on_reload: true, share: 20, watch: 600ms, calls: 20, latency: 100.0}";
+    for (version, end, answers) in [
+        ("two", "promoted", ["200 by one", "200 by two"].as_slice()),
+        ("two fails", "rolled_back", &["200 by one", "500 by nobody"]),
+    ] {
+        let installed = Installed::new("one");
+        let setup = installed.setup(&upstream, rules);
+        let before = setup.pids();
+        let changed = installed.file(&upstream, &format!("{rules}, env: [A=b]"));
+        let seen = under_load(&setup, || {
+            std::thread::sleep(Duration::from_millis(100));
+            installed.install(version);
+            setup.plane.apply(&changed).unwrap();
+            setup.wait_for_swap(end);
+        });
+        let kinds: Vec<&str> = seen.keys().map(String::as_str).collect();
+        assert_eq!(kinds, answers, "{seen:?}");
+        let after = under_load(&setup, || std::thread::sleep(Duration::from_millis(100)));
+        let kept = if end == "promoted" {
+            "200 by two"
+        } else {
+            "200 by one"
+        };
+        assert_eq!(after.keys().collect::<Vec<_>>(), [kept]);
+        if end == "rolled_back" {
+            assert!(before.iter().all(|pid| setup.pids().contains(pid)));
+            // The same again changes nothing; another declaration is another try, and the version that works is still there for it.
+            setup.plane.apply(&changed).unwrap();
+            installed.install("three");
+            let another = installed.file(&upstream, &format!("{rules}, env: [A=c]"));
+            setup.plane.apply(&another).unwrap();
+            setup.wait_for_swap("promoted");
+            let after = under_load(&setup, || std::thread::sleep(Duration::from_millis(100)));
+            assert_eq!(after.keys().collect::<Vec<_>>(), ["200 by three"]);
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while setup.pids().len() > 1 {
+            assert!(Instant::now() < deadline, "{:?}", setup.pids());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
