@@ -24,6 +24,8 @@ use transom_services::proto::ext_proc::{
     ProcessingResponse, TrailersResponse,
 };
 
+const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
+
 /// gRPC's prefix of a message: a flag, and four bytes of length.
 const PREFIX: usize = 5;
 
@@ -58,13 +60,27 @@ fn serve(socket: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         let mut connection = h2::server::handshake(socket).await?;
         while let Some(call) = connection.accept().await {
             let (request, respond) = call?;
-            // A client that goes away is no news.
-            tokio::task::spawn_local(
-                async move { process(request.into_body(), respond).await.ok() },
-            );
+            if request.uri().path() != METHOD {
+                refuse(respond)?;
+                continue;
+            }
+            tokio::task::spawn_local(async move {
+                // A client that goes away is no news.
+                process(request.into_body(), respond).await.ok()
+            });
         }
         Ok::<_, h2::Error>(())
     });
+}
+
+/// Another method, as of the health service, which this server does not have: status 12, UNIMPLEMENTED.
+fn refuse(mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut response = Response::new(());
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from_static("12"));
+    respond.send_response(response, true)?;
+    Ok(())
 }
 
 /// One `Process` call: an answer to each message, until the client has no more.

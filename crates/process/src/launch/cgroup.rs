@@ -3,11 +3,9 @@
 //!
 //! cgroups(7), and "Control Group v2" of the kernel's documentation; the files that are named here are described there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// The part of the tree that the proxy may write, and which bounds it can set there.
@@ -152,25 +150,6 @@ impl Delegated {
 }
 
 impl Cgroup {
-    /// Has a command begin its life in the group.
-    pub(crate) fn enter(&self, command: &mut Command) -> io::Result<()> {
-        let procs: File = OpenOptions::new()
-            .write(true)
-            .open(self.path.join("cgroup.procs"))?;
-        // Between fork and exec; `0` is whoever writes.
-        let enter = move || {
-            rustix::io::write(&procs, b"0")?;
-            Ok(())
-        };
-        // SAFETY: the closure makes one system call, write(2), which is async-signal-safe, on a descriptor that it owns. It allocates nothing
-        // and takes no lock.
-        #[allow(unsafe_code)]
-        unsafe {
-            command.pre_exec(enter);
-        }
-        Ok(())
-    }
-
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -209,6 +188,12 @@ impl Drop for Cgroup {
                 }
             });
     }
+}
+
+/// Goes into a group, in the launcher: all that it becomes and starts is in it from the beginning.
+pub(super) fn enter(group: &Path) -> io::Result<()> {
+    // `0` is whoever writes.
+    fs::write(group.join("cgroup.procs"), "0")
 }
 
 fn create(path: &Path) -> io::Result<()> {

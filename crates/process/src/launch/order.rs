@@ -68,6 +68,8 @@ impl Launcher {
 /// What a launcher does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
+    /// The cgroup that it goes into.
+    pub(crate) cgroup: Option<PathBuf>,
     pub(crate) profile: Option<Profile>,
     /// Where the program is.
     pub(crate) program: PathBuf,
@@ -93,6 +95,7 @@ impl Order {
         };
         let arguments = arguments.iter().map(|argument| text(argument));
         Ok(Self {
+            cgroup: None,
             profile: Some(profile),
             program: program.to_owned(),
             arguments: std::iter::once(text(program.as_os_str()))

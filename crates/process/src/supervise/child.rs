@@ -52,29 +52,26 @@ impl Child {
         output: &Arc<Output>,
         cgroup: Option<&Cgroup>,
     ) -> Result<Self, StartError> {
-        let (mut command, environment) = command(spec, place)?;
-        if let Some(cgroup) = cgroup {
-            let entered = cgroup.enter(&mut command);
-            entered.map_err(|error| StartError::Cgroup(error.to_string()))?;
-        }
+        let (command, environment) = command(spec, place, cgroup)?;
+        let launched = is_launched(spec, cgroup);
         match spec.protocol {
             Protocol::Transom => {
                 let handshake = HandshakeConfig::new(1, COOKIE.0, COOKIE.1);
-                plugin(spec, output, command, environment, handshake).await
+                plugin(spec, output, (command, environment, launched), handshake).await
             }
             Protocol::Call => {
                 let handshake = crate::call::handshake();
-                plugin(spec, output, command, environment, handshake).await
+                plugin(spec, output, (command, environment, launched), handshake).await
             }
             Protocol::ExtProc | Protocol::ExtAuthz | Protocol::Als => {
-                server(spec, place, output, command, environment).await
+                server(spec, place, output, (command, environment, launched)).await
             }
             Protocol::None => {
                 let program = Program::start(
                     command,
                     environment,
                     output.stdout(),
-                    output.stderr(spec.is_launched()),
+                    output.stderr(launched),
                 )
                 .await?;
                 Ok(Self::Plain(program))
@@ -153,8 +150,7 @@ impl Child {
 async fn plugin(
     spec: &Spec,
     output: &Arc<Output>,
-    command: Command,
-    environment: Environment,
+    (command, environment, launched): (Command, Environment, bool),
     handshake: HandshakeConfig,
 ) -> Result<Child, StartError> {
     let config = ClientConfig::new(handshake)
@@ -164,7 +160,7 @@ async fn plugin(
         .stop_timeout(spec.stop_timeout)
         .sync_stdout(output.writer())
         .stdout(output.stdout())
-        .log(output.stderr(spec.is_launched()));
+        .log(output.stderr(launched));
     let client = host::Client::start(config).await?;
     let connector = client.connector().map_err(StartError::Connect)?;
     Ok(Child::Plugin(Box::new(client), connector))
@@ -174,8 +170,7 @@ async fn server(
     spec: &Spec,
     place: &Place,
     output: &Arc<Output>,
-    command: Command,
-    environment: Environment,
+    (command, environment, launched): (Command, Environment, bool),
 ) -> Result<Child, StartError> {
     let deadline = Instant::now() + spec.start_timeout;
     let text = spec.address.as_deref().unwrap_or_default();
@@ -194,7 +189,7 @@ async fn server(
         command,
         environment,
         output.stdout(),
-        output.stderr(spec.is_launched()),
+        output.stderr(launched),
     )
     .await?;
     let connector = Connector::to(address.clone(), program.gone());
@@ -258,18 +253,28 @@ async fn knock(address: &PluginAddr) -> bool {
     }
 }
 
+/// Whether a launcher stands between the fork and the program.
+fn is_launched(spec: &Spec, cgroup: Option<&Cgroup>) -> bool {
+    spec.sandbox.is_some() || !spec.trust.is_empty() || cgroup.is_some()
+}
+
 /// The command that is run: the plugin's own, or the launcher's, which becomes it.
-fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartError> {
+fn command(
+    spec: &Spec,
+    place: &Place,
+    cgroup: Option<&Cgroup>,
+) -> Result<(Command, Environment), StartError> {
     let written = Path::new(spec.program());
     let program =
         find(written, &place.folder).ok_or_else(|| StartError::NotFound(written.to_owned()))?;
     let arguments = spec.command.iter().skip(1);
-    let mut command = if !spec.is_launched() {
+    let mut command = if !is_launched(spec, cgroup) {
         let mut command = Command::new(&program);
         command.args(arguments);
         command
     } else {
         let order = Order {
+            cgroup: cgroup.map(|group| group.path().to_owned()),
             profile: spec.sandbox.clone(),
             program,
             arguments: spec.command.clone(),

@@ -258,11 +258,6 @@ impl Spec {
         }
     }
 
-    /// Whether a launcher stands between the fork and the program.
-    pub(super) fn is_launched(&self) -> bool {
-        self.sandbox.is_some() || !self.trust.is_empty()
-    }
-
     /// The name of the program.
     pub fn program(&self) -> &str {
         self.command.first().map_or("", String::as_str)
