@@ -26,9 +26,9 @@ class Case:
     only: frozenset[str] | None = None
     # The kind of key in the proxy's certificate (`tls.KEYS`); None is plain.
     tls: str | None = None
-    # Each request has a connection of its own.
+    # Each request has a connection of its own, over TLS.
     close: bool = False
-    # With TLS those connections resume sessions; else each has a whole handshake. wrk resumes wherever it gets a ticket.
+    # Those connections resume sessions; else each has a whole handshake.
     resume: bool = True
     # Connections that each had one answer and then rest: memory is measured, and nothing else.
     idle: int = 0
@@ -69,7 +69,7 @@ CASES = [
     Case("tcp-small", pinned=True, workers=1, connections=64, threads=1, tcp=True),
     Case("tcp-64k", pinned=True, workers=1, connections=64, threads=1, path="/64k", body=64 << 10, tcp=True),
     # Signing with RSA costs the proxy more than verifying costs the client, so here the proxy is at its limit and not the
-    # load generator; with P-256 it is the other way round, and only CPU per handshake can be compared.
+    # load generator; in the others it may be the other way round, and only CPU per handshake can be compared.
     Case("tls-handshake", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, resume=False, only=TLS_PEERS),
     Case("tls-handshake-p256", pinned=True, workers=1, connections=64, threads=1, tls="p256", close=True, resume=False, only=TLS_PEERS),
     Case("tls-resume", pinned=True, workers=1, connections=64, threads=1, tls="rsa2048", close=True, only=TLS_PEERS),

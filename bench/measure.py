@@ -15,6 +15,7 @@ from cases import Case
 from proxies import HEADER, Running
 
 SCRIPT = Path(__file__).resolve().parent / "wrk-report.lua"
+HANDSHAKES = Path(__file__).resolve().parent / "handshakes"
 TICKS = os.sysconf("SC_CLK_TCK")
 # Pools are filled and branches are learned by then.
 WARM_UP_SECONDS = 0.4
@@ -44,33 +45,34 @@ class LoadFailed(Exception):
     """The load generator met an error, so that its numbers mean nothing."""
 
 
-def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int) -> Cell:
-    scheme = "https" if proxy and case.tls else "http"
-    address = f"{scheme}://{(proxy or upstream).address}{case.path}"
+def measure(case: Case, proxy: Running | None, upstream: Running, seconds: int, tools: Path) -> Cell:
     if case.idle:
         return measure_idle(case, proxy)
-    warm_up(case, address)
+    load = handshakes(case, proxy, tools) if case.close else wrk(case, proxy or upstream, bool(proxy and case.tls))
+    warm_up(case, load)
     proxy_pids = proxy.pids() if proxy else []
     upstream_pids = upstream.pids()
 
     machine, proxy_cpu, upstream_cpu, own = Machine(), cpu_seconds(proxy_pids), cpu_seconds(upstream_pids), time.process_time()
     begun = time.monotonic()
-    wrk = start_wrk(case, address, seconds)
-    with ended(wrk):
+    generator = start(load, seconds)
+    with ended(generator):
         # Half-way: all connections are there, and none has gone yet.
         time.sleep(seconds / 2)
         memory = memory_mib(proxy_pids) if proxy else (None, None)
-        output = wrk.stdout.read()
-        _, status, usage = os.wait4(wrk.pid, 0)
-        wrk.returncode = os.waitstatus_to_exitcode(status)
+        output = generator.stdout.read()
+        _, status, usage = os.wait4(generator.pid, 0)
+        generator.returncode = os.waitstatus_to_exitcode(status)
     elapsed = time.monotonic() - begun
     machine_after = Machine()
     proxy_cpu = cpu_seconds(proxy_pids) - proxy_cpu
     upstream_cpu = cpu_seconds(upstream_pids) - upstream_cpu
     own = time.process_time() - own + usage.ru_utime + usage.ru_stime
 
-    report = read_report(wrk.returncode, output)
+    report = read_report(generator.returncode, output)
     requests = report["requests"]
+    if case.close and (report["resumed"] > requests / 2) != case.resume:
+        raise LoadFailed(f"{case.name}: {report['resumed']} of {requests} connections resumed a session")
     busy = machine_after.busy - machine.busy
     return Cell(
         requests_per_s=requests / (report["microseconds"] / 1e6),
@@ -142,42 +144,55 @@ def measure_idle(case: Case, proxy: Running) -> Cell:
     return Cell(None, None, None, None, rss, pss, 0.0, (machine_after.steal - machine.steal) / elapsed)
 
 
-def warm_up(case: Case, address: str) -> None:
-    # wrk takes whole seconds only; it ends in order on SIGINT.
-    wrk = start_wrk(case, address, 10)
-    with ended(wrk):
+def warm_up(case: Case, load: list[str]) -> None:
+    # Generators take whole seconds only; they end in order on SIGINT.
+    generator = start(load, 10)
+    with ended(generator):
         time.sleep(TLS_WARM_UP_SECONDS if case.tls else WARM_UP_SECONDS)
-        wrk.send_signal(signal.SIGINT)
-        output, _ = wrk.communicate()
-    read_report(wrk.returncode, output)
+        generator.send_signal(signal.SIGINT)
+        output, _ = generator.communicate()
+    read_report(generator.returncode, output)
 
 
-def start_wrk(case: Case, address: str, seconds: int) -> subprocess.Popen:
+def wrk(case: Case, target: Running, secure: bool) -> list[str]:
+    """Requests on connections that last."""
     command = [*case.on_cores(1), "wrk", "--latency", "--timeout", "5s", "--header", f"{HEADER[0]}: {HEADER[1]}", "--script", str(SCRIPT)]
-    command += ["--threads", str(case.threads), "--connections", str(case.connections), "--duration", f"{seconds}s"]
-    if case.close:
-        command += ["--header", "Connection: close"]
+    command += ["--threads", str(case.threads), "--connections", str(case.connections)]
+    return [*command, f"{'https' if secure else 'http'}://{target.address}{case.path}", "--duration"]
+
+
+def handshakes(case: Case, target: Running, tools: Path) -> list[str]:
+    """Connections that carry one request each (handshakes/main.go says why not by wrk)."""
+    command = [*case.on_cores(1), str(tools / "handshakes"), "--connections", str(case.connections), "--header", f"{HEADER[0]}: {HEADER[1]}"]
+    return [*command, *(["--resume"] if case.resume else []), "--address", target.address, "--duration"]
+
+
+def build_tools(folder: Path) -> None:
+    subprocess.run(["go", "build", "-o", str(folder / "handshakes"), "."], cwd=HANDSHAKES, check=True)
+
+
+def start(load: list[str], seconds: int) -> subprocess.Popen:
     return subprocess.Popen(
-        [*command, address], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*load, f"{seconds}s"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
 @contextlib.contextmanager
-def ended(wrk: subprocess.Popen):
+def ended(generator: subprocess.Popen):
     """No load goes on when this program is interrupted."""
     try:
         yield
     finally:
-        if wrk.returncode is None:
-            wrk.kill()
-            wrk.wait()
+        if generator.returncode is None:
+            generator.kill()
+            generator.wait()
 
 
 def read_report(status: int, output: str) -> dict:
     line = next((line for line in output.splitlines() if line.startswith("report ")), None)
     if status != 0 or line is None:
-        raise LoadFailed(f"wrk ended with {status}:\n{output}")
+        raise LoadFailed(f"the load generator ended with {status}:\n{output}")
     report = json.loads(line.removeprefix("report "))
     if report["errors"] or not report["requests"]:
-        raise LoadFailed(f"wrk met errors:\n{output}")
+        raise LoadFailed(f"the load generator met errors:\n{output}")
     return report

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::bounds::UseBounds;
 use crate::kind::ExtensionKind;
 use crate::metrics::Metrics;
 use crate::node::Span;
@@ -86,6 +87,8 @@ pub struct PrepareContext {
     pub shared: SharedData,
     /// Where relative paths begin: the folder of the configuration's file, or the process's working directory.
     pub folder: Arc<Path>,
+    /// What the use may have on its way to its plugin: for runtimes whose [`bounds_uses`](crate::runtime::Runtime::bounds_uses) says so.
+    pub bounds: UseBounds,
 }
 
 impl PrepareContext {
@@ -116,6 +119,7 @@ impl PrepareContext {
     /// #     metrics: process.metrics(),
     /// #     shared: process.shared().clone(),
     /// #     folder: std::path::Path::new("").into(),
+    /// #     bounds: transom_api::UseBounds::default(),
     /// # };
     /// let before = prepare(&context);
     /// before.store(5, Ordering::Relaxed);

@@ -26,6 +26,7 @@ mod context;
 
 pub mod access_log;
 pub mod async_filter;
+pub mod bounds;
 pub mod builtin;
 pub mod callout;
 pub mod certificate_provider;
@@ -59,6 +60,7 @@ pub mod verdict;
 pub mod worker;
 
 pub use access_log::{AccessLogConfig, AccessLogWorker, Record};
+pub use bounds::UseBounds;
 pub use callout::{
     CalloutDone, CalloutError, CalloutId, CalloutResponse, GrpcCall, GrpcEvent, GrpcOpen, HttpCall,
 };

@@ -30,6 +30,12 @@ pub trait Runtime: Send + Sync {
 
     /// Reads the declaration of the plugin `name`, without its key `runtime`. Pure, as [`Factory::parse`] is.
     fn parse(&self, name: &str, declaration: &Node) -> Result<Plugin, ParseError>;
+
+    /// Whether it keeps the bounds that a use has of its own ([`PrepareContext::bounds`]). They are refused for the uses of a
+    /// runtime that does not.
+    fn bounds_uses(&self) -> bool {
+        false
+    }
 }
 
 /// What starts a plugin.
@@ -171,6 +177,7 @@ mod tests {
             metrics: process.metrics(),
             shared: process.shared().clone(),
             folder: std::path::Path::new("").into(),
+            bounds: crate::UseBounds::default(),
         };
         let mut prepared = Plugin::new(Arc::new(Nothing)).prepare(context);
         let mut polled = std::task::Context::from_waker(std::task::Waker::noop());

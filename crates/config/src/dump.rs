@@ -1,5 +1,6 @@
 //! A configuration as JSON for a person to look at, with its secrets hidden.
 
+mod condition;
 mod hop;
 mod network;
 
@@ -298,6 +299,9 @@ fn used(used: &Use) -> Value {
             FailurePolicy::Closed => "closed",
             FailurePolicy::Open => "open",
         },
+        "when": used.when.as_ref().map(condition::shown),
+        "sample": used.sample,
+        "bounds": used.bounds.as_deref().map(condition::bounds),
         "disabled": used.disabled,
     })
 }

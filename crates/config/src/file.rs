@@ -4,6 +4,7 @@
 
 pub(crate) mod chain;
 mod cluster;
+mod condition;
 mod health;
 mod hop;
 mod leaf;
@@ -22,11 +23,12 @@ use crate::decode::{Tried, Verbatim};
 use crate::{ListenAddress, Located};
 
 pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
+pub(crate) use condition::{Condition, Conditions, UseBounds};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
 use leaf::tried;
 pub(crate) use leaf::{
-    DURATION, Entries, Items, Name, NonZeroTime, Ranged, SIZE, Size, Time, format_size,
+    DURATION, Entries, Items, Name, NonZeroTime, Percent, Ranged, SIZE, Size, Time, format_size,
 };
 pub(crate) use limits::{CircuitBreakers, Retry};
 pub(crate) use network::{AddressRoute, HashBy, TcpProxy, UdpProxy};
@@ -205,6 +207,9 @@ pub(crate) struct Use {
     /// The `id` of an extension below `extensions`, which has its configuration there. This, `name` or `plugin`.
     #[serde(default)]
     pub(crate) extension: Option<Located<String>>,
+    /// A shared library as MOSN's files name it, without a declaration in `plugins`. `name` is then what the use is called.
+    #[serde(default)]
+    pub(crate) go_plugin_config: Option<Tried<Located<GoPluginConfig>>>,
     /// The name of this use, unique in its chain. The extension's name when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) id: Option<Located<Name>>,
@@ -218,9 +223,29 @@ pub(crate) struct Use {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(extend("default" = "closed"))]
     pub(crate) on_failure: Option<Located<FailurePolicy>>,
+    /// For which requests (of a network filter: connections; of an access log: records) it works. All when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) when: Option<Located<Conditions>>,
+    /// For how many of a hundred of those it works, by chance. All when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) sample: Option<Located<Percent>>,
+    /// What the use may have on its way to its plugin. As the plugin's own bounds say when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) bounds: Option<Located<UseBounds>>,
     /// Leaves the use in the file and out of the traffic.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) disabled: Located<bool>,
+}
+
+/// A shared library as MOSN's files name it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GoPluginConfig {
+    /// The shared library, made for Transom. A relative path begins at the configuration's folder.
+    pub(crate) so_path: Located<String>,
+    /// The name of the extension in the library; the only one when it is left out, or MOSN's default `CreateFilterFactory`.
+    #[serde(default)]
+    pub(crate) factory_method: Option<Located<String>>,
 }
 
 /// Where on the way of a request a stream filter works.

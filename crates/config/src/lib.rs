@@ -26,6 +26,7 @@
 mod address;
 mod chain_index;
 mod cluster;
+mod condition;
 mod decode;
 mod dump;
 mod file;
@@ -57,6 +58,7 @@ pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{
     Cluster, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
 };
+pub use condition::{Case, Condition};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
 pub use folders::{Dropped, DroppedPlugin, Memory};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};

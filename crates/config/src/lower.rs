@@ -3,6 +3,7 @@
 mod actions;
 mod chains;
 mod clusters;
+mod conditions;
 mod domain;
 mod extensions;
 mod health;

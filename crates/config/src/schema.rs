@@ -34,20 +34,24 @@ pub fn schema(registry: &Registry) -> Value {
     network_filters.push(("http".to_owned(), http));
     network_filters.push(("tcp_proxy".to_owned(), tcp_proxy));
     network_filters.push(("udp_proxy".to_owned(), udp_proxy));
-    splice::<file::NetworkFilterUse>(definitions, &network_filters, false);
-    splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), false);
-    splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), true);
-    splice::<file::AccessLogUse>(definitions, &configs::<AccessLogs>(registry), false);
+    splice::<file::NetworkFilterUse>(definitions, &network_filters, &["phase"]);
+    splice::<file::ListenerFilterUse>(definitions, &configs::<ListenerFilters>(registry), &PLAIN);
+    splice::<file::StreamFilterUse>(definitions, &configs::<StreamFilters>(registry), &[]);
+    splice::<file::AccessLogUse>(
+        definitions,
+        &configs::<AccessLogs>(registry),
+        &["phase", "bounds"],
+    );
     splice_selectors(definitions, &configs::<Selectors>(registry));
     let providers = configs::<CertificateProviders>(registry);
-    splice::<file::CertificateProviderUse>(definitions, &providers, false);
+    splice::<file::CertificateProviderUse>(definitions, &providers, &PLAIN);
     splice_runtimes(definitions, registry);
     let mut any = configs::<StreamFilters>(registry);
     any.extend(configs::<NetworkFilters>(registry));
     any.extend(configs::<ListenerFilters>(registry));
     any.extend(configs::<AccessLogs>(registry));
     any.extend(providers);
-    splice::<file::Extension>(definitions, &one_per_name(any), false);
+    splice::<file::Extension>(definitions, &one_per_name(any), &[]);
     root
 }
 
@@ -111,17 +115,20 @@ fn one_per_name(extensions: Vec<(String, Value)>) -> Vec<(String, Value)> {
     merged.collect()
 }
 
-/// Puts what is known of the extensions of a kind into the definition of their use.
+/// Keys of a use that what is neither a filter nor an access log does not have.
+const PLAIN: [&str; 4] = ["phase", "when", "sample", "bounds"];
+
+/// Puts what is known of the extensions of a kind into the definition of their use, which has all keys but some.
 fn splice<Use: JsonSchema>(
     definitions: &mut Map<String, Value>,
     extensions: &[(String, Value)],
-    has_phase: bool,
+    without: &[&str],
 ) {
     if let Some(definition) = definitions
         .get_mut(&*Use::schema_name())
         .and_then(Value::as_object_mut)
     {
-        splice_into(definition, extensions, has_phase);
+        splice_into(definition, extensions, without);
     }
 }
 
@@ -141,40 +148,39 @@ fn splice_selectors(definitions: &mut Map<String, Value>, selectors: &[(String, 
         .pointer_mut("/anyOf/1")
         .and_then(Value::as_object_mut)
     {
-        splice_into(used, selectors, false);
+        splice_into(used, selectors, &[]);
     }
 }
 
 fn splice_into(
     definition: &mut Map<String, Value>,
     extensions: &[(String, Value)],
-    has_phase: bool,
+    without: &[&str],
 ) {
     if let Some(properties) = definition
         .get_mut("properties")
         .and_then(Value::as_object_mut)
     {
-        if !has_phase {
-            properties.remove("phase");
+        for key in without {
+            properties.remove(*key);
         }
         if let Some(name) = properties.get_mut("name").and_then(Value::as_object_mut) {
-            let names: Vec<&str> = extensions.iter().map(|(name, _)| name.as_str()).collect();
             name.insert("type".to_owned(), json!("string"));
-            name.insert("enum".to_owned(), json!(names));
         }
     }
-    let rules: Vec<Value> = extensions
-        .iter()
-        .map(|(name, config)| {
-            json!({
-                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
-                "then": {"properties": {"config": config}},
-            })
+    // Beside `go_plugin_config` any name goes.
+    let is_library = json!({"required": ["go_plugin_config"]});
+    let names: Vec<&str> = extensions.iter().map(|(name, _)| name.as_str()).collect();
+    let known =
+        json!({"if": {"not": is_library}, "then": {"properties": {"name": {"enum": names}}}});
+    let configs = extensions.iter().map(|(name, config)| {
+        json!({
+            "if": {"properties": {"name": {"const": name}}, "required": ["name"], "not": is_library},
+            "then": {"properties": {"config": config}},
         })
-        .collect();
-    if !rules.is_empty() {
-        definition.insert("allOf".to_owned(), Value::Array(rules));
-    }
+    });
+    let rules = std::iter::once(known).chain(configs).collect();
+    definition.insert("allOf".to_owned(), Value::Array(rules));
 }
 
 /// The JSON Schema of an extension's configuration.

@@ -1,9 +1,9 @@
 //! The use of an extension: one shape wherever a configuration names one.
 
 use transom_api::runtime::split_extension;
-use transom_api::{FailurePolicy, Node, Phase, Span};
+use transom_api::{FailurePolicy, Node, Phase, Span, UseBounds};
 
-use crate::Located;
+use crate::{Condition, Located};
 
 /// A place in a chain that an extension fills.
 #[derive(Clone, Debug)]
@@ -19,6 +19,12 @@ pub struct Use {
     pub phase: Option<Phase>,
     /// What becomes of the traffic when the extension fails.
     pub on_failure: FailurePolicy,
+    /// For which requests or connections it works; `None` is all.
+    pub when: Option<Condition>,
+    /// For how many of a hundred of them; `None` is all.
+    pub sample: Option<f64>,
+    /// What it may have on its way to its plugin, where that is not what the plugin's own bounds say.
+    pub bounds: Option<Box<UseBounds>>,
     /// A disabled use stays in the chain and does nothing; a route may not enable it.
     pub disabled: bool,
     /// Where the name of the extension stands.
@@ -126,6 +132,9 @@ impl PartialEq for Use {
             config,
             phase,
             on_failure,
+            when,
+            sample,
+            bounds,
             disabled,
             span: _,
         } = self;
@@ -134,6 +143,9 @@ impl PartialEq for Use {
             && *config == other.config
             && *phase == other.phase
             && *on_failure == other.on_failure
+            && *when == other.when
+            && *sample == other.sample
+            && *bounds == other.bounds
             && *disabled == other.disabled
     }
 }

@@ -187,6 +187,14 @@ impl<'c> Check<'c> {
                 let message = format!("`{name}` cannot be disabled: the chain needs its end");
                 self.problems.push(Problem::new(message, used.span));
             }
+            (true, None) if used.when.is_some() || used.sample.is_some() => {
+                let message =
+                    format!("`{name}` has neither `when` nor `sample`: the chain needs its end");
+                self.problems.push(
+                    Problem::new(message, used.span)
+                        .with_help("choose connections by the `match` of a filter chain"),
+                );
+            }
             // In a configuration with other mistakes the end may be what could not be read.
             (false, None) if self.complete => self.problems.push(without_end(used.span)),
             _ => {}
@@ -206,6 +214,7 @@ impl<'c> Check<'c> {
 
     /// Checks one use. Its factory, when there is one, and its configuration, when that is good.
     fn one<K: ExtensionKind>(&mut self, used: &'c Use) -> Option<Checked<K>> {
+        self.bounds(used);
         let ExtensionName::Resource(name) = &used.extension else {
             let written = Written {
                 extension: &used.extension,
@@ -224,6 +233,36 @@ impl<'c> Check<'c> {
             return Some((factory, parsed));
         }
         self.written(&Written::declared(declared, used.span))
+    }
+
+    /// Bounds of a use are kept by the runtime of its plugin.
+    fn bounds(&mut self, used: &Use) {
+        if used.bounds.is_none() {
+            return;
+        }
+        let name = used.extension.as_str();
+        let message = match &used.extension {
+            ExtensionName::Builtin(_) => format!("`{name}` is compiled in and has no `bounds`"),
+            ExtensionName::Resource(_) => "`bounds` has no meaning beside `extension`".to_owned(),
+            ExtensionName::Plugin(_) => {
+                let (plugin, _) = split_extension(name);
+                let declared = self.resources.plugins.get(plugin);
+                // One that is not there was told of.
+                let Some(runtime) = declared.map(|declared| &declared.runtime) else {
+                    return;
+                };
+                match self.registry.runtime(runtime) {
+                    Some(hosts) if !hosts.bounds_uses() => {
+                        format!("uses of plugins of the runtime `{runtime}` have no `bounds`")
+                    }
+                    _ => return,
+                }
+            }
+        };
+        self.problems.push(
+            Problem::new(message, used.span)
+                .with_help("`bounds` are those of a use of a plugin in a process of its own"),
+        );
     }
 
     /// Declared extensions that nothing uses: of which kind they are is not known.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
-use transom_api::kind::{CertificateProviders, NetworkFilters, StreamFilters};
+use transom_api::kind::{AccessLogs, CertificateProviders, NetworkFilters, StreamFilters};
 use transom_api::{
     DuplicateExtension, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError,
     PreparePlugin, Registry, Runtime, Schema,
@@ -11,7 +11,7 @@ use transom_api::{
 
 use crate::agents::{self, Agent, Agents};
 use crate::launch::Launcher;
-use crate::remote::{Cell, CertificateFactory, NetworkFactory, Running, StreamFactory};
+use crate::remote::{Cell, CertificateFactory, LogFactory, NetworkFactory, Running, StreamFactory};
 use crate::servers::Askers;
 use crate::supervise::{Place, Protocol, Spec, Supervisor, spec};
 
@@ -80,6 +80,7 @@ impl Runtime for ProcessRuntime {
             Protocol::Transom => {
                 let of_network = Arc::clone(&cell);
                 let of_certificates = Arc::clone(&cell);
+                let of_logs = Arc::clone(&cell);
                 plugin
                     .with::<StreamFilters>(move |extension| {
                         Arc::new(StreamFactory {
@@ -90,6 +91,12 @@ impl Runtime for ProcessRuntime {
                     .with::<NetworkFilters>(move |extension| {
                         Arc::new(NetworkFactory {
                             cell: Arc::clone(&of_network),
+                            extension: extension.to_owned(),
+                        })
+                    })
+                    .with::<AccessLogs>(move |extension| {
+                        Arc::new(LogFactory {
+                            cell: Arc::clone(&of_logs),
                             extension: extension.to_owned(),
                         })
                     })

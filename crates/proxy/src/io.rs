@@ -121,6 +121,7 @@ impl Io {
     }
 
     /// Reads into what `room` gives. A socket on which nothing has come does not ask for room.
+    #[inline]
     pub(crate) fn poll_read_into<'r>(
         &mut self,
         cx: &mut Context<'_>,
@@ -204,6 +205,13 @@ impl Io {
     /// Sends what a filter or TLS still holds on; sockets hold nothing.
     #[inline]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            layered => layered.flush_layers(cx),
+        }
+    }
+
+    fn flush_layers(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Filtered(filtered) => filtered.poll_flush(cx),

@@ -26,6 +26,7 @@
 mod cluster;
 pub mod control;
 mod error;
+mod gate;
 mod health;
 mod http;
 mod io;

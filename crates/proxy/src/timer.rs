@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
@@ -24,16 +24,10 @@ pub(crate) struct Timer {
     /// When it looks again, at the latest.
     set_to: Instant,
     /// The count when it was last looked at.
-    looked_at: u64,
-    armed: Armed,
-}
-
-#[derive(Default)]
-enum Armed {
-    #[default]
-    No,
-    Noted(Note),
-    Set(Box<Exact>),
+    looked_at: u32,
+    /// The number of its note; 0 if it is not noted.
+    noted: u32,
+    exact: Option<Box<Exact>>,
 }
 
 /// A timer of the event loop, and what it wakes.
@@ -45,7 +39,7 @@ struct Exact {
 /// The timers of a worker.
 pub(crate) struct Timers {
     /// How many have gone off. It is read at each turn of each connection, so it is at hand.
-    gone_off: Arc<AtomicU64>,
+    gone_off: Arc<AtomicU32>,
     /// Whom to wake for deadlines that are far away, in the order of their seconds since `began`.
     far: RefCell<BTreeMap<Note, Waker>>,
     last: Cell<u32>,
@@ -66,7 +60,8 @@ impl Timer {
             timers: Rc::clone(timers),
             set_to: timers.began,
             looked_at: 0,
-            armed: Armed::No,
+            noted: 0,
+            exact: None,
         }
     }
 
@@ -78,12 +73,17 @@ impl Timer {
     ) -> Poll<std::time::Instant> {
         let deadline = Instant::from_std(deadline);
         let count = self.timers.gone_off.load(Ordering::Relaxed);
-        if self.looked_at == count && self.set_to <= deadline && !matches!(self.armed, Armed::No) {
+        if self.looked_at == count && self.set_to <= deadline && self.is_armed() {
             return Poll::Pending;
         }
         // Read before the look: what goes off after it is found the next time.
         self.looked_at = count;
         self.look(cx, deadline)
+    }
+
+    #[inline]
+    fn is_armed(&self) -> bool {
+        self.noted != 0 || self.exact.is_some()
     }
 
     fn look(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<std::time::Instant> {
@@ -92,16 +92,16 @@ impl Timer {
             self.note(cx, deadline);
             return Poll::Pending;
         }
-        if !matches!(self.armed, Armed::Set(..)) {
+        if self.exact.is_none() {
             self.disarm();
             let waker = Waker::from(Arc::new(GoesOff {
                 gone_off: Arc::clone(&self.timers.gone_off),
                 task: cx.waker().clone(),
             }));
             let sleep = Box::pin(sleep_until(deadline));
-            self.armed = Armed::Set(Box::new(Exact { sleep, waker }));
+            self.exact = Some(Box::new(Exact { sleep, waker }));
         }
-        let Armed::Set(exact) = &mut self.armed else {
+        let Some(exact) = &mut self.exact else {
             return Poll::Pending;
         };
         let Exact { sleep, waker } = &mut **exact;
@@ -111,27 +111,29 @@ impl Timer {
         self.set_to = deadline;
         ready!(sleep.as_mut().poll(&mut Context::from_waker(waker)));
         // So that a later deadline sets it again.
-        self.armed = Armed::No;
+        self.exact = None;
         Poll::Ready(Instant::now().into_std())
     }
 
     /// Notes a deadline that is far away, unless it is noted for the same second already.
     fn note(&mut self, cx: &mut Context<'_>, deadline: Instant) {
         let second = self.timers.second_of(deadline);
-        if let Armed::Noted(note) = self.armed
-            && note.0 == second
-            && self.timers.far.borrow().contains_key(&note)
+        if self.noted != 0
+            && self.timers.second_of(self.set_to) == second
+            && self.timers.far.borrow().contains_key(&(second, self.noted))
         {
             return;
         }
         self.disarm();
-        let note = self.timers.note(second, cx.waker());
-        self.armed = Armed::Noted(note);
+        self.noted = self.timers.note(second, cx.waker());
         self.set_to = self.timers.began + Duration::from_secs(second.into());
     }
 
     fn disarm(&mut self) {
-        if let Armed::Noted(note) = std::mem::take(&mut self.armed) {
+        self.exact = None;
+        let number = std::mem::take(&mut self.noted);
+        if number != 0 {
+            let note = (self.timers.second_of(self.set_to), number);
             let waker = self.timers.far.borrow_mut().remove(&note);
             // Now that the others can be had again: what a waker's end brings about is not known here.
             drop(waker);
@@ -171,21 +173,23 @@ impl Timers {
         let near = std::mem::replace(&mut *far, later);
         drop(far);
         self.gone_off
-            .fetch_add(near.len() as u64, Ordering::Relaxed);
+            .fetch_add(near.len() as u32, Ordering::Relaxed);
         for waker in near.into_values() {
             waker.wake();
         }
     }
 
-    fn note(&self, second: u32, waker: &Waker) -> Note {
+    /// Notes whom to wake in a second; gives the note's number, which is not 0.
+    fn note(&self, second: u32, waker: &Waker) -> u32 {
         let mut far = self.far.borrow_mut();
         loop {
             // It comes round after four thousand million.
-            self.last.set(self.last.get().wrapping_add(1));
-            let note = (second, self.last.get());
+            let number = self.last.get().wrapping_add(1).max(1);
+            self.last.set(number);
+            let note = (second, number);
             if let std::collections::btree_map::Entry::Vacant(place) = far.entry(note) {
                 place.insert(waker.clone());
-                return note;
+                return number;
             }
         }
     }
@@ -198,7 +202,7 @@ impl Timers {
 
 /// Wakes a task for its timer.
 struct GoesOff {
-    gone_off: Arc<AtomicU64>,
+    gone_off: Arc<AtomicU32>,
     task: Waker,
 }
 
@@ -284,7 +288,7 @@ mod tests {
             let mut timer = Timer::new(&timers);
             let due = Instant::now() + 60 * SECOND;
             assert!(!is_due(&mut timer, due).await);
-            assert!(matches!(timer.armed, Armed::Noted(_)));
+            assert_ne!(timer.noted, 0);
             assert_eq!(timers.far.borrow().len(), 1);
             // Later, and still far: nothing is done about it.
             assert!(!is_due(&mut timer, due + SECOND).await);
@@ -292,7 +296,7 @@ mod tests {
             tokio::time::sleep(58 * SECOND).await;
             assert!(timers.far.borrow().is_empty());
             assert!(!is_due(&mut timer, due).await);
-            assert!(matches!(timer.armed, Armed::Set(..)));
+            assert!(timer.exact.is_some());
             assert!(!is_due(&mut timer, due + 60 * SECOND).await);
             drop(timer);
             assert!(timers.far.borrow().is_empty());

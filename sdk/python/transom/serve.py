@@ -11,6 +11,7 @@ import time
 import grpc
 
 from transom.mosn_calls import Calls
+from transom.mtls import Front
 from transom.service import Service, fault_of
 from transom.stream import LEVELS
 
@@ -35,18 +36,19 @@ class Plugin:
                 "This binary is a plugin. These are not meant to be executed directly.\n"
                 "Please execute the program that consumes these plugins, which will load any plugins automatically"
             )
-        if os.environ.get("PLUGIN_CLIENT_CERT"):
-            sys.exit("the host asks for AutoMTLS, which the SDK for Python does not have: turn it off for this plugin")
         try:
+            front = Front(os.environ["PLUGIN_CLIENT_CERT"]) if os.environ.get("PLUGIN_CLIENT_CERT") else None
             defaults = config_of_arguments(sys.argv[1:])
         except OSError as error:
             sys.exit(f"cannot read the configuration: {error}")
+        except ValueError as error:
+            sys.exit(str(error))
         service = Service(self, defaults, LEVELS.get(os.environ.get("TRANSOM_LOG", "info").lower(), 2))
         threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
-        asyncio.run(serve(service, is_mosn))
+        asyncio.run(serve(service, is_mosn, front))
 
 
-async def serve(service, is_mosn):
+async def serve(service, is_mosn, front):
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Ctrl-C reaches the whole process group, and it is the host that decides when a plugin ends.
@@ -65,9 +67,11 @@ async def serve(service, is_mosn):
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((handler, health(), controller(over)))
     path = socket_path()
-    server.add_insecure_port(f"unix:{path}")
+    server.add_insecure_port(f"unix:{front.inner if front else path}")
     await server.start()
-    print(f"1|1|unix|{path}|grpc", flush=True)
+    if front:
+        await front.listen(path)
+    print(f"1|1|unix|{path}|grpc" + (f"|{front.certificate}" if front else ""), flush=True)
     # What is printed from now on becomes the host's log, as standard error does.
     os.dup2(2, 1)
     await over.wait()
@@ -76,6 +80,8 @@ async def serve(service, is_mosn):
         os.unlink(path)
     except OSError:
         pass
+    if front:
+        front.close()
     os._exit(0)  # threads of the plugin's own do not keep it
 
 

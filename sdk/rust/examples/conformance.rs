@@ -1,7 +1,9 @@
 //! The filters that `sdk/CONFORMANCE.md` describes, in Rust.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use transom_sdk::api::builtin::{Builtin, NetworkBuiltin};
@@ -10,7 +12,9 @@ use transom_sdk::api::{
     HeadersVerdict, HttpCall, Level, LocalReply, NetworkFilter, NetworkVerdict, Node, ParseError,
     PrepareContext, PrepareError, Schema, Shape, Stream, StreamFilter, TrailersVerdict, Wants,
 };
-use transom_sdk::{CertificateSource, HostShared, Plugin, SharedResult};
+use transom_sdk::{
+    AccessLog, CertificateSource, HostShared, LogEntry, LogSink, Plugin, SharedResult,
+};
 
 fn main() -> ExitCode {
     if std::env::var("TRANSOM_CONFORMANCE").is_ok_and(|only| only == "auth") {
@@ -30,6 +34,16 @@ fn main() -> ExitCode {
         .stream_filter_named::<Edit>("edit")
         .network_filter_named::<Greet>("greet")
         .certificates::<Files>()
+        .access_log::<Lines>()
+        .attributes([
+            "request.method",
+            "request.path",
+            "response.code",
+            "response.size",
+        ])
+        .request_headers(["user-agent"])
+        .response_headers(["x-note"])
+        .log_sink::<Lines>()
         .serve()
 }
 
@@ -530,5 +544,72 @@ impl CertificateSource for Files {
             authorities: None,
             refresh_after: Some(Duration::from_secs(3600)),
         })
+    }
+}
+
+/// Logs, in a file.
+struct Lines(Mutex<File>);
+
+impl Lines {
+    fn open(node: &Node) -> Result<Self, ParseError> {
+        let mut fields = node.as_fields()?;
+        let file = fields.required("file")?;
+        fields.finish()?;
+        let opened = File::options()
+            .create(true)
+            .append(true)
+            .open(file.as_str()?);
+        let opened = opened.map_err(|error| file.error(format!("cannot be written: {error}")))?;
+        Ok(Self(Mutex::new(opened)))
+    }
+
+    fn append(&self, lost: u64, lines: impl Iterator<Item = Vec<u8>>) {
+        let mut text = Vec::new();
+        if lost > 0 {
+            text.extend_from_slice(format!("lost {lost}\n").as_bytes());
+        }
+        for line in lines {
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(&text) {
+            eprintln!("the log cannot be written: {error}");
+        }
+    }
+}
+
+impl AccessLog for Lines {
+    fn parse(node: &Node) -> Result<Self, ParseError> {
+        Self::open(node)
+    }
+
+    fn log(&self, entries: &[LogEntry], lost: u64) {
+        self.append(
+            lost,
+            entries.iter().map(|entry| {
+                let text = |name| entry.text(name).unwrap_or_else(|| "-".to_owned());
+                format!(
+                    "{} {} {} {} {} {}",
+                    text("request.method"),
+                    text("request.path"),
+                    text("response.code"),
+                    text("response.size"),
+                    entry.request_header("user-agent").unwrap_or("-"),
+                    entry.response_header("x-note").unwrap_or("-"),
+                )
+                .into_bytes()
+            }),
+        );
+    }
+}
+
+impl LogSink for Lines {
+    fn parse(node: &Node) -> Result<Self, ParseError> {
+        Self::open(node)
+    }
+
+    fn write(&self, lines: &[&[u8]], lost: u64) {
+        self.append(lost, lines.iter().map(|line| line.to_vec()));
     }
 }

@@ -12,6 +12,7 @@ mod connection;
 mod head;
 mod later;
 mod live;
+mod log;
 mod mosn;
 mod needs;
 mod output;
@@ -29,6 +30,7 @@ mod value;
 mod work;
 
 pub use certificate::CertificateSource;
+pub use log::{AccessLog, LogEntry, LogSink};
 pub use plugin::{COOKIE, MOSN_COOKIE, Plugin};
 pub use shared::{HostShared, SharedResult};
 pub use transom_api as api;

@@ -54,6 +54,16 @@ pub(crate) fn of_network(wants: NetworkWants, clusters: Vec<String>, asks: &Asks
     }
 }
 
+/// What the entries of an access log have.
+pub(crate) fn of_log(asks: &Asks) -> Needs {
+    Needs {
+        request_headers: lower(&asks.request_headers),
+        response_headers: lower(&asks.response_headers),
+        attributes: asks.attributes.clone(),
+        ..Needs::default()
+    }
+}
+
 fn lower(names: &[String]) -> Vec<String> {
     names.iter().map(|name| name.to_ascii_lowercase()).collect()
 }

@@ -68,7 +68,7 @@ impl Part {
             Prepared::Network(config) => {
                 Built::Network(config.on_worker(&mut Worker::new(&mut host))?)
             }
-            Prepared::Certificates(_) => {
+            Prepared::Certificates(_) | Prepared::Log(_) => {
                 return Err(BuildError::new(
                     "a certificate provider meets no streams: the host has mistaken the use",
                 ));

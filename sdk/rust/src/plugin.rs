@@ -7,17 +7,20 @@ use std::sync::Arc;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use transom_api::builtin::{Builtin, NetworkBuiltin};
-use transom_api::{CertificateProviders, Factory, NetworkFilters, Phase, Registry, StreamFilters};
+use transom_api::{
+    CertificateProviders, Factory, NetworkFilters, Phase, Registry, Schema, StreamFilters,
+};
 use transom_goplugin::plugin::{HclogLayer, PluginSet, ServeConfig, serve};
 use transom_goplugin::{HandshakeConfig, MAX_MESSAGE, Services};
 
 use crate::certificate::{CertificateSource, SourceFactory};
+use crate::log::{self, AccessLog, LogSink, MakeLog};
 use crate::mosn;
 use crate::needs::Asks;
 use crate::proto::v1::plugin_server::PluginServer;
 use crate::proto::v1::{Extension, Kind};
 use crate::schema::json_schema;
-use crate::service::{Declared, Served, Service};
+use crate::service::{Declared, Logs, Served, Service};
 use crate::threads::Threads;
 use crate::uses::Uses;
 
@@ -51,6 +54,7 @@ pub struct Plugin {
     version: String,
     registry: Registry,
     declared: Vec<Declared>,
+    logs: Logs,
     threads: usize,
     fault: Option<String>,
 }
@@ -64,6 +68,7 @@ impl Plugin {
             version: version.into(),
             registry: Registry::new(),
             declared: Vec::new(),
+            logs: Logs::default(),
             threads: 1,
             fault: None,
         }
@@ -157,6 +162,38 @@ impl Plugin {
         self.declare(Kind::CertificateProvider, name, &schema)
     }
 
+    /// Adds an access log, the plugin's only one. Name what its entries have behind it: [`attributes`](Self::attributes),
+    /// [`request_headers`](Self::request_headers), [`response_headers`](Self::response_headers).
+    #[must_use]
+    pub fn access_log<L: AccessLog>(self) -> Self {
+        self.access_log_named::<L>("")
+    }
+
+    /// Adds an access log under a name.
+    #[must_use]
+    pub fn access_log_named<L: AccessLog>(self, name: &str) -> Self {
+        self.log(Kind::AccessLog, name, &L::schema(), log::access_log::<L>())
+    }
+
+    /// Adds a log sink, the plugin's only one.
+    #[must_use]
+    pub fn log_sink<L: LogSink>(self) -> Self {
+        self.log_sink_named::<L>("")
+    }
+
+    /// Adds a log sink under a name.
+    #[must_use]
+    pub fn log_sink_named<L: LogSink>(self, name: &str) -> Self {
+        self.log(Kind::LogSink, name, &L::schema(), log::log_sink::<L>())
+    }
+
+    fn log(mut self, kind: Kind, name: &str, schema: &Schema, make: MakeLog) -> Self {
+        if self.logs.insert((kind, name.to_owned()), make).is_some() {
+            self.note(Err::<(), _>(format!("two logs are named {name:?}")));
+        }
+        self.declare(kind, name, &json_schema(schema))
+    }
+
     /// Has the last extension's callbacks run in another phase than `before_route`, unless its use says so.
     #[must_use]
     pub fn phase(self, phase: Phase) -> Self {
@@ -226,6 +263,7 @@ impl Plugin {
             version: self.version,
             registry: self.registry,
             declared: self.declared,
+            logs: self.logs,
             default_config: config_of_arguments(std::env::args().skip(1))?,
             uses: Arc::new(Uses::default()),
             shared: crate::store::shared_data(),

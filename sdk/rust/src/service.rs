@@ -1,5 +1,6 @@
 //! The service `transom.plugin.v1.Plugin`, over the extensions of a [`Plugin`](crate::Plugin).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::unbounded_channel;
@@ -11,6 +12,7 @@ use transom_api::{
 };
 
 use crate::config::{self, Config};
+use crate::log::{Keep, MakeLog};
 use crate::needs::{self, Asks, Defined};
 use crate::proto::REVISION;
 use crate::proto::v1::plugin_server::Plugin;
@@ -35,6 +37,7 @@ pub(crate) struct Served {
     pub(crate) version: String,
     pub(crate) registry: Registry,
     pub(crate) declared: Vec<Declared>,
+    pub(crate) logs: Logs,
     /// The configuration of uses that have none, as JSON: the plugin's own arguments.
     pub(crate) default_config: Vec<u8>,
     pub(crate) uses: Arc<Uses>,
@@ -42,6 +45,9 @@ pub(crate) struct Served {
     pub(crate) level: transom_api::Level,
     pub(crate) threads: Threads,
 }
+
+/// What reads the configurations of access logs and log sinks, by their names.
+pub(crate) type Logs = HashMap<(Kind, String), MakeLog>;
 
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Arc<Served>);
@@ -104,6 +110,20 @@ impl Served {
         Ok((factory, parsed))
     }
 
+    fn parse_log(
+        &self,
+        kind: Kind,
+        declared: &Declared,
+        config: &Config,
+    ) -> Result<Arc<dyn Keep>, Faults> {
+        let name = declared.extension.name.clone();
+        let make = self
+            .logs
+            .get(&(kind, name))
+            .ok_or_else(|| vec![config::fault("the log is not there")])?;
+        make(&config.node).map_err(|error| vec![config.parse_fault(&error)])
+    }
+
     pub(crate) fn context(&self, name: &str, defined: &Arc<Defined>) -> PrepareContext {
         PrepareContext {
             instance: name.into(),
@@ -111,6 +131,7 @@ impl Served {
             metrics: defined.metrics(),
             shared: self.shared.clone(),
             folder: std::path::Path::new("").into(),
+            bounds: transom_api::UseBounds::default(),
         }
     }
 
@@ -149,7 +170,11 @@ impl Served {
                 let prepared = parsed.prepare(context).await.map_err(faults)?;
                 (Prepared::Certificates(prepared), Needs::default())
             }
-            Kind::AccessLog | Kind::LogSink | Kind::Unspecified => {
+            Kind::AccessLog | Kind::LogSink => {
+                let keep = self.parse_log(kind, declared, config)?;
+                (Prepared::Log(keep), needs::of_log(&declared.asks))
+            }
+            Kind::Unspecified => {
                 return Err(vec![config::fault(
                     "this SDK has no extensions of this kind",
                 )]);
@@ -217,7 +242,10 @@ impl Plugin for Service {
                     .0
                     .parse::<CertificateProviders>(declared, &config)
                     .map(drop),
-                _ => Ok(()),
+                kind @ (Kind::AccessLog | Kind::LogSink) => {
+                    self.0.parse_log(kind, declared, &config).map(drop)
+                }
+                Kind::Unspecified => Ok(()),
             }
         });
         Ok(Response::new(CheckResponse {
@@ -302,8 +330,24 @@ impl Plugin for Service {
 
     async fn log(
         &self,
-        _request: Request<Streaming<LogBatch>>,
+        request: Request<Streaming<LogBatch>>,
     ) -> Result<Response<LogSummary>, Status> {
-        Err(Status::unimplemented("this plugin keeps no logs"))
+        let mut batches = request.into_inner();
+        let mut entries = 0;
+        while let Some(batch) = batches.message().await? {
+            let used = self.0.uses.find(batch.use_id);
+            let Some(Prepared::Log(keep)) = used.as_deref().map(|used| &used.prepared) else {
+                return Err(Status::invalid_argument(format!(
+                    "use {} is no log of this plugin that is ready",
+                    batch.use_id
+                )));
+            };
+            entries += (batch.entries.len() + batch.lines.len()) as u64;
+            let keep = Arc::clone(keep);
+            // One after the other: while it takes its time, the host is not read.
+            let kept = tokio::task::spawn_blocking(move || keep.keep(batch)).await;
+            kept.map_err(|error| Status::internal(format!("the log failed: {error}")))?;
+        }
+        Ok(Response::new(LogSummary { entries }))
     }
 }

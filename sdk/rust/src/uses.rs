@@ -8,6 +8,8 @@ use transom_api::{
     CertificateProvider, Factory, NetworkFilterConfig, Phase, StreamFilterConfig, StreamFilters,
 };
 
+use crate::log::Keep;
+
 /// The uses that are ready, by the host's number.
 #[derive(Default)]
 pub(crate) struct Uses {
@@ -31,6 +33,7 @@ pub(crate) enum Prepared {
     },
     Network(Arc<dyn NetworkFilterConfig>),
     Certificates(Arc<dyn CertificateProvider>),
+    Log(Arc<dyn Keep>),
 }
 
 impl Uses {

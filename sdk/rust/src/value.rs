@@ -27,6 +27,27 @@ pub(crate) fn to_wire(value: &MetadataValue) -> Value {
     Value { kind }
 }
 
+/// A value from the wire.
+pub(crate) fn from_wire(value: &Value) -> MetadataValue {
+    match &value.kind {
+        None => MetadataValue::Null,
+        Some(Kind::Boolean(value)) => MetadataValue::Bool(*value),
+        Some(Kind::Integer(value)) => MetadataValue::Number(*value as f64),
+        Some(Kind::Number(value)) => MetadataValue::Number(*value),
+        Some(Kind::Text(text)) => MetadataValue::String(text.clone()),
+        Some(Kind::Bytes(bytes)) => {
+            MetadataValue::String(String::from_utf8_lossy(bytes).into_owned())
+        }
+        Some(Kind::List(list)) => MetadataValue::List(list.values.iter().map(from_wire).collect()),
+        Some(Kind::Map(map)) => MetadataValue::Struct(
+            map.values
+                .iter()
+                .map(|(name, value)| (name.clone(), from_wire(value)))
+                .collect(),
+        ),
+    }
+}
+
 /// An attribute from the wire. Lists, maps and nothing are no attributes.
 pub(crate) fn attribute(value: &Value) -> Option<Attribute<'static>> {
     Some(match value.kind.as_ref()? {
@@ -66,5 +87,6 @@ mod tests {
         assert_eq!(list.values[0].kind, Some(Kind::Boolean(true)));
         assert_eq!(list.values[1].kind, None);
         assert_eq!(list.values[2].kind, Some(Kind::Number(1.5)));
+        assert_eq!(from_wire(&to_wire(&value)), value);
     }
 }

@@ -1,9 +1,11 @@
 """Plugins of each language in the real proxy: what a client sees of the filter `rewrite`, `auth` and `callout`."""
 
+import contextlib
 import http.client
 import http.server
 import json
 import os
+import pathlib
 import subprocess
 import threading
 
@@ -39,70 +41,89 @@ class Upstream(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Proxy:
-    """The program with one plugin, whose uses stand in three listeners."""
+# The virtual hosts of a listener that passes everything on.
+ROUTES = '[{domains: ["*"], routes: [{match: {prefix: /}, cluster: up}]}]'
 
-    def __init__(self, folder, command):
+
+def listener(name: str, filters: str = "", tls: str = "") -> str:
+    """A listener in YAML."""
+    return f"""
+  - name: {name}
+    address: 127.0.0.1:0{f"{chr(10)}    tls: {tls}" if tls else ""}
+    network_filters:
+      - {{name: http, config: {{stream_filters: [{filters}], virtual_hosts: {ROUTES}}}}}"""
+
+
+class Proxy:
+    """The program in a folder, with listeners by their names and what is declared above them; their cluster `up` is an upstream of ours."""
+
+    def __init__(self, folder: pathlib.Path, listeners: dict, declared: str = "", clusters=(), program=""):
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        uses = {
-            "auth": '{plugin: p/auth, config: {User: admin}}',
-            "rewrite": '{plugin: p/rewrite, config: {suffix: "?"}}',
-            "callout": '{plugin: p/callout, config: {cluster: auth}}',
-        }
-        listeners = "".join(
-            f"""
-  - name: {name}
-    address: 127.0.0.1:0
-    network_filters:
-      - name: http
-        config:
-          stream_filters: [{use}]
-          virtual_hosts: [{{domains: ["*"], routes: [{{match: {{prefix: /}}, cluster: up}}]}}]"""
-            for name, use in uses.items()
-        )
+        self.names = list(listeners)
         address = "127.0.0.1:%d" % self.server.server_address[1]
         file = folder / "transom.yaml"
         file.write_text(
-            f"plugins:\n  p: {{runtime: process, command: {json.dumps([str(word) for word in command])}}}\n"
-            f"listeners:{listeners}\n"
-            f"clusters:\n  - {{name: up, endpoints: [\"{address}\"]}}\n  - {{name: auth, endpoints: [\"{address}\"]}}\n"
+            f"{declared}\nlisteners:{''.join(listeners.values())}\nclusters:"
+            + "".join(f'\n  - {{name: {name}, endpoints: ["{address}"]}}' for name in ["up", *clusters])
         )
         self.log = folder / "log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([os.environ["TRANSOM"], "run", "-c", file], stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                [program or os.environ["TRANSOM"], "run", "-c", file], cwd=folder, stderr=log, stdin=subprocess.DEVNULL
+            )
 
     def __enter__(self):
-        self.ports = until(self.bound, "the proxy listens", 60)
+        try:
+            self.ports = until(self.bound, "the proxy listens", 60)
+        except AssertionError:
+            self.__exit__()
+            raise AssertionError(self.log.read_text()) from None
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait(20)
         self.server.shutdown()
+        self.server.server_close()
 
     def bound(self):
         if self.process.poll() is not None:
-            raise AssertionError(self.log.read_text())
+            raise AssertionError("it ended")
         found = {}
         for line in self.log.read_text().splitlines():
-            for name in ("auth", "rewrite", "callout"):
+            for name in self.names:
                 if "listen" in line and f"{name}" in line and "127.0.0.1:" in line:
                     found[name] = int(line.split("127.0.0.1:")[1].split()[0].strip('",'))
-        return found if len(found) == 3 else None
+        return found if len(found) == len(self.names) else None
 
-    def ask(self, listener, headers=(), body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[listener], timeout=20)
-        connection.request("POST" if body else "GET", "/", body=body, headers=dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode(), answer
+    def ask(self, listener, headers=(), body=None, tls=None):
+        port = self.ports[listener]
+        if tls is None:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        else:
+            connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=tls)
+        with contextlib.closing(connection):
+            connection.request("POST" if body else "GET", "/", body=body, headers=dict(headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(), answer
+
+    def warm(self, **asked):
+        """Each worker's first request meets a plugin that is still warming up, which a machine with other work gives too little time."""
+        until(lambda: all(self.ask(one, **asked)[0] == 200 for one in self.ports for _ in range(8)), "the plugin is warm", 60)
 
 
 def shown(scene, command):
     """Auth, body rewrite and callout, as a client sees them."""
-    proxy = scene.start(Proxy(scene.folder, command))
-    # Each worker's first request meets a plugin that is still warming up, which a machine with other work gives too little time.
-    until(lambda: all(proxy.ask(one, {"x-token": "good", "user": "admin"})[0] == 200 for one in proxy.ports for _ in range(8)), "the plugin is warm")
+    uses = {
+        "auth": "{plugin: p/auth, config: {User: admin}}",
+        "rewrite": '{plugin: p/rewrite, config: {suffix: "?"}}',
+        "callout": "{plugin: p/callout, config: {cluster: auth}}",
+    }
+    listeners = {name: listener(name, use) for name, use in uses.items()}
+    declared = f"plugins:\n  p: {{runtime: process, command: {json.dumps([str(word) for word in command])}}}"
+    proxy = scene.start(Proxy(scene.folder, listeners, declared, ["auth"]))
+    proxy.warm(headers={"x-token": "good", "user": "admin"})
     equal(proxy.ask("auth", {"user": "admin"})[0], 200, "who may pass")
     status, body, answer = proxy.ask("auth", {"user": "guest"})
     equal((status, body, answer.headers["x-denied-by"]), (403, "denied\n", "auth"), "who may not")

@@ -47,7 +47,7 @@ pub(crate) async fn it_says_what_it_is(scene: &mut Scene) -> Verdict {
 }
 
 pub(crate) async fn an_extension_that_it_has_not_is_refused(scene: &mut Scene) -> Verdict {
-    for (kind, name) in [(Kind::StreamFilter, "nobody"), (Kind::AccessLog, "")] {
+    for (kind, name) in [(Kind::StreamFilter, "nobody"), (Kind::AccessLog, "nobody")] {
         match scene.probe.prepare(kind, name, "").await {
             Err(ProbeError::Call { status, .. }) => {
                 let code = format!("{:?}", status.code());

@@ -1,7 +1,9 @@
 //! One table of cases for the plugins of every SDK. `sdk/CONFORMANCE.md` says what a conformance plugin has.
 
 mod cases;
+mod logs;
 mod mosn;
+mod mtls;
 mod scene;
 
 use std::process::Command;
@@ -67,7 +69,7 @@ pub async fn run(command: impl Fn() -> Command, only: &str) -> Vec<Outcome> {
             time: begin.elapsed(),
         });
     }
-    for (name, case) in mosn::cases() {
+    for (name, case) in mosn::cases().into_iter().chain(mtls::cases()) {
         if name.contains(only) {
             let begin = Instant::now();
             let fault = case(command()).await.err().map(|fault| fault.to_string());
@@ -119,6 +121,9 @@ macro_rules! for_each_case {
         $case!(cases, connections_are_served);
         $case!(cases, certificates_are_given);
         $case!(cases, a_certificate_that_is_not_there_is_an_error);
+        $case!(logs, entries_of_an_access_log_are_kept);
+        $case!(logs, lines_of_a_log_are_kept);
+        $case!(logs, a_log_that_is_not_ready_takes_nothing);
         $case!(cases, a_use_that_was_released_is_gone);
         $case!(cases, what_a_newer_host_sends_is_passed_over);
     };

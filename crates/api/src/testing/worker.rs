@@ -178,6 +178,7 @@ impl FakeWorker {
             metrics: self.process().metrics(),
             shared: self.process().shared().clone(),
             folder: self.folder.clone(),
+            bounds: crate::UseBounds::default(),
         }))?;
         Ok((prepared, parsed.clusters()))
     }

@@ -2,6 +2,7 @@
 
 use transom_api::{FailurePolicy, Phase, Span, field};
 
+use super::conditions::{Stand, bounds_of};
 use super::extensions::Named;
 use super::hop::WrittenHop;
 use super::{Lowering, Unique, refer};
@@ -21,21 +22,16 @@ const TCP_PROXY: &str = "tcp_proxy";
 const UDP_PROXY: &str = "udp_proxy";
 
 impl Lowering<'_> {
-    /// A chain whose extensions know no phase.
-    pub(super) fn plain_chain(&mut self, uses: file::Items<Located<file::Use>>) -> Vec<Use> {
+    /// A chain of extensions.
+    pub(super) fn chain(
+        &mut self,
+        stand: Stand,
+        uses: file::Items<Located<file::Use>>,
+    ) -> Vec<Use> {
         let mut ids = Unique::default();
         let uses = uses.items.into_iter();
-        uses.filter_map(|used| {
-            self.refuse_phase(&used);
-            self.one(used, &mut ids)
-        })
-        .collect()
-    }
-
-    fn stream_filters(&mut self, uses: file::Items<Located<file::Use>>) -> Vec<Use> {
-        let mut ids = Unique::default();
-        let uses = uses.items.into_iter();
-        uses.filter_map(|used| self.one(used, &mut ids)).collect()
+        uses.filter_map(|used| self.one(stand, used, &mut ids))
+            .collect()
     }
 
     /// The network filters of a chain: any, then one that ends it. `scope` is what tables of routes in it are named after.
@@ -48,14 +44,17 @@ impl Lowering<'_> {
         let mut ids = Unique::default();
         let mut filters = Vec::new();
         let mut places = Vec::new();
-        for used in uses.items {
-            self.refuse_phase(&used);
+        for mut used in uses.items {
             let whole = used.span;
             let ends = Ends::of(&used.value);
             if let Some(ends) = ends {
                 self.refuse_failure_options(ends, &used.value);
+                // What is in them is of no interest then.
+                used.value.when = None;
+                used.value.sample = None;
+                used.value.bounds = None;
             }
-            let Some(used) = self.one(used, &mut ids) else {
+            let Some(used) = self.one(Stand::NetworkFilter, used, &mut ids) else {
                 continue;
             };
             places.push(used.span.or(whole));
@@ -96,19 +95,29 @@ impl Lowering<'_> {
     }
 
     /// One use of an extension.
-    fn one(&mut self, used: Located<file::Use>, ids: &mut Unique) -> Option<Use> {
+    fn one(&mut self, stand: Stand, used: Located<file::Use>, ids: &mut Unique) -> Option<Use> {
         let Located { value: used, span } = used;
-        let named = Named {
+        self.refuse_keys(stand, &used);
+        let when = used.when.and_then(|when| self.condition(stand, when));
+        let mut named = Named {
             name: used.name,
             plugin: used.plugin,
             extension: used.extension,
         };
-        let (extension, place) = self.extension_name(named, span)?;
-        let id_place = used.id.as_ref().map_or(place, |id| id.span);
-        let id = match used.id {
-            Some(id) => id.value.0,
-            None => extension.id().to_owned(),
+        let mut id = used.id.map(|id| Located {
+            value: id.value.0,
+            span: id.span,
+        });
+        let (extension, place) = match used.go_plugin_config {
+            None => self.extension_name(named, span)?,
+            Some(library) => {
+                // Any name goes: it is what the use is called.
+                id = id.or(named.name.take());
+                self.go_plugin(library.0?, named)?
+            }
         };
+        let id_place = id.as_ref().map_or(place, |id| id.span);
+        let id = id.map_or_else(|| extension.id().to_owned(), |id| id.value);
         if let Some(first) = ids.seen.get(&id) {
             let problem =
                 Problem::new(format!("two uses in this chain are named `{id}`"), id_place)
@@ -132,16 +141,12 @@ impl Lowering<'_> {
                 Some(file::FailurePolicy::Open) => FailurePolicy::Open,
                 Some(file::FailurePolicy::Closed) | None => FailurePolicy::Closed,
             },
+            when,
+            sample: used.sample.map(|share| share.value.0),
+            bounds: used.bounds.map(|bounds| Box::new(bounds_of(&bounds))),
             disabled: used.disabled.value,
             span: place,
         })
-    }
-
-    fn refuse_phase(&mut self, used: &file::Use) {
-        if let Some(phase) = &used.phase {
-            let message = "`phase` is for stream filters only";
-            self.problems.push(Problem::new(message, phase.span));
-        }
     }
 
     /// A part of the proxy does not fail as an extension does, and the chain needs it.
@@ -150,6 +155,17 @@ impl Lowering<'_> {
         if let Some(policy) = &used.on_failure {
             let message = format!("`on_failure` has no meaning for `{name}`");
             self.problems.push(Problem::new(message, policy.span));
+        }
+        for (key, span) in [
+            ("when", used.when.as_ref().map(|it| it.span)),
+            ("sample", used.sample.as_ref().map(|it| it.span)),
+            ("bounds", used.bounds.as_ref().map(|it| it.span)),
+        ] {
+            if let Some(span) = span {
+                let message =
+                    format!("`{key}` has no meaning for `{name}`: the chain needs its end");
+                self.problems.push(Problem::new(message, span));
+            }
         }
         if used.disabled.value {
             let message = format!("`{name}` cannot be disabled: the chain needs its end");
@@ -160,8 +176,8 @@ impl Lowering<'_> {
 
     fn http(&mut self, scope: &str, used: Use, whole: Option<Span>) -> Option<NetworkFilter> {
         let http: file::Http = decode(&used.config, self.problems)?;
-        let stream_filters = self.stream_filters(http.stream_filters);
-        let access_logs = self.plain_chain(http.access_logs);
+        let stream_filters = self.chain(Stand::StreamFilter, http.stream_filters);
+        let access_logs = self.chain(Stand::StreamLog, http.access_logs);
         let place = used.config.span.or(whole);
         let route_table = match (http.route_table, http.virtual_hosts) {
             (Some(Tried(name)), None) => {
@@ -315,6 +331,9 @@ enum Ends {
 
 impl Ends {
     fn of(used: &file::Use) -> Option<Self> {
+        if used.go_plugin_config.is_some() {
+            return None;
+        }
         match used.name.as_ref()?.as_str() {
             HTTP => Some(Self::Http),
             TCP_PROXY => Some(Self::TcpProxy),

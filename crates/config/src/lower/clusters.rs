@@ -57,6 +57,9 @@ impl Lowering<'_> {
             config,
             phase: None,
             on_failure: FailurePolicy::Closed,
+            when: None,
+            sample: None,
+            bounds: None,
             disabled: false,
             span,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use transom_api::Span;
 
+use super::conditions::Stand;
 use super::tls::is_host_name;
 use super::{Lowering, Unique};
 use crate::decode::Tried;
@@ -57,8 +58,8 @@ impl Lowering<'_> {
                     Vec::new()
                 }
             };
-            let listener_filters = self.plain_chain(listener.listener_filters);
-            let access_logs = self.plain_chain(listener.access_logs);
+            let listener_filters = self.chain(Stand::Other, listener.listener_filters);
+            let access_logs = self.chain(Stand::ConnectionLog, listener.access_logs);
             let tls = listener
                 .tls
                 .and_then(|tls| self.listener_tls(tls.0?, &network_filters));

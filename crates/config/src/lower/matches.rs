@@ -1,5 +1,6 @@
 //! What a route asks of requests.
 
+use transom_api::Span;
 use transom_api::field;
 use transom_api::field::Pseudo;
 
@@ -10,9 +11,19 @@ use crate::{FieldMatch, Located, PathMatch, Pattern, RouteMatch, ValueMatch};
 
 /// Whose fields are matched.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
+pub(super) enum Of {
     Headers,
     Query,
+    /// Those of these names.
+    Attributes(&'static [&'static [&'static str]]),
+}
+
+/// What is asked of the path, as written.
+pub(super) struct WrittenPath {
+    pub(super) prefix: Option<Located<String>>,
+    pub(super) path: Option<Located<String>>,
+    pub(super) regex: Option<Located<String>>,
+    pub(super) connect: Option<Located<String>>,
 }
 
 type Make = fn(String) -> ValueMatch;
@@ -26,7 +37,46 @@ impl Lowering<'_> {
         let connect = value
             .connect
             .then(|| Located::at("connect".to_owned(), span));
-        let path = match (value.prefix, value.path, value.regex, connect) {
+        let written = WrittenPath {
+            prefix: value.prefix,
+            path: value.path,
+            regex: value.regex,
+            connect,
+        };
+        let path = match self.path_match(written, span)? {
+            PathMatch::Any if says_more => PathMatch::Any,
+            PathMatch::Any if self.problems.any_within(span) => return None,
+            PathMatch::Any => {
+                self.problems
+                    .push(Problem::new("`match` says nothing", span).with_help(
+                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
+                    ));
+                return None;
+            }
+            path => path,
+        };
+        let is_connect = path == PathMatch::Connect;
+        Some(RouteMatch {
+            path,
+            methods: self.methods(value.methods, is_connect),
+            headers: self.fields(Of::Headers, value.headers),
+            query: self.fields(Of::Query, value.query),
+        })
+    }
+
+    /// What is asked of the path; [`PathMatch::Any`] when nothing is.
+    pub(super) fn path_match(
+        &mut self,
+        written: WrittenPath,
+        whole: Option<Span>,
+    ) -> Option<PathMatch> {
+        let WrittenPath {
+            prefix,
+            path,
+            regex,
+            connect,
+        } = written;
+        Some(match (prefix, path, regex, connect) {
             (Some(prefix), None, None, None) => {
                 self.check_path(&prefix);
                 PathMatch::Prefix(prefix.value)
@@ -37,15 +87,7 @@ impl Lowering<'_> {
             }
             (None, None, Some(regex), None) => PathMatch::Regex(self.pattern(&regex)?),
             (None, None, None, Some(_)) => PathMatch::Connect,
-            (None, None, None, None) if says_more => PathMatch::Any,
-            (None, None, None, None) if self.problems.any_within(span) => return None,
-            (None, None, None, None) => {
-                self.problems
-                    .push(Problem::new("`match` says nothing", span).with_help(
-                        "write {prefix: /} for all requests, {prefix: /api/} or {path: /health}",
-                    ));
-                return None;
-            }
+            (None, None, None, None) => PathMatch::Any,
             (prefix, path, regex, connect) => {
                 let given: Vec<(&str, Located<String>)> = [
                     ("prefix", prefix),
@@ -59,17 +101,24 @@ impl Lowering<'_> {
                 let names: Vec<String> =
                     given.iter().map(|(name, _)| format!("`{name}`")).collect();
                 let message = format!("{} exclude each other", names.join(" and "));
-                let place = given.last().and_then(|(_, value)| value.span).or(span);
+                let place = given.last().and_then(|(_, value)| value.span).or(whole);
                 self.problems.push(Problem::new(message, place));
                 return None;
             }
-        };
-        let is_connect = path == PathMatch::Connect;
-        let methods = value.methods.items.into_iter().map(|method| {
+        })
+    }
+
+    /// Methods. `connect`: CONNECT may be among them.
+    pub(super) fn methods(
+        &mut self,
+        methods: file::Items<Located<String>>,
+        connect: bool,
+    ) -> Vec<String> {
+        let methods = methods.items.into_iter().map(|method| {
             if !Pseudo::Method.takes(method.as_bytes()) {
                 let message = format!("{:?} is no method", method.value);
                 self.problems.push(Problem::new(message, method.span));
-            } else if method.value == "CONNECT" && !is_connect {
+            } else if method.value == "CONNECT" && !connect {
                 self.problems.push(
                     Problem::new("this route takes no CONNECT", method.span)
                         .with_help("requests for a tunnel are matched by `connect: true`"),
@@ -77,12 +126,7 @@ impl Lowering<'_> {
             }
             method.value
         });
-        Some(RouteMatch {
-            path,
-            methods: methods.collect(),
-            headers: self.fields(Of::Headers, value.headers),
-            query: self.fields(Of::Query, value.query),
-        })
+        methods.collect()
     }
 
     pub(super) fn check_path(&mut self, path: &Located<String>) {
@@ -105,7 +149,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn fields(
+    pub(super) fn fields(
         &mut self,
         of: Of,
         fields: file::Items<Located<file::FieldMatch>>,
@@ -126,6 +170,8 @@ impl Lowering<'_> {
         } else if of == Of::Headers && !field::is_name(name.as_bytes()) {
             let message = format!("{:?} is no name of a header field", name.value);
             self.problems.push(Problem::new(message, name.span));
+        } else if let Of::Attributes(known) = of {
+            self.check_attribute(&name, known);
         }
         let mut asked = Vec::new();
         let texts: [(_, Make); 3] = [

@@ -2,6 +2,7 @@
 
 use transom_api::{Node, Span};
 
+use super::conditions::Stand;
 use super::{Lowering, refer};
 use crate::decode::decode;
 use crate::file;
@@ -22,7 +23,7 @@ impl Lowering<'_> {
             weighted_clusters: tcp_proxy.weighted_clusters,
             routes: tcp_proxy.routes,
         };
-        let access_logs = self.plain_chain(tcp_proxy.access_logs);
+        let access_logs = self.chain(Stand::ConnectionLog, tcp_proxy.access_logs);
         Some(NetworkFilter::TcpProxy(Box::new(TcpProxy {
             id: used.id,
             targets: self.targets(written),
@@ -43,7 +44,7 @@ impl Lowering<'_> {
             weighted_clusters: udp_proxy.weighted_clusters,
             routes: udp_proxy.routes,
         };
-        let access_logs = self.plain_chain(udp_proxy.access_logs);
+        let access_logs = self.chain(Stand::ConnectionLog, udp_proxy.access_logs);
         Some(NetworkFilter::UdpProxy(Box::new(UdpProxy {
             id: used.id,
             targets: self.targets(written),

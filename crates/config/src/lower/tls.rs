@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Lowering;
+use super::conditions::Stand;
 use crate::decode::Tried;
 use crate::file;
 use crate::file::tls as shape;
@@ -39,7 +40,7 @@ impl Lowering<'_> {
         let certificates = certificates
             .filter_map(|files| self.certificate_files(files))
             .collect();
-        let providers = self.plain_chain(tls.providers);
+        let providers = self.chain(Stand::Other, tls.providers);
         let on_demand = match tls.on_demand {
             Some(Tried(on_demand)) => Some(self.on_demand(on_demand?, &providers)?),
             None => None,
@@ -286,7 +287,7 @@ impl Lowering<'_> {
             }
             (_, true) => Some(TrustedCa::System),
         };
-        let providers = self.plain_chain(tls.providers);
+        let providers = self.chain(Stand::Other, tls.providers);
         let client = match tls.client {
             Some(Tried(files)) => Some(self.certificate_files(files?)?),
             None => None,

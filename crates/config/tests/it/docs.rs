@@ -8,12 +8,15 @@ use transom_config::{check_str, schema};
 use crate::registry::registry;
 use crate::{expect, folder};
 
-/// Definitions of uses that have the keys of stream filters' but `phase`.
-const LIKE_STREAM_FILTERS: [&str; 4] = [
-    "ListenerFilterUse",
-    "NetworkFilterUse",
-    "AccessLogUse",
-    "CertificateProviderUse",
+/// Definitions of uses, and the keys of stream filters' that they do not have.
+const LIKE_STREAM_FILTERS: [(&str, &[&str]); 4] = [
+    ("ListenerFilterUse", &["phase", "when", "sample", "bounds"]),
+    ("NetworkFilterUse", &["phase"]),
+    ("AccessLogUse", &["phase", "bounds"]),
+    (
+        "CertificateProviderUse",
+        &["phase", "when", "sample", "bounds"],
+    ),
 ];
 
 /// The tables between `<!-- keys NAME -->` and `<!-- end -->` are made from the schema (`UPDATE_EXPECTED=1` writes them).
@@ -45,8 +48,8 @@ fn the_tables_of_keys_are_those_of_the_schema() {
     made.push_str(rest);
     expect(&file, &made);
 
-    // Uses have the same keys everywhere, but for the phase of stream filters.
-    shown.extend(LIKE_STREAM_FILTERS.map(str::to_owned));
+    // Uses have the same keys everywhere, but for some.
+    shown.extend(LIKE_STREAM_FILTERS.map(|(name, _)| name.to_owned()));
     let definitions = schema["definitions"].as_object().unwrap();
     let missing: Vec<_> = definitions
         .keys()
@@ -55,14 +58,12 @@ fn the_tables_of_keys_are_those_of_the_schema() {
     assert!(missing.is_empty(), "without a table: {missing:?}");
     let keys = |name: &str| {
         let properties = definitions[name]["properties"].as_object().unwrap();
-        properties
-            .keys()
-            .filter(|key| *key != "phase")
-            .cloned()
-            .collect::<Vec<_>>()
+        properties.keys().cloned().collect::<Vec<_>>()
     };
-    for name in LIKE_STREAM_FILTERS {
-        assert_eq!(keys(name), keys("StreamFilterUse"));
+    for (name, without) in LIKE_STREAM_FILTERS {
+        let mut expected = keys("StreamFilterUse");
+        expected.retain(|key| !without.contains(&key.as_str()));
+        assert_eq!(keys(name), expected, "{name}");
     }
 }
 
@@ -116,9 +117,13 @@ fn value_of(key: &str, schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap();
         let (title, anchor) = match name {
-            name if name == "StreamFilterUse" || LIKE_STREAM_FILTERS.contains(&name) => {
+            name if name == "StreamFilterUse"
+                || LIKE_STREAM_FILTERS.iter().any(|(like, _)| *like == name) =>
+            {
                 ("use", "uses-of-extensions")
             }
+            "Condition" => ("condition", "when-a-use-works"),
+            "UseBounds" => ("bounds", "bounds-of-a-use"),
             "Extension" => ("extension", "shared-extensions"),
             "OriginalDst" => ("hosts that clients choose", "hosts-that-clients-choose"),
             "ProxyProtocol" => ("PROXY protocol", "proxy-protocol"),
@@ -127,6 +132,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "UnixSocket" => ("Unix socket", "unix-sockets"),
             "Plugin" => ("plugin", "plugins"),
             "PluginFolder" => ("folder of plugins", "folders-of-plugins"),
+            "GoPluginConfig" => ("library", "libraries-as-mosn-names-them"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),
             "FilterChain" => ("filter chain", "filter-chains"),

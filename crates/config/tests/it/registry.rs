@@ -39,13 +39,14 @@ pub(crate) fn registry() -> Registry {
             .unwrap();
     }
     registry.register_runtime("process", Arc::new(Program));
+    registry.register_runtime("library", Arc::new(Library));
     registry
         .register::<CertificateProviders>("mint", Arc::new(Authorize(PhantomData)))
         .unwrap();
     registry
 }
 
-/// A runtime: takes `command`; stream filters and access logs.
+/// A runtime: takes `command`; stream filters, network filters and access logs.
 struct Program;
 
 impl Runtime for Program {
@@ -64,14 +65,35 @@ impl Runtime for Program {
         fields.finish()?;
         let plugin = Plugin::new(Arc::new(Program))
             .with::<StreamFilters>(|_| Arc::new(HeaderMatch))
+            .with::<NetworkFilters>(|_| Arc::new(Authorize(PhantomData)))
             .with::<AccessLogs>(|_| Arc::new(Authorize(PhantomData)));
         Ok(plugin)
+    }
+
+    fn bounds_uses(&self) -> bool {
+        true
     }
 }
 
 impl PluginLife for Program {
     fn prepare(&self, _context: PrepareContext) -> PreparePlugin {
         Box::pin(std::future::ready(Err(PrepareError::new("not here"))))
+    }
+}
+
+/// A runtime: takes `file`; stream filters.
+struct Library;
+
+impl Runtime for Library {
+    fn schema(&self) -> Schema {
+        Schema::object().required("file", Schema::string().describe("The library."))
+    }
+
+    fn parse(&self, _name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
+        let mut fields = declaration.as_fields()?;
+        fields.required("file")?.as_str()?;
+        fields.finish()?;
+        Ok(Plugin::new(Arc::new(Program)).with::<StreamFilters>(|_| Arc::new(HeaderMatch)))
     }
 }
 

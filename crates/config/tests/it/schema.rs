@@ -21,6 +21,7 @@ fn good() -> Value {
                     "stream_filters": [
                         {"name": "header_match", "phase": "after_route", "on_failure": "open", "config": {"User": "x"}},
                         {"name": "authorize", "id": "second", "disabled": true, "config": {"cluster": "a"}},
+                        {"name": "of a library", "go_plugin_config": {"so_path": "a.so"}, "config": {"User": "x"}},
                     ],
                     "access_logs": [{"name": "ship", "config": {"cluster": "a"}}],
                     "limits": {"head": 4096, "request_line": "4KiB"},
@@ -72,6 +73,10 @@ fn what_the_loader_refuses_does_not_fit_the_schema() {
         (&format!("{filters}/1/config/limit"), json!({})),
         (&format!("{http}/stream_filters/0/phase"), json!("after")),
         (&format!("{http}/stream_filters/0/config/User"), json!(5)),
+        (
+            &format!("{http}/stream_filters/2/go_plugin_config"),
+            json!({}),
+        ),
         (&format!("{http}/stream_filters/1/config"), json!({})),
         (&format!("{http}/limits/fields"), json!(0)),
         (
@@ -121,8 +126,9 @@ fn what_the_loader_refuses_does_not_fit_the_schema() {
 #[test]
 fn the_extensions_of_the_registry_are_in_the_schema() {
     let schema = schema(&registry());
-    let names =
-        |definition: &str| schema["definitions"][definition]["properties"]["name"]["enum"].clone();
+    let names = |definition: &str| {
+        schema["definitions"][definition]["allOf"][0]["then"]["properties"]["name"]["enum"].clone()
+    };
     assert_eq!(
         names("StreamFilterUse"),
         json!(["authorize", "header_match"])
@@ -134,7 +140,7 @@ fn the_extensions_of_the_registry_are_in_the_schema() {
     assert_eq!(names("ListenerFilterUse"), json!(["inspect"]));
     assert_eq!(names("AccessLogUse"), json!(["ship"]));
     let authorize =
-        &schema["definitions"]["StreamFilterUse"]["allOf"][0]["then"]["properties"]["config"];
+        &schema["definitions"]["StreamFilterUse"]["allOf"][1]["then"]["properties"]["config"];
     assert_eq!(
         authorize["properties"]["status"],
         json!({"type": "integer", "minimum": 400, "maximum": 599, "default": 403})
@@ -208,6 +214,7 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                 .unwrap()
                 .iter()
                 .all(|schema| fits(root, schema, value).is_ok()),
+            ("not", _) => fits(root, wanted, value).is_err(),
             ("if", _) => {
                 fits(root, wanted, value).is_err() || fits(root, &rules["then"], value).is_ok()
             }

@@ -66,7 +66,7 @@ impl Factory<StreamFilters> for FilterFactory {
                 .optional(
                     "mosn_defects",
                     Schema::new(Shape::Bool)
-                        .describe("Does as MOSN's agent: a plugin that fails or is late lets the request go on, and the answer's trailers become headers.")
+                        .describe("Does as MOSN's agent: a plugin that fails, is late or refuses lets the request go on, and the answer's trailers become headers.")
                         .or(false),
                 ),
         }
@@ -257,14 +257,18 @@ impl CallFilter {
     }
 
     fn apply(&self, stream: &mut Stream<'_>, answer: &Response) {
+        // MOSN's `pluginfilter` lets pass what the plugin refuses.
+        if answer.status == REFUSED && !self.ready.mosn_defects {
+            let details = match self.ready.manner {
+                Manner::Demo => "demo_plugin_denied",
+                Manner::Whole => "pluginfilter_denied",
+            };
+            // An error only says that a response is on its way already.
+            let _ = stream.send_local_reply(LocalReply::new(403).details(details));
+            return;
+        }
         if self.ready.manner == Manner::Demo {
-            if answer.status == REFUSED {
-                let reply = LocalReply::new(403).details("demo_plugin_denied");
-                // An error only says that a response is on its way already.
-                let _ = stream.send_local_reply(reply);
-            } else {
-                stream.continue_request();
-            }
+            stream.continue_request();
             return;
         }
         change(stream, HeaderMap::RequestHeaders, &answer.header);

@@ -24,7 +24,8 @@ pub use work::{Work, WorkError};
 use crate::v1::plugin_client::PluginClient;
 use crate::v1::{
     CertificateRequest, CertificateResponse, CheckRequest, ConfigFault, DescribeRequest,
-    DescribeResponse, Kind, Needs, PrepareRequest, REVISION, ReleaseRequest, Use,
+    DescribeResponse, Kind, LogBatch, LogSummary, Needs, PrepareRequest, REVISION, ReleaseRequest,
+    Use,
 };
 
 /// The cookie by which a plugin knows that it is started to speak `transom.plugin.v1`.
@@ -175,6 +176,12 @@ impl Probe {
         let answer = self.plugin.certificate(request).await;
         let answer = answer.map_err(of("Certificate"))?;
         Ok(answer.into_inner())
+    }
+
+    /// Sends batches of logs in one call, and ends it.
+    pub async fn log(&mut self, batches: Vec<LogBatch>) -> Result<LogSummary, ProbeError> {
+        let answer = self.plugin.log(tokio_stream::iter(batches)).await;
+        answer.map(tonic::Response::into_inner).map_err(of("Log"))
     }
 
     /// Opens a worker's stream, with as much credit as a host gives.

@@ -12,9 +12,11 @@
 //! leaves as one frame of HTTP/2, and the answers of one read wake their streams. What waits for an answer waits in the proxy.
 
 mod actions;
+mod batches;
 mod certificates;
 mod filters;
 mod link;
+mod logs;
 mod network;
 mod pool;
 mod stream;
@@ -23,4 +25,5 @@ mod wire;
 
 pub(crate) use certificates::CertificateFactory;
 pub(crate) use filters::{NetworkFactory, StreamFactory};
+pub(crate) use logs::LogFactory;
 pub(crate) use uses::{Cell, Running};

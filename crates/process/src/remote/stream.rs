@@ -152,16 +152,19 @@ impl RemoteFilter {
         side.head = Step::Due;
         side.head_end = end;
         self.pump(stream);
-        let wants = self.pool.shared.wants;
-        let sees_body = match direction {
-            Direction::Request => wants.contains(Wants::REQUEST_BODY),
-            Direction::Response => wants.contains(Wants::RESPONSE_BODY),
-        };
         // A body that the plugin sees comes to this filter while the head waits; any other is kept up to the watermark.
-        match sees_body && !end {
+        match self.sees_body(direction) && !end {
             _ if self.over => HeadersVerdict::Continue,
             true => HeadersVerdict::StopIteration,
             false => HeadersVerdict::StopAllIterationAndWatermark,
+        }
+    }
+
+    fn sees_body(&self, direction: Direction) -> bool {
+        let wants = self.pool.shared.wants;
+        match direction {
+            Direction::Request => wants.contains(Wants::REQUEST_BODY),
+            Direction::Response => wants.contains(Wants::RESPONSE_BODY),
         }
     }
 
@@ -493,6 +496,13 @@ impl RemoteFilter {
             bound.link.end(bound.stream);
             if outcome.is_ok() {
                 self.over = true;
+                // What came while it had the stream has nobody to be shown to.
+                if self.side(Direction::Request).data == Due::Yes {
+                    stream.continue_request();
+                }
+                if self.side(Direction::Response).data == Due::Yes {
+                    stream.continue_response();
+                }
             }
         }
         self.settle(stream, outcome);
@@ -611,12 +621,13 @@ impl RemoteFilter {
     /// Lets go what waits in a direction, if all of it may.
     fn release(&mut self, stream: &mut Stream<'_>, direction: Direction) {
         let waits = stream.body(direction).len();
+        let sees_body = self.sees_body(direction);
         let side = self.side(direction);
         let waiting = |step: Step| matches!(step, Step::Due | Step::Shown | Step::Stopped);
         if waiting(side.head) || waiting(side.trailers) || side.kept.is_some() {
             return;
         }
-        if side.approved < waits || side.ended && !side.end_shown {
+        if sees_body && (side.approved < waits || side.ended && !side.end_shown) {
             // What has come meanwhile is shown first; it goes on together.
             side.data = Due::Yes;
             return;

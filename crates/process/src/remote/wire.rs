@@ -3,7 +3,7 @@
 //! Lengths of nested messages take four bytes whatever they are, so that they can be filled in when the message is there. Protobuf reads
 //! such numbers like any other.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use transom_api::{Attribute, Body, CalloutError, CalloutResponse, Direction, ResetReason};
 
 use crate::v1;
@@ -31,6 +31,21 @@ pub(super) fn message(
     if let Some(place) = buffer.get_mut(start + 1..start + 5) {
         place.copy_from_slice(&length.to_be_bytes());
     }
+}
+
+/// A part of a message, for one that is put together later.
+pub(super) fn piece(write: impl FnOnce(&mut Message<'_>)) -> Bytes {
+    let mut buffer = BytesMut::new();
+    write(&mut Message(&mut buffer));
+    buffer.freeze()
+}
+
+/// Numbers of the fields of `LogBatch` and what is in it. Its first field is where other messages have their stream.
+pub(super) mod log {
+    pub(in crate::remote) const ENTRIES: u32 = 2;
+    pub(in crate::remote) const LOST: u32 = 4;
+    /// Of a `ValueMap`.
+    pub(in crate::remote) const VALUES: u32 = 1;
 }
 
 /// Numbers of the fields of `ToPlugin`'s messages.
@@ -148,6 +163,19 @@ impl Message<'_> {
         self.nested(field, |entry| {
             entry.bytes(1, name.as_bytes());
             entry.nested(2, |it| it.value(value));
+        });
+    }
+
+    /// What [`piece`] has made.
+    pub(super) fn raw(&mut self, piece: &[u8]) {
+        self.0.put_slice(piece);
+    }
+
+    /// An entry of a map from names to values, whose value is a map.
+    pub(super) fn fields(&mut self, field: u32, name: &str, write: impl FnOnce(&mut Message<'_>)) {
+        self.nested(field, |entry| {
+            entry.bytes(1, name.as_bytes());
+            entry.nested(2, |value| value.nested(7, write));
         });
     }
 

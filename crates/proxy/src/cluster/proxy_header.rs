@@ -108,7 +108,7 @@ fn add_value(values: &mut Vec<u8>, value: ProxyValue, client: Option<&Connection
     };
     match value {
         ProxyValue::Authority => {
-            if let Some(name) = &client.server_name {
+            if let Some(name) = client.server_name() {
                 add(AUTHORITY, name.as_bytes());
             }
         }
@@ -136,9 +136,9 @@ mod tests {
             id: 7,
             source: source.parse().ok(),
             destination: destination.parse().ok(),
-            server_name: Some("a.test".to_owned()),
             ..ConnectionInfo::of_nobody()
         }
+        .found(Some("a.test".to_owned()), transom_api::Metadata::new())
     }
 
     fn config(version: ProxyVersion, values: &[ProxyValue]) -> ProxyProtocol {

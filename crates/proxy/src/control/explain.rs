@@ -43,7 +43,7 @@ pub struct Destination<'a> {
 }
 
 /// What would become of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
     /// All listeners, by name; one is taken.
     pub listeners: Vec<Candidate>,
@@ -56,7 +56,7 @@ pub struct Explanation {
 }
 
 /// What ends a chain of network filters.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum End {
     /// The bytes go to a cluster as they are; no part of a request is looked at.
     TcpProxy(Vec<AddressTarget>),
@@ -78,7 +78,7 @@ pub struct AddressTarget {
 }
 
 /// What the `http` network filter does with a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HttpExplanation {
     /// The path that filters and routes see, when it is not the one that is asked for.
     pub path: Option<String>,
@@ -148,7 +148,7 @@ pub struct Candidate {
 }
 
 /// A use of a stream filter and what becomes of it for this request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FilterUse {
     /// The name of the use.
     pub name: String,
@@ -160,6 +160,21 @@ pub struct FilterUse {
     pub on_failure: FailurePolicy,
     /// What becomes of it.
     pub part: Part,
+    /// Whether its `when` holds, if it has one.
+    pub when: Option<Holds>,
+    /// For how many of a hundred requests it works, if it says so.
+    pub sample: Option<f64>,
+}
+
+/// Whether a condition holds for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+    /// It asks for more than the request: where it comes from, and over which connection.
+    Perhaps,
 }
 
 /// What becomes of a filter for a request.
@@ -169,6 +184,8 @@ pub enum Part {
     Runs(Place),
     /// It is disabled by this place.
     Disabled(Place),
+    /// Its `when` does not hold: it is not made for the request.
+    LeftOut,
     /// Without a route no host is chosen: the request does not come so far.
     NotReached,
 }

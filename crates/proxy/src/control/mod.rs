@@ -391,7 +391,7 @@ impl Proxy {
         }
         let prepared = active
             .preparer
-            .prepare_swap(&extension, filter, config, &snapshot)
+            .prepare_swap(&extension, filter, config, used.bounds, &snapshot)
             .await?;
         let before = self.change(listener, filter, Step::Look).await?;
         if before.generations.len() > 1 {

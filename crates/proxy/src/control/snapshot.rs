@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
-    Registry, StreamFilterConfig,
+    Registry, StreamFilterConfig, UseBounds,
 };
 use transom_config::{
     ChainIndex, ExtensionName, ForwardClientCertificate, HalfClose, Http, HttpTimeouts,
@@ -16,6 +16,7 @@ use transom_http1::Limits;
 
 use super::prepare::{PreparedExtensions, PreparedPlugins};
 use crate::cluster::{AllowedClusters, PreparedCluster};
+use crate::gate::PreparedGate;
 use crate::http::{HttpMetrics, HttpOptions};
 use crate::listener::limits::ListenerLimits;
 use crate::network::tcp_proxy::TcpProxyOptions;
@@ -132,6 +133,10 @@ pub(crate) struct PreparedUse<C: ?Sized> {
     pub(crate) phase: Phase,
     pub(crate) own_phase: Phase,
     pub(crate) policy: FailurePolicy,
+    /// For which requests and connections it works; `None` is all.
+    pub(crate) gate: Option<Arc<PreparedGate>>,
+    /// What it was prepared to have on its way to its plugin.
+    pub(crate) bounds: UseBounds,
     pub(crate) clusters: AllowedClusters,
     /// A network filter that ends its chain.
     pub(crate) is_terminal: bool,
@@ -150,6 +155,8 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
             phase: self.phase,
             own_phase: self.own_phase,
             policy: self.policy,
+            gate: self.gate.clone(),
+            bounds: self.bounds,
             clusters: self.clusters.clone(),
             is_terminal: self.is_terminal,
         }
@@ -157,14 +164,18 @@ impl<C: ?Sized> Clone for PreparedUse<C> {
 }
 
 impl<C: ?Sized> PreparedUse<C> {
-    /// Whether it was prepared from this extension and an equal configuration.
+    /// Whether it was prepared from this extension, an equal configuration and for the same bounds.
     pub(crate) fn stands_for(
         &self,
         factory: usize,
         extension: &ExtensionName,
         node: &Node,
+        bounds: &UseBounds,
     ) -> bool {
-        self.factory == factory && self.extension == *extension && self.node == *node
+        self.factory == factory
+            && self.extension == *extension
+            && self.node == *node
+            && self.bounds == *bounds
     }
 }
 

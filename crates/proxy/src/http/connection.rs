@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use transom_api::ResetReason;
 use transom_http1::RequestHead;
 
-use super::HttpListener;
 use super::exchange::{Exchange, Outcome};
 use super::peer::{Peer, PeerError};
 use super::server::Http1Server;
+use super::{HttpListener, HttpOptions, limit};
 use crate::error::Fault;
 use crate::io::Io;
 use crate::listener::{ConnectionSlot, WorkerChain};
@@ -24,7 +24,7 @@ use crate::worker::Worker;
 /// How long a connection that is closed with unread input is read on, so that the last answer arrives.
 const LINGER: Duration = Duration::from_secs(2);
 /// And how much is read meanwhile at the most.
-const LINGER_BYTES: usize = 1 << 20;
+const LINGER_BYTES: u32 = 1 << 20;
 
 /// How long a connection that was accepted just when its listener drains may take to send its first request: that is most
 /// likely on its way, and its sender could not know.
@@ -34,25 +34,41 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) struct HttpConnection {
     worker: Rc<Worker>,
     chain: Rc<WorkerChain>,
-    /// The chain's filters and routes as the request under way found them. Between requests the connection has no
-    /// hold on them, so that what a reload replaces can go.
-    http: Option<Rc<HttpListener>>,
+    options: Rc<HttpOptions>,
     /// With the stream while a request is under way; here is nobody's then.
     info: Rc<ConnectionInfo>,
     slot: ConnectionSlot,
-    server: Http1Server,
+    client: Client,
     state: State,
-    /// No request has come yet.
-    fresh: bool,
     timer: Timer,
 }
 
+/// The client's end.
+enum Client {
+    /// Between requests a connection keeps its socket and nothing else: most connections are there most of the time.
+    Resting {
+        io: Io,
+        /// The last read found nothing, and the event loop wakes this task when something comes.
+        awaited: bool,
+    },
+    Awake(Box<Awake>),
+    /// Not for longer than it takes to get from one to the other.
+    Between,
+}
+
+/// What a connection has from the first byte of a request to the last of its answer.
+struct Awake {
+    server: Http1Server,
+    /// Receives the next head once its first bytes are there; its start is when they came.
+    stream: Option<Box<Stream>>,
+}
+
 enum State {
-    /// Between requests, since then. Holds the stream that receives the next head once its first bytes are there; its start is when
-    /// they came.
+    /// Between requests.
     Idle {
         since: Instant,
-        stream: Option<Box<Stream>>,
+        /// No request has come yet.
+        fresh: bool,
     },
     /// Apart: an idle connection has no room for it.
     Serving(Box<Exchange>),
@@ -60,9 +76,61 @@ enum State {
     Flushing { until: Instant },
     Lingering {
         until: Instant,
-        left: usize,
+        left: u32,
         shut: bool,
     },
+}
+
+impl Client {
+    /// The server, made where there is none.
+    #[inline]
+    fn wake(
+        &mut self,
+        worker: &Rc<Worker>,
+        options: &Rc<HttpOptions>,
+        info: &ConnectionInfo,
+    ) -> Option<&mut Awake> {
+        if let Self::Resting { .. } = self
+            && let Self::Resting { io, .. } = std::mem::replace(self, Self::Between)
+        {
+            let (worker, options) = (Rc::clone(worker), Rc::clone(options));
+            *self = Self::Awake(Box::new(Awake {
+                server: Http1Server::new(io, worker, options, info.scheme()),
+                stream: None,
+            }));
+        }
+        match self {
+            Self::Awake(awake) => Some(awake),
+            Self::Resting { .. } | Self::Between => None,
+        }
+    }
+
+    /// Keeps the socket only, if there is nothing else to know.
+    #[inline]
+    fn rest(&mut self) {
+        if let Self::Awake(awake) = self
+            && awake.stream.is_none()
+            && awake.server.is_at_rest()
+            && let Self::Awake(awake) = std::mem::replace(self, Self::Between)
+        {
+            let (io, awaited) = awake.server.into_socket();
+            *self = Self::Resting { io, awaited };
+        }
+    }
+
+    /// Whether no byte of a request has come.
+    fn is_idle(&self) -> bool {
+        match self {
+            Self::Awake(awake) => awake.server.is_idle(),
+            Self::Resting { .. } | Self::Between => true,
+        }
+    }
+
+    /// Whether it is certain that nothing has come since the last look.
+    #[inline]
+    fn is_silent(&self) -> bool {
+        matches!(self, Self::Resting { io, awaited: true } if io.is_silent())
+    }
 }
 
 impl HttpConnection {
@@ -74,44 +142,52 @@ impl HttpConnection {
         info: Rc<ConnectionInfo>,
         slot: ConnectionSlot,
     ) -> Self {
-        let server = Http1Server::new(
-            io,
-            Rc::clone(&worker),
-            Rc::clone(&http.options),
-            info.scheme,
-        );
         let timer = Timer::new(&worker.timers);
         Self {
             state: State::Idle {
                 since: worker.now(),
-                stream: None,
+                fresh: true,
             },
             worker,
             chain,
-            http: None,
+            options: Rc::clone(&http.options),
             info,
             slot,
-            server,
-            fresh: true,
+            client: Client::Resting { io, awaited: false },
             timer,
         }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
-        let State::Idle { since, stream } = &mut self.state else {
+        let State::Idle { since, fresh } = self.state else {
             return Poll::Ready(None);
         };
         // The slot's waker is what a drain wakes.
         self.slot.watch(cx.waker());
-        let (fresh, worker) = (self.fresh, &self.worker);
-        let is_kept = || fresh && worker.now().saturating_duration_since(*since) < FRESH;
-        if self.slot.is_draining() && self.server.is_idle() && !is_kept() {
+        let is_kept = || fresh && self.worker.now().saturating_duration_since(since) < FRESH;
+        if self.slot.is_draining() && self.client.is_idle() && !is_kept() {
             return Poll::Ready(Some(linger(&self.worker)));
         }
+        if self.client.is_silent() {
+            return Poll::Pending;
+        }
+        let next = self.poll_head(cx);
+        if next.is_pending() {
+            self.client.rest();
+        }
+        next
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
+        let Some(Awake { server, stream }) =
+            self.client.wake(&self.worker, &self.options, &self.info)
+        else {
+            return Poll::Ready(None);
+        };
         let takes_one = stream.is_none();
         if takes_one {
             // An idle connection holds no stream, and looks before it takes one.
-            match ready!(self.server.poll_begin(cx)) {
+            match ready!(server.poll_begin(cx)) {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return Poll::Ready(None),
             }
@@ -121,17 +197,17 @@ impl HttpConnection {
             return Poll::Ready(Some(linger(&self.worker)));
         };
         let target = stream.get_or_insert_with(|| self.worker.take_stream(&http));
-        let head = match self.server.poll_request(cx, &mut target.core_mut().request) {
+        let head = match server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
             Poll::Ready(Err(PeerError::Decode(error))) => {
                 self.worker.count_bad_request(&http.options);
-                self.server.send_refusal(&error);
+                server.send_refusal(&error);
                 return Poll::Ready(Some(flushing(&self.worker)));
             }
             Poll::Ready(Err(_)) => return Poll::Ready(None),
             Poll::Pending => {
-                if self.server.is_idle() {
+                if server.is_idle() {
                     // An idle connection holds no stream. An empty line (RFC 9112 section 2.2) is no request: it has been idle
                     // all the time.
                     if let Some(stream) = stream.take() {
@@ -154,7 +230,6 @@ impl HttpConnection {
         http: Rc<HttpListener>,
         head: &RequestHead,
     ) -> State {
-        self.fresh = false;
         let now = Instant::now();
         stream.begin(&mut self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
@@ -172,35 +247,32 @@ impl HttpConnection {
             let tunnel = stream.core().request.tunnel;
             stream.request_head(head.end && tunnel.is_none());
         }
-        let exchange = Exchange::new(
-            stream,
-            Rc::clone(&self.worker),
-            Rc::clone(&http.options),
-            now,
-        );
-        self.http = Some(http);
+        let exchange = Exchange::new(stream, Rc::clone(&self.worker), http, now);
         State::Serving(Box::new(exchange))
     }
 
     /// Ends the exchange; gives what comes after it.
     fn end(&mut self, exchange: Box<Exchange>, outcome: Outcome) -> Option<State> {
-        let options = Rc::clone(exchange.options());
+        let http = Rc::clone(&exchange.http);
         let mut stream = exchange.finish(outcome);
         stream.swap_connection(&mut self.info);
-        self.worker.end_stream(&options, &stream);
+        self.worker.end_stream(&http.options, &stream);
         // A stream that is kept holds on to what it served.
-        if self.http.take().is_some_and(|http| self.chain.has(&http)) {
+        if self.chain.has(&http) {
             self.worker.give_stream(stream);
         }
         if outcome != Outcome::Complete {
             return None;
         }
-        let reusable = self.server.is_reusable();
-        self.server.end_exchange();
+        let Client::Awake(awake) = &mut self.client else {
+            return None;
+        };
+        let reusable = awake.server.is_reusable();
+        awake.server.end_exchange();
         if reusable && !self.slot.is_draining() {
             return Some(State::Idle {
                 since: self.worker.now(),
-                stream: None,
+                fresh: false,
             });
         }
         Some(linger(&self.worker))
@@ -209,18 +281,24 @@ impl HttpConnection {
     /// When something must have happened in this state.
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Idle { since, stream } => {
-                if !self.server.is_idle() {
-                    let head = stream.as_ref();
+            State::Idle { since, fresh } => {
+                let timeouts = &self.options.timeouts;
+                if let Client::Awake(awake) = &self.client
+                    && !awake.server.is_idle()
+                {
+                    let head = awake.stream.as_ref();
                     let begun = head.map_or(*since, |stream| stream.core().info.start);
-                    return begun.checked_add(self.server.header_limit()?);
+                    return begun.checked_add(limit(timeouts.header)?);
                 }
-                if self.fresh && self.slot.is_draining() {
+                if *fresh && self.slot.is_draining() {
                     return since.checked_add(FRESH);
                 }
-                since.checked_add(self.server.idle_limit()?)
+                since.checked_add(limit(timeouts.idle)?)
             }
-            State::Serving(exchange) => exchange.deadline(&self.server),
+            State::Serving(exchange) => match &self.client {
+                Client::Awake(awake) => exchange.deadline(&awake.server),
+                Client::Resting { .. } | Client::Between => None,
+            },
             State::Flushing { until } => Some(*until),
             State::Lingering { until, .. } => Some(*until),
         }
@@ -229,14 +307,18 @@ impl HttpConnection {
     /// Time is over; gives what comes now. `None` closes.
     #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
+        let awake = self.client.wake(&self.worker, &self.options, &self.info);
+        let Some(Awake { server, .. }) = awake else {
+            return Some(None);
+        };
         match &mut self.state {
-            State::Idle { .. } if !self.server.is_idle() => {
+            State::Idle { .. } if !server.is_idle() => {
                 // The client is told why, in case it is slow and not hostile.
-                self.server.send_timeout();
+                server.send_timeout();
                 Some(Some(flushing(&self.worker)))
             }
             State::Idle { .. } => Some(Some(linger(&self.worker))),
-            State::Serving(exchange) => match exchange.on_deadline(now, &self.server) {
+            State::Serving(exchange) => match exchange.on_deadline(now, server) {
                 Ok(()) => None,
                 Err(reason) => {
                     self.give_up(reason);
@@ -265,31 +347,41 @@ impl Future for HttpConnection {
         loop {
             let next = match &mut this.state {
                 State::Idle { .. } => this.poll_idle(cx),
-                State::Serving(exchange) => match exchange.poll(cx, &mut this.server) {
-                    Poll::Pending => {
-                        this.slot.watch(cx.waker());
-                        if this.slot.take_drain_news() {
-                            exchange.stream.drain();
-                            continue;
+                state => {
+                    let awake = this.client.wake(&this.worker, &this.options, &this.info);
+                    let Some(Awake { server, .. }) = awake else {
+                        return Poll::Ready(());
+                    };
+                    match state {
+                        State::Serving(exchange) => match exchange.poll(cx, server) {
+                            Poll::Pending => {
+                                this.slot.watch(cx.waker());
+                                if this.slot.take_drain_news() {
+                                    exchange.stream.drain();
+                                    continue;
+                                }
+                                Poll::Pending
+                            }
+                            Poll::Ready(outcome) => {
+                                let State::Serving(exchange) =
+                                    std::mem::replace(&mut this.state, flushing(&this.worker))
+                                else {
+                                    return Poll::Ready(());
+                                };
+                                Poll::Ready(this.end(exchange, outcome))
+                            }
+                        },
+                        State::Lingering { left, shut, .. } => {
+                            poll_linger(cx, server, left, shut).map(|()| None)
                         }
-                        Poll::Pending
+                        State::Flushing { .. } | State::Idle { .. } => {
+                            match server.poll_flush(cx) {
+                                Poll::Pending => Poll::Pending,
+                                Poll::Ready(Ok(())) => Poll::Ready(Some(linger(&this.worker))),
+                                Poll::Ready(Err(_)) => Poll::Ready(None),
+                            }
+                        }
                     }
-                    Poll::Ready(outcome) => {
-                        let State::Serving(exchange) =
-                            std::mem::replace(&mut this.state, flushing(&this.worker))
-                        else {
-                            return Poll::Ready(());
-                        };
-                        Poll::Ready(this.end(exchange, outcome))
-                    }
-                },
-                State::Flushing { .. } => match this.server.poll_flush(cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Ok(())) => Poll::Ready(Some(linger(&this.worker))),
-                    Poll::Ready(Err(_)) => Poll::Ready(None),
-                },
-                State::Lingering { left, shut, .. } => {
-                    poll_linger(cx, &mut this.server, left, shut).map(|()| None)
                 }
             };
             match next {
@@ -338,7 +430,7 @@ fn linger(worker: &Worker) -> State {
 fn poll_linger(
     cx: &mut Context<'_>,
     server: &mut Http1Server,
-    left: &mut usize,
+    left: &mut u32,
     shut: &mut bool,
 ) -> Poll<()> {
     if !*shut {
@@ -350,8 +442,14 @@ fn poll_linger(
     }
     loop {
         match ready!(server.poll_discard(cx)) {
-            Ok(count) if count > 0 && count <= *left => *left -= count,
-            _ => return Poll::Ready(()),
+            Ok(0) | Err(_) => return Poll::Ready(()),
+            Ok(count) => match u32::try_from(count)
+                .ok()
+                .and_then(|count| left.checked_sub(count))
+            {
+                Some(rest) => *left = rest,
+                None => return Poll::Ready(()),
+            },
         }
     }
 }
@@ -361,12 +459,10 @@ mod tests {
     use super::*;
 
     /// Connections at rest are what there are most of. What the event loop keeps beside the connection itself is less than
-    /// 104 bytes, and the allocator hands out 512 bytes or 640.
+    /// 104 bytes, and the allocator hands out 256 bytes or 320.
     #[test]
-    fn a_connection_at_rest_fits_into_512_bytes() {
+    fn a_connection_at_rest_fits_into_256_bytes() {
         let size = size_of::<HttpConnection>();
-        assert!(size <= 512 - 104, "{size}");
-        let info = size_of::<ConnectionInfo>() + 2 * size_of::<usize>();
-        assert!(info <= 256, "{info}");
+        assert!(size <= 256 - 104, "{size}");
     }
 }

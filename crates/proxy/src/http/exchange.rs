@@ -15,7 +15,7 @@ use transom_api::{Direction, ResetReason};
 
 use super::attempts::Attempts;
 use super::peer::{Downstream, Peer, PeerError, PeerEvent, Upstream};
-use super::{HttpOptions, limit};
+use super::{HttpListener, limit};
 use crate::cluster::{Active, Connecting, Lease, WorkerHost};
 use crate::error::Fault;
 use crate::http::head::Pseudo;
@@ -30,8 +30,10 @@ const INVITE_AFTER: Duration = Duration::from_secs(1);
 /// An exchange under way.
 pub(crate) struct Exchange {
     pub(crate) stream: Box<Stream>,
+    /// The chain's filters and routes as the request found them. Between requests a connection has no hold on them, so that what a
+    /// reload replaces can go.
+    pub(crate) http: Rc<HttpListener>,
     worker: Rc<Worker>,
-    options: Rc<HttpOptions>,
     upstream: Host,
     /// The request, as its host counts it.
     active: Option<Active>,
@@ -97,9 +99,10 @@ impl Exchange {
     pub(crate) fn new(
         stream: Box<Stream>,
         worker: Rc<Worker>,
-        options: Rc<HttpOptions>,
+        http: Rc<HttpListener>,
         now: Instant,
     ) -> Self {
+        let options = &http.options;
         let timeout = stream
             .core()
             .route_timeout()
@@ -111,8 +114,8 @@ impl Exchange {
         let attempts = Attempts::new(stream.core().request.head.pseudo(Pseudo::Method));
         Self {
             stream,
+            http,
             worker,
-            options,
             upstream: Host::None,
             active: None,
             request_out: Progress::Waiting,
@@ -128,10 +131,6 @@ impl Exchange {
             request_held: false,
             response_held: false,
         }
-    }
-
-    pub(crate) fn options(&self) -> &Rc<HttpOptions> {
-        &self.options
     }
 
     /// Gets the exchange on as far as it goes.
@@ -233,15 +232,15 @@ impl Exchange {
     /// What the client may take to get on, in the state that the exchange is in.
     fn idle_limit(&self, client: &impl Downstream) -> Option<Duration> {
         if client.unsent() > 0 {
-            return limit(self.options.timeouts.write_idle);
+            return limit(self.http.options.timeouts.write_idle);
         }
         let side = &self.stream.core().request.side;
         let awaits_body =
             !side.input_ended && !side.aborted && self.stream.wants_input(Direction::Request);
         if self.switch == Switch::Open {
-            limit(self.options.timeouts.tunnel_idle)
+            limit(self.http.options.timeouts.tunnel_idle)
         } else if awaits_body && !client.request_ended() {
-            limit(self.options.timeouts.body_idle)
+            limit(self.http.options.timeouts.body_idle)
         } else {
             None
         }
@@ -272,7 +271,9 @@ impl Exchange {
     }
 
     fn count_tunnels(&self, more: i64) {
-        self.worker.shard.add(self.options.metrics.tunnels.0, more);
+        self.worker
+            .shard
+            .add(self.http.options.metrics.tunnels.0, more);
     }
 
     fn deliver_mail(&mut self) {

@@ -10,11 +10,11 @@ use transom_http1::{
     Version,
 };
 
+use super::HttpOptions;
 use super::head::{Head, Pseudo};
 use super::peer::{Downstream, Peer, PeerError, PeerEvent};
 use super::tunnel::{Tunnel, allowed};
 use super::wire::{LARGEST_READ, Wire};
-use super::{HttpOptions, limit};
 use crate::error::reason;
 use crate::io::Io;
 use crate::stream::Message;
@@ -23,14 +23,15 @@ use transom_config::HalfClose;
 
 const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
 
-/// A client's connection, and the request on it that is being served.
+/// A client's connection, and the request on it that is being served. Between requests only its socket is kept: see
+/// [`Http1Server::is_at_rest`].
 pub(crate) struct Http1Server {
     wire: Wire,
     options: Rc<HttpOptions>,
     /// Clients speak TLS: the scheme is https.
     secure: bool,
     /// Of the request under way: between requests a connection has none.
-    decoder: Option<Box<RequestDecoder>>,
+    decoder: Option<RequestDecoder>,
     request: Request,
     /// Bytes of the request's body so far.
     received: u64,
@@ -70,6 +71,18 @@ impl Http1Server {
             },
             received: 0,
         }
+    }
+
+    /// Whether there is nothing to know of it but its socket: all is sent, and nothing of a request has come.
+    #[inline]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.decoder.is_none() && self.wire.is_at_rest()
+    }
+
+    /// The socket, and whether the event loop wakes this task when something comes on it.
+    #[inline]
+    pub(crate) fn into_socket(self) -> (Io, bool) {
+        (self.wire.io, self.wire.awaited)
     }
 
     /// Waits for the first bytes of the next request. False: the client closed before them.
@@ -127,10 +140,7 @@ impl Http1Server {
 
     /// Whether no byte of a request has come.
     pub(crate) fn is_idle(&self) -> bool {
-        self.decoder
-            .as_ref()
-            .is_none_or(|decoder| decoder.is_idle())
-            && self.wire.read.is_empty()
+        self.decoder.as_ref().is_none_or(RequestDecoder::is_idle) && self.wire.read.is_empty()
     }
 
     /// Answers a request that could not be understood; the connection closes afterwards.
@@ -299,10 +309,10 @@ impl Http1Server {
 /// The decoder of the request under way, or of one that begins.
 #[inline]
 fn in_use<'d>(
-    decoder: &'d mut Option<Box<RequestDecoder>>,
+    decoder: &'d mut Option<RequestDecoder>,
     options: &HttpOptions,
 ) -> &'d mut RequestDecoder {
-    decoder.get_or_insert_with(|| Box::new(RequestDecoder::new(options.limits)))
+    decoder.get_or_insert_with(|| RequestDecoder::new(options.limits))
 }
 
 impl Peer for Http1Server {
@@ -476,16 +486,5 @@ impl Downstream for Http1Server {
             in_use(&mut self.decoder, &self.options).tunnel();
         }
         Ok(())
-    }
-}
-
-/// When the connection must have got on, at the latest: for each state its own limit.
-impl Http1Server {
-    pub(crate) fn header_limit(&self) -> Option<std::time::Duration> {
-        limit(self.options.timeouts.header)
-    }
-
-    pub(crate) fn idle_limit(&self) -> Option<std::time::Duration> {
-        limit(self.options.timeouts.idle)
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Wire {
     /// What of the read buffer is used up when the next event is asked for.
     consumed: usize,
     /// The last read found nothing, and the event loop wakes this task when something comes.
-    awaited: bool,
+    pub(super) awaited: bool,
 }
 
 impl Wire {
@@ -71,6 +71,12 @@ impl Wire {
         let count = ready!(filled)?;
         self.eof |= count == 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether nothing was read that is not used up, nothing waits to be written, and more may come.
+    #[inline]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.read.is_empty() && self.write.is_at_rest() && !self.eof && !self.shut_due
     }
 
     /// Another task goes on with the connection: nobody waits for what comes on it.

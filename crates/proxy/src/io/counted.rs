@@ -26,7 +26,7 @@ impl CountedIo {
     ) -> Poll<io::Result<usize>> {
         let read = self.io.poll_read(cx, buffer);
         if let Poll::Ready(Ok(count)) = read {
-            self.info.notes.add_received(count);
+            self.info.notes().add_received(count);
         }
         read
     }
@@ -53,7 +53,7 @@ impl CountedIo {
 
     fn count(&self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(count)) = written {
-            self.info.notes.add_sent(*count);
+            self.info.notes().add_sent(*count);
         }
     }
 }

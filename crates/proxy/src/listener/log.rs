@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use transom_api::headers::{HeaderEntry, HeaderHost};
 use transom_api::host::{InfoHost, RecordHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, Record, ResponseFlags,
+    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, ResponseFlags,
     SharedData, attribute,
 };
 
@@ -64,16 +63,13 @@ impl ConnectionLog {
 impl Drop for ConnectionLog {
     fn drop(&mut self) {
         let ended = Ended {
-            state: self.info.state.take(),
-            upstream: self.info.notes.upstream.take().unwrap_or_default(),
+            state: self.info.take_state(),
+            upstream: self.info.notes().upstream.take().unwrap_or_default(),
             duration: self.start.elapsed(),
             log: self,
         };
         for log in self.logs.iter() {
-            let record = Record::new(&ended);
-            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
-                tracing::error!("an access log panicked");
-            }
+            log.tell(&self.worker, &ended, None);
         }
     }
 }
@@ -94,9 +90,9 @@ impl RecordSource for Ended<'_> {
         Facts {
             is_connection: true,
             duration: self.duration,
-            bytes_received: info.notes.received(),
-            bytes_sent: info.notes.sent(),
-            flags: info.notes.flags(),
+            bytes_received: info.notes().received(),
+            bytes_sent: info.notes().sent(),
+            flags: info.notes().flags(),
             upstream_host: upstream.host.as_deref(),
             upstream_local: connection.and_then(|connection| connection.local),
             upstream_tls: connection
@@ -119,10 +115,13 @@ impl RecordSource for Ended<'_> {
 impl InfoHost for Ended<'_> {
     fn attribute(&self, name: &str) -> Option<Attribute<'_>> {
         let text = |text: &'_ str| Some(Attribute::Bytes(Cow::Owned(text.as_bytes().to_vec())));
+        let count = |bytes: u64| Some(Attribute::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
         match name {
-            attribute::RESPONSE_FLAGS => text(&self.log.info.notes.flags().to_string()),
+            attribute::RESPONSE_FLAGS => text(&self.log.info.notes().flags().to_string()),
             attribute::UPSTREAM_ADDRESS => text(self.upstream.host.as_deref()?),
             attribute::CLUSTER_NAME => text(self.upstream.cluster.as_deref()?),
+            attribute::REQUEST_SIZE => count(self.log.info.notes().received()),
+            attribute::RESPONSE_SIZE => count(self.log.info.notes().sent()),
             attribute::REQUEST_DURATION => Some(Attribute::Duration(self.duration)),
             _ => connection_attribute(&self.log.info, name),
         }
@@ -140,7 +139,7 @@ impl InfoHost for Ended<'_> {
     fn set_metadata(&mut self, _namespace: &str, _key: &str, _value: MetadataValue) {}
 
     fn add_response_flags(&mut self, flags: ResponseFlags) {
-        self.log.info.notes.add_flags(flags);
+        self.log.info.notes().add_flags(flags);
     }
 
     fn filter_state(&mut self) -> &mut FilterState {

@@ -6,13 +6,13 @@ mod filters;
 pub(crate) mod limits;
 mod log;
 mod notes;
+mod slot;
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use tokio::net::{TcpStream, UnixStream};
 use transom_api::SocketInfo;
@@ -26,6 +26,8 @@ use self::limits::{Admission, ListenerLimits, On};
 use self::log::ConnectionLog;
 pub(crate) use self::log::ListenerLogs;
 pub(crate) use self::notes::ConnectionNotes;
+pub(crate) use self::slot::ConnectionSlot;
+use self::slot::{Place, Places};
 
 use crate::http::connection::HttpConnection;
 use crate::io::{CountedIo, Io, PrefixedIo};
@@ -45,45 +47,12 @@ pub(crate) struct WorkerListener {
     address: ListenAddress,
     chains: RefCell<Rc<Chains>>,
     limits: RefCell<Arc<ListenerLimits>>,
-    connections: RefCell<Slots>,
+    connections: RefCell<Places>,
     stop: Stop,
     draining: Cell<bool>,
     /// How often connections were told to end. What all connections share is at hand when one of them is served; its own
-    /// [`SlotState`] is not, and needs no look as long as this stands still.
+    /// [`Place`] is not, and needs no look as long as this stands still.
     drains: Cell<u32>,
-}
-
-#[derive(Default)]
-struct Slots {
-    slots: Vec<Option<Rc<SlotState>>>,
-    free: Vec<usize>,
-}
-
-#[derive(Default)]
-struct SlotState {
-    /// The chain that the connection took, once it did.
-    chain: RefCell<Option<Rc<WorkerChain>>>,
-    waker: RefCell<Option<Waker>>,
-    draining: Cell<bool>,
-    news: Cell<bool>,
-}
-
-/// The waker has not been left yet. No count of drains is as high.
-const NEVER: u32 = u32::MAX;
-
-/// A connection's place in its listener; given up when the connection ends.
-pub(crate) struct ConnectionSlot {
-    worker: Rc<Worker>,
-    listener: Rc<WorkerListener>,
-    state: Rc<SlotState>,
-    /// The listener's count of drains when the waker was last left.
-    watched_at: Cell<u32>,
-    index: u32,
-    /// The connection's number, unique in the process.
-    id: u64,
-    /// Writes the listener's access log when the connection ends.
-    log: Option<Box<ConnectionLog>>,
-    _admission: Admission,
 }
 
 impl WorkerListener {
@@ -111,10 +80,7 @@ impl WorkerListener {
         let before = self.chains.replace(Rc::clone(chains));
         for gone in before.all() {
             if !chains.all().any(|chain| Rc::ptr_eq(chain, gone)) {
-                self.drain_those(|slot| {
-                    let chain = slot.chain.borrow();
-                    chain.as_ref().is_some_and(|chain| Rc::ptr_eq(chain, gone))
-                });
+                self.drain_those(|place| place.is_of(gone));
             }
         }
     }
@@ -180,23 +146,17 @@ impl WorkerListener {
         self.drain_those(|_| true);
     }
 
-    fn drain_those(&self, which: impl Fn(&SlotState) -> bool) {
+    fn drain_those(&self, which: impl Fn(&Place) -> bool) {
         self.drains.set(self.drains.get().wrapping_add(1).max(1));
-        let slots: Vec<Rc<SlotState>> = self
-            .connections
-            .borrow()
-            .slots
-            .iter()
-            .flatten()
-            .filter(|slot| which(slot))
+        let connections = self.connections.borrow();
+        let places: Vec<Rc<Place>> = connections
+            .all()
+            .filter(|place| which(place))
             .map(Rc::clone)
             .collect();
-        for slot in slots {
-            slot.draining.set(true);
-            slot.news.set(true);
-            if let Some(waker) = slot.waker.take() {
-                waker.wake();
-            }
+        drop(connections);
+        for place in places {
+            place.drain();
         }
     }
 
@@ -210,11 +170,11 @@ impl WorkerListener {
         let metrics = self.limits.borrow().metrics;
         worker.shard.add(metrics.accepted.0, 1);
         worker.shard.add(metrics.active.0, 1);
-        let mut slot = self.register(worker, admission);
+        let slot = ConnectionSlot::new(self, worker, admission);
         let chains = self.chains();
         if !chains.access_logs.is_empty() {
-            let info = Rc::new(self.info(slot.id, socket, None));
-            slot.log = Some(ConnectionLog::new(worker, &chains.access_logs, info));
+            let info = Rc::new(self.info(slot.id(), socket, None));
+            slot.set_log(ConnectionLog::new(worker, &chains.access_logs, info));
         }
         slot
     }
@@ -302,7 +262,7 @@ impl WorkerListener {
             slot.fail("no filter chain is for it");
             return;
         };
-        *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
+        slot.take_chain(chain);
         let network = chain.network();
         let mut io = passed.io;
         if !passed.prefix.is_empty() {
@@ -345,16 +305,15 @@ impl WorkerListener {
         socket: &SocketInfo,
         original: Option<SocketAddr>,
         tls: Option<Box<TlsInfo>>,
-        mut slot: ConnectionSlot,
+        slot: ConnectionSlot,
     ) {
-        *slot.state.chain.borrow_mut() = Some(Rc::clone(chain));
+        slot.take_chain(chain);
         let info = ConnectionInfo {
             original: original.map(Box::new),
-            ..self.info(slot.id, socket, tls)
+            ..self.info(slot.id(), socket, tls)
         };
         let info = Rc::new(info);
-        if let Some(log) = &mut slot.log {
-            log.serve(&info);
+        if slot.log_served(&info) {
             io = Io::Counted(Box::new(CountedIo::new(io, Rc::clone(&info))));
         }
         if !network.filters.is_empty() {
@@ -396,44 +355,12 @@ impl WorkerListener {
     /// What is known of a connection.
     fn info(&self, id: u64, socket: &SocketInfo, tls: Option<Box<TlsInfo>>) -> ConnectionInfo {
         ConnectionInfo {
-            id,
-            listener: Rc::clone(&self.name),
             source: socket.source,
             destination: socket.destination,
-            original: None,
-            scheme: if tls.is_some() { "https" } else { "http" },
-            server_name: match &tls {
-                Some(tls) => tls.server_name.clone(),
-                None => socket.server_name.clone(),
-            },
             tls,
-            metadata: socket.metadata.clone(),
-            state: RefCell::default(),
-            notes: ConnectionNotes::default(),
+            ..ConnectionInfo::new(id, Rc::clone(&self.name))
         }
-    }
-
-    fn register(self: &Rc<Self>, worker: &Rc<Worker>, admission: Admission) -> ConnectionSlot {
-        let state = Rc::new(SlotState::default());
-        state.draining.set(self.draining.get());
-        let mut connections = self.connections.borrow_mut();
-        let index = connections.free.pop().unwrap_or(connections.slots.len());
-        match connections.slots.get_mut(index) {
-            Some(slot) => *slot = Some(Rc::clone(&state)),
-            None => connections.slots.push(Some(Rc::clone(&state))),
-        }
-        worker.connection_began();
-        ConnectionSlot {
-            worker: Rc::clone(worker),
-            listener: Rc::clone(self),
-            state,
-            watched_at: Cell::new(NEVER),
-            // There are fewer descriptors than that.
-            index: index as u32,
-            id: worker.connection_id(),
-            log: None,
-            _admission: admission,
-        }
+        .found(socket.server_name.clone(), socket.metadata.clone())
     }
 }
 
@@ -521,49 +448,5 @@ impl Worker {
         on(destination.ip())
             .or_else(|| on(any))
             .or_else(|| on(loopback).filter(|_| to_loopback))
-    }
-}
-
-impl ConnectionSlot {
-    /// Why the connection is not served, for its log.
-    fn fail(&mut self, why: &'static str) {
-        if let Some(log) = &mut self.log {
-            log.fail(why);
-        }
-    }
-
-    /// Whom a drain wakes: the task that serves the connection, which is always the same.
-    pub(crate) fn watch(&self, waker: &Waker) {
-        let drains = self.listener.drains.get();
-        if self.watched_at.replace(drains) == drains {
-            return;
-        }
-        let mut known = self.state.waker.borrow_mut();
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
-        }
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.listener.drains.get() > 0 && self.state.draining.get()
-    }
-
-    /// True once, when a drain began.
-    pub(crate) fn take_drain_news(&self) -> bool {
-        self.listener.drains.get() > 0 && self.state.news.replace(false)
-    }
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        let listener = &self.listener;
-        let mut connections = listener.connections.borrow_mut();
-        if let Some(slot) = connections.slots.get_mut(self.index as usize) {
-            *slot = None;
-        }
-        connections.free.push(self.index as usize);
-        let active = listener.limits.borrow().metrics.active;
-        self.worker.shard.add(active.0, -1);
-        self.worker.connection_ended();
     }
 }

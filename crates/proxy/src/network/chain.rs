@@ -15,9 +15,10 @@ use transom_api::{
 
 use super::NetworkPlace;
 use super::context::ConnectionContext;
+use crate::gate::{Gate, Subject};
 use crate::http::body::BodyBuffer;
 use crate::io::Io;
-use crate::stream::info::{ConnectionInfo, Metadata};
+use crate::stream::info::{ConnectionInfo, Metadata, connection_attribute};
 use crate::worker::Worker;
 
 /// What waits in the chain before the socket, or the terminal filter, is no longer read.
@@ -99,13 +100,7 @@ impl FilteredIo {
         info: Rc<ConnectionInfo>,
         places: Rc<[Rc<NetworkPlace>]>,
     ) -> Self {
-        let wants = places.iter().map(|place| place.config.wants()).fold(
-            NetworkWants::CONNECTION,
-            |all, one| NetworkWants {
-                data: all.data || one.data,
-                write: all.write || one.write,
-            },
-        );
+        let wants = all_wants(places.iter().map(|place| place.config.wants()));
         Self {
             io,
             filters: Vec::new(),
@@ -432,7 +427,19 @@ impl FilteredIo {
     fn ask_filters(&mut self) {
         if !std::mem::replace(&mut self.begun, true) {
             let places = Rc::clone(&self.core.places);
+            let mut left_out = false;
             for (index, place) in places.iter().enumerate() {
+                if let Some(gate) = &place.gate
+                    && !self.core.passes(gate)
+                {
+                    self.filters.push(Slot {
+                        filter: None,
+                        wants: NetworkWants::CONNECTION,
+                        holds_connection: false,
+                    });
+                    left_out = true;
+                    continue;
+                }
                 let made = {
                     let mut context = ConnectionContext::new(&mut self.core, index);
                     let mut context = Connection::new(&mut context);
@@ -453,6 +460,9 @@ impl FilteredIo {
                     wants: place.config.wants(),
                     holds_connection: false,
                 });
+            }
+            if left_out {
+                self.wants = all_wants(self.filters.iter().map(|slot| slot.wants));
             }
         }
         while self.asked < self.filters.len()
@@ -679,7 +689,26 @@ impl ByteSide {
     }
 }
 
+/// What filters together want to see.
+fn all_wants(wants: impl Iterator<Item = NetworkWants>) -> NetworkWants {
+    wants.fold(NetworkWants::CONNECTION, |all, one| NetworkWants {
+        data: all.data || one.data,
+        write: all.write || one.write,
+    })
+}
+
 impl ConnectionCore {
+    /// Whether a use is for this connection.
+    fn passes(&self, gate: &Gate) -> bool {
+        let attribute = |name: &str| connection_attribute(&self.info, name);
+        let subject = Subject {
+            request: None,
+            source: self.info.source.map(|source| source.ip()),
+            attribute: &attribute,
+        };
+        gate.admits(&self.worker, &subject)
+    }
+
     pub(super) fn side(&mut self, direction: Direction) -> &mut ByteSide {
         let [input, output] = &mut self.sides;
         match direction {

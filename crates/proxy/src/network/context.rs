@@ -45,7 +45,7 @@ impl<'c> ConnectionContext<'c> {
 impl Drop for ConnectionContext<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.connection_state.take() {
-            self.core.info.state.replace(state);
+            self.core.info.set_state(state);
         }
     }
 }
@@ -162,7 +162,7 @@ impl InfoHost for ConnectionContext<'_> {
 
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
         let own = self.core.metadata.get(namespace);
-        own.or_else(|| self.core.info.metadata.get(namespace))
+        own.or_else(|| self.core.info.metadata(namespace))
     }
 
     fn set_metadata(&mut self, namespace: &str, key: &str, value: MetadataValue) {
@@ -171,7 +171,7 @@ impl InfoHost for ConnectionContext<'_> {
     }
 
     fn add_response_flags(&mut self, flags: ResponseFlags) {
-        self.core.info.notes.add_flags(flags);
+        self.core.info.notes().add_flags(flags);
     }
 
     fn filter_state(&mut self) -> &mut FilterState {
@@ -181,7 +181,7 @@ impl InfoHost for ConnectionContext<'_> {
     fn connection_state(&mut self) -> &mut FilterState {
         let info = &self.core.info;
         self.connection_state
-            .get_or_insert_with(|| info.state.take())
+            .get_or_insert_with(|| info.take_state())
     }
 }
 

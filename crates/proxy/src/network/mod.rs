@@ -22,6 +22,7 @@ pub(crate) use self::chain::FilteredIo;
 pub(crate) use self::datagram::Batch;
 use self::tcp_proxy::TcpProxyListener;
 use crate::cluster::AllowedClusters;
+use crate::gate::Gate;
 use crate::http::HttpListener;
 use crate::stream::chain::AccessLogPlace;
 use crate::tls::prepare::PreparedServerTls;
@@ -38,6 +39,8 @@ pub(crate) struct Network {
 pub(crate) struct NetworkPlace {
     pub(crate) name: Rc<str>,
     pub(crate) policy: FailurePolicy,
+    /// For which connections it works; `None` is all.
+    pub(crate) gate: Option<Gate>,
     pub(crate) clusters: AllowedClusters,
     pub(crate) config: Arc<dyn NetworkFilterConfig>,
     pub(crate) part: Part<dyn NetworkFilterWorker>,

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use transom_api::headers::{HeaderEntry, HeaderHost};
 use transom_api::host::{InfoHost, RecordHost};
 use transom_api::metrics::MetricId;
 use transom_api::{
-    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, Record, ResponseFlags,
+    Attribute, FilterState, HeaderError, HeaderMap, Level, MetadataValue, ResponseFlags,
     SharedData, attribute,
 };
 
@@ -54,13 +53,10 @@ impl SessionRecord {
     /// It is over: writes the access logs.
     pub(crate) fn write(mut self, logs: &[Rc<AccessLogPlace>]) {
         self.info.end = Some(Instant::now());
-        self.info.flags.add(self.connection.notes.flags());
-        self.connection.notes.fill(&self.info);
+        self.info.flags.add(self.connection.notes().flags());
+        self.connection.notes().fill(&self.info);
         for log in logs {
-            let record = Record::new(&self);
-            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
-                tracing::error!("an access log panicked");
-            }
+            log.tell(&self.worker, &self, None);
         }
     }
 }

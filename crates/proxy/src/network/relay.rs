@@ -3,10 +3,14 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use tokio::task::coop;
+
 use crate::io::{BufferPool, Io};
 
 /// So much is moved in one turn before others have theirs: at some GB/s a quarter of a millisecond.
 const TURN: usize = 512 << 10;
+/// What a read costs is at the least what so many bytes do.
+const LEAST: usize = 4 << 10;
 
 /// Moves bytes from one side to the other. Holds a buffer only while bytes wait for the receiver.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub(super) struct Relay {
     end: usize,
     ended: bool,
     shut: bool,
+    /// The last read found nothing, and the event loop wakes this task when something comes.
+    awaited: bool,
     /// Bytes that were taken by the receiver.
     pub(super) moved: u64,
 }
@@ -68,7 +74,7 @@ impl Relay {
                     Poll::Ready(Ok(count)) => {
                         self.start += count;
                         self.moved += count as u64;
-                        turn = turn.saturating_sub(count);
+                        turn = turn.saturating_sub(count.max(LEAST));
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::To(error))),
                     Poll::Pending => {
@@ -124,13 +130,21 @@ impl Relay {
         from: &mut Io,
         pool: &BufferPool,
     ) -> Poll<io::Result<usize>> {
-        if self.buffer.len() < BufferPool::LARGE {
-            // Taking a buffer and giving it back costs less than asking the socket twice; it is mostly the one that was
-            // given back last, and still in the cache.
+        if self.awaited && from.is_silent() {
+            // Whom to wake was said the last time; the other direction has woken this task.
             self.release(pool);
-            self.buffer = pool.take_large();
+            return Poll::Pending;
         }
-        match from.poll_read(cx, &mut self.buffer) {
+        let buffer = &mut self.buffer;
+        let read = from.poll_read_into(cx, || {
+            if buffer.len() < BufferPool::LARGE {
+                pool.give(std::mem::replace(buffer, pool.take_large()));
+            }
+            buffer
+        });
+        // A task that has used up its budget is told to wait without a look at the socket.
+        self.awaited = read.is_pending() && coop::has_budget_remaining();
+        match read {
             Poll::Ready(Ok(count)) => {
                 self.start = 0;
                 self.end = count;

@@ -201,8 +201,11 @@ fn choose_cluster(
     places: &[Rc<NetworkPlace>],
     info: &ConnectionInfo,
 ) -> Result<Rc<WorkerCluster>, Flags> {
-    let state = info.state.borrow();
-    let Some(chosen) = state.get::<String>(CHOSEN_CLUSTER) else {
+    let state = info.state();
+    let chosen = state
+        .as_ref()
+        .and_then(|state| state.get::<String>(CHOSEN_CLUSTER));
+    let Some(chosen) = chosen else {
         let cluster = options
             .targets
             .pick(info.source, info.destination, || worker.random())

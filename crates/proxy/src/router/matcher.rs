@@ -188,7 +188,7 @@ impl Test {
 }
 
 impl FieldTest {
-    fn new(field: &FieldMatch, patterns: &mut PatternsBuilder) -> Self {
+    pub(crate) fn new(field: &FieldMatch, patterns: &mut PatternsBuilder) -> Self {
         Self {
             name: bytes(&field.name),
             value: match &field.value {
@@ -203,7 +203,12 @@ impl FieldTest {
         }
     }
 
-    fn holds(&self, patterns: &Patterns, value: Option<Cow<'_, [u8]>>) -> bool {
+    pub(crate) fn name(&self) -> &str {
+        // It was text.
+        std::str::from_utf8(&self.name).unwrap_or_default()
+    }
+
+    pub(crate) fn holds(&self, patterns: &Patterns, value: Option<Cow<'_, [u8]>>) -> bool {
         let holds = match (&self.value, value) {
             (ValueTest::Present, value) => value.is_some(),
             (ValueTest::Absent, value) => value.is_none(),

@@ -1,15 +1,19 @@
 //! A listener's chain of stream filters as one worker holds it, and the generations of each of its places.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cluster::AllowedClusters;
-use crate::worker::Part;
+use crate::gate::{Gate, Subject};
+use crate::http::head::Head;
+use crate::worker::{Part, Worker};
+use transom_api::access_log::RecordSource;
 use transom_api::stream::{StreamFilterConfig, StreamFilterWorker};
 use transom_api::{
-    AccessLogConfig, AccessLogWorker, AfterFailure, Direction, FailurePolicy, Phase, Wants,
+    AccessLogConfig, AccessLogWorker, AfterFailure, Direction, FailurePolicy, Phase, Record, Wants,
 };
 
 /// The chain of a listener. Immutable but for the generations of its places.
@@ -28,6 +32,8 @@ pub(crate) struct Chain {
 
 /// One use of an access log.
 pub(crate) struct AccessLogPlace {
+    /// For which records it works; `None` is all.
+    pub(crate) gate: Option<Gate>,
     pub(crate) config: Arc<dyn AccessLogConfig>,
     pub(crate) part: Part<dyn AccessLogWorker>,
 }
@@ -38,6 +44,8 @@ pub(crate) struct Place {
     pub(crate) name: Rc<str>,
     pub(crate) phase: Phase,
     pub(crate) policy: FailurePolicy,
+    /// For which requests it works; `None` is all.
+    pub(crate) gate: Option<Gate>,
     /// Clusters that callouts may go to.
     pub(crate) clusters: AllowedClusters,
     generations: RefCell<Vec<Rc<Generation>>>,
@@ -147,11 +155,33 @@ fn invert(order: &[u16]) -> Vec<u16> {
     positions
 }
 
+impl AccessLogPlace {
+    /// Tells it of what is over, if it is to be told. `request`: the head of a stream's request.
+    pub(crate) fn tell(&self, worker: &Worker, source: &dyn RecordSource, request: Option<&Head>) {
+        if let Some(gate) = &self.gate {
+            let attribute = |name: &str| source.attribute(name);
+            let subject = Subject {
+                request,
+                source: source.facts().remote.map(|remote| remote.ip()),
+                attribute: &attribute,
+            };
+            if !gate.admits(worker, &subject) {
+                return;
+            }
+        }
+        let record = Record::new(source);
+        if catch_unwind(AssertUnwindSafe(|| self.part.part().log(&record))).is_err() {
+            tracing::error!("an access log panicked");
+        }
+    }
+}
+
 impl Place {
     pub(crate) fn new(
         name: &str,
         phase: Phase,
         policy: FailurePolicy,
+        gate: Option<Gate>,
         clusters: AllowedClusters,
         generations: Vec<Rc<Generation>>,
     ) -> Self {
@@ -159,6 +189,7 @@ impl Place {
             name: Rc::from(name),
             phase,
             policy,
+            gate,
             clusters,
             generations: RefCell::new(generations),
             turn: Cell::new(0),

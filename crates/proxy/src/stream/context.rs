@@ -44,6 +44,11 @@ impl<'c> Context<'c> {
         }
     }
 
+    /// The head of the request.
+    pub(super) fn request(&self) -> &Head {
+        &self.core.request.head
+    }
+
     fn address(&mut self) -> Address {
         self.core.address(self.filter)
     }
@@ -68,7 +73,7 @@ impl<'c> Context<'c> {
 impl Drop for Context<'_> {
     fn drop(&mut self) {
         if let Some(state) = self.connection_state.take() {
-            self.core.connection.state.replace(state);
+            self.core.connection.set_state(state);
         }
     }
 }
@@ -417,7 +422,7 @@ impl InfoHost for Context<'_> {
 
     fn metadata_namespace(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
         let own = self.core.info.metadata.get(namespace);
-        own.or_else(|| self.core.connection.metadata.get(namespace))
+        own.or_else(|| self.core.connection.metadata(namespace))
     }
 
     fn configured_metadata(
@@ -449,7 +454,7 @@ impl InfoHost for Context<'_> {
     fn connection_state(&mut self) -> &mut FilterState {
         let connection = &self.core.connection;
         self.connection_state
-            .get_or_insert_with(|| connection.state.take())
+            .get_or_insert_with(|| connection.take_state())
     }
 }
 

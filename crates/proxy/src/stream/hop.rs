@@ -18,6 +18,7 @@ use self::client::Teller;
 pub(crate) use self::client::tells_or_certifies as tells_of_client;
 use super::Core;
 use super::info::ConnectionInfo;
+use crate::gate::is_chosen;
 use crate::http::head::Head;
 use crate::worker::entropy::Entropy;
 
@@ -87,7 +88,7 @@ impl Hop {
             request_id::apply(options, teller.trusted, head, arrival.entropy);
         }
         if let Some(options) = &hop.trace {
-            let sampled = || trace::is_chosen(options.sample, (arrival.random)());
+            let sampled = || is_chosen(options.sample, (arrival.random)());
             believed.parent_span =
                 trace::apply(options, teller.trusted, sampled, head, arrival.entropy);
         }

@@ -1,14 +1,15 @@
 //! What is known of a stream beside its messages: the attributes.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, Ref, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 pub(crate) use transom_api::Metadata;
 use transom_api::access_log::{Facts, TlsFacts};
-use transom_api::value::metadata_json;
+use transom_api::value::{MetadataValue, metadata_json};
 use transom_api::{Attribute, FilterState, attribute};
 
 use crate::cluster::{UpstreamConnection, WorkerHost};
@@ -29,32 +30,93 @@ pub(crate) struct ConnectionInfo {
     /// Where the client wanted to go, when it is served by a listener that is not there: by the kernel's word, or that of a
     /// trusted proxy.
     pub(crate) original: Option<Box<SocketAddr>>,
-    pub(crate) scheme: &'static str,
-    /// The name that the client asked for, as TLS or a listener filter saw it.
-    pub(crate) server_name: Option<String>,
     pub(crate) tls: Option<Box<TlsInfo>>,
-    /// What listener filters found out: seen through the metadata of streams, where that has no such namespace.
-    pub(crate) metadata: Metadata,
-    pub(crate) state: RefCell<FilterState>,
-    pub(crate) notes: ConnectionNotes,
+    /// Apart, because most connections live without it, and rest most of the time.
+    pub(crate) more: OnceCell<Box<More>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    /// The name that the client asked for, as a listener filter saw it.
+    server_name: Option<String>,
+    metadata: Metadata,
+    state: RefCell<FilterState>,
+    notes: ConnectionNotes,
 }
 
 impl ConnectionInfo {
-    /// What stands in the place of a connection in streams that have none.
-    pub(crate) fn of_nobody() -> Self {
+    /// A connection of this listener, of which nothing is known yet.
+    pub(crate) fn new(id: u64, listener: Rc<str>) -> Self {
         Self {
-            id: 0,
-            listener: Rc::from(""),
+            id,
+            listener,
             source: None,
             destination: None,
             original: None,
-            scheme: "",
-            server_name: None,
             tls: None,
-            state: RefCell::default(),
-            notes: ConnectionNotes::default(),
-            metadata: Metadata::new(),
+            more: OnceCell::new(),
         }
+    }
+
+    /// What stands in the place of a connection in streams that have none.
+    pub(crate) fn of_nobody() -> Self {
+        Self::new(0, Rc::from(""))
+    }
+
+    /// Adds what listener filters found out.
+    pub(crate) fn found(mut self, server_name: Option<String>, metadata: Metadata) -> Self {
+        if server_name.is_some() || !metadata.is_empty() {
+            self.more = OnceCell::from(Box::new(More {
+                server_name,
+                metadata,
+                ..More::default()
+            }));
+        }
+        self
+    }
+
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The name that the client asked for, as TLS or a listener filter saw it.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.tls {
+            Some(tls) => tls.server_name.as_deref(),
+            None => self.more.get()?.server_name.as_deref(),
+        }
+    }
+
+    /// What listener filters found out: seen through the metadata of streams, where that has no such namespace.
+    pub(crate) fn metadata(&self, namespace: &str) -> Option<&BTreeMap<String, MetadataValue>> {
+        self.more.get()?.metadata.get(namespace)
+    }
+
+    /// The state that filters share.
+    pub(crate) fn state(&self) -> Option<Ref<'_, FilterState>> {
+        self.more.get().map(|more| more.state.borrow())
+    }
+
+    pub(crate) fn take_state(&self) -> FilterState {
+        self.more
+            .get()
+            .map(|more| more.state.take())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn set_state(&self, state: FilterState) {
+        self.more().state.replace(state);
+    }
+
+    /// What is learnt of it while it lives.
+    pub(crate) fn notes(&self) -> &ConnectionNotes {
+        &self.more().notes
+    }
+
+    fn more(&self) -> &More {
+        self.more.get_or_init(Box::default)
     }
 }
 
@@ -286,7 +348,7 @@ impl ConnectionInfo {
             remote: self.source,
             direct_remote: self.source,
             local: self.destination,
-            server_name: self.server_name.as_deref(),
+            server_name: self.server_name(),
             tls: self.tls.as_deref().map(tls_facts),
             listener: &self.listener,
             connection_id: self.id,
@@ -328,7 +390,7 @@ pub(crate) fn connection_attribute<'a>(
         attribute::CONNECTION_ID => Some(Attribute::Int(
             i64::try_from(connection.id).unwrap_or(i64::MAX),
         )),
-        attribute::CONNECTION_REQUESTED_SERVER_NAME => text(connection.server_name.as_deref()),
+        attribute::CONNECTION_REQUESTED_SERVER_NAME => text(connection.server_name()),
         attribute::CONNECTION_TLS_VERSION => text(tls.map(|tls| tls.version)),
         attribute::CONNECTION_MTLS => Some(Attribute::Bool(peer.is_some())),
         attribute::CONNECTION_SUBJECT_PEER_CERTIFICATE => text(peer.map(|peer| &*peer.subject)),
@@ -356,5 +418,17 @@ pub(crate) fn split_query(path: &[u8]) -> (&[u8], &[u8]) {
             path.get(at + 1..).unwrap_or_default(),
         ),
         None => (path, &[]),
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// The allocator hands out 128 bytes or 160, and each connection at rest has one.
+    #[test]
+    fn what_is_known_of_a_connection_fits_into_128_bytes() {
+        let size = size_of::<ConnectionInfo>() + 2 * size_of::<usize>();
+        assert!(size <= 128, "{size}");
     }
 }

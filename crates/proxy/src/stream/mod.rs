@@ -34,7 +34,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use transom_api::event::Address;
 use transom_api::{
-    Direction, Event, FailurePolicy, FilterError, Metadata, MetadataOf, Phase, Record, ResetReason,
+    Direction, Event, FailurePolicy, FilterError, Metadata, MetadataOf, Phase, ResetReason,
     Stream as FilterContext, StreamFilter, StreamInstance, Wants,
 };
 use transom_config::RetryPolicy;
@@ -48,6 +48,7 @@ use self::info::{Attributes, ConnectionInfo, StreamInfo};
 use self::side::{End, Side};
 use crate::cluster::{ClusterId, HostOverride, Lease, WorkerHost};
 use crate::error::{Fault, Flags};
+use crate::gate::{Gate, Subject};
 use crate::http::HttpListener;
 use crate::http::head::{Head, Presence};
 use crate::http::tunnel::Tunnel;
@@ -426,6 +427,12 @@ impl Stream {
         let chain = Rc::clone(&self.core.chain);
         let mut failed = None;
         for (filter, place) in chain.places.iter().enumerate() {
+            if let Some(gate) = &place.gate
+                && !self.core.passes(gate)
+            {
+                self.slots.push(Slot::left_out());
+                continue;
+            }
             let Some(generation) = place.pick() else {
                 continue;
             };
@@ -588,12 +595,10 @@ impl Stream {
         if chain.access_logs.is_empty() {
             return;
         }
+        let worker = Rc::clone(&self.core.worker);
         let context = Context::new(&mut self.core, usize::MAX, Wants::NOTHING);
         for log in &chain.access_logs {
-            let record = Record::new(&context);
-            if catch_unwind(AssertUnwindSafe(|| log.part.part().log(&record))).is_err() {
-                tracing::error!("an access log panicked");
-            }
+            log.tell(&worker, &context, Some(context.request()));
         }
     }
 }
@@ -620,7 +625,34 @@ impl Message {
     }
 }
 
+impl Slot {
+    /// In the place of a filter that is not for this stream.
+    fn left_out() -> Self {
+        Self {
+            instance: StreamInstance::Skip,
+            generation: None,
+            wants: Wants::NOTHING,
+            build: 0,
+            failed: false,
+            skipped: false,
+        }
+    }
+}
+
 impl Core {
+    /// Whether a use is for this request, as it came in.
+    fn passes(&self, gate: &Gate) -> bool {
+        let attributes = self.attributes();
+        let attribute = |name: &str| attributes.get(name);
+        let source = self.info.remote.or(self.connection.source);
+        let subject = Subject {
+            request: Some(&self.request.head),
+            source: source.map(|source| source.ip()),
+            attribute: &attribute,
+        };
+        gate.admits(&self.worker, &subject)
+    }
+
     /// What a filter's wants mean for the whole stream.
     fn note_wants(&mut self, wants: Wants) {
         self.request.side.data_filters |= wants.sees_request_body();

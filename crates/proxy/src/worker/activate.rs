@@ -22,6 +22,7 @@ use crate::control::snapshot::{
     PreparedChain, PreparedHttp, PreparedListener, PreparedTerminal, PreparedUse, Snapshot,
     split_place,
 };
+use crate::gate::Gate;
 use crate::http::HttpListener;
 use crate::listener::limits::Admission;
 use crate::listener::{Chains, ListenerLogs, ListenerPlace, WorkerChain, WorkerListener};
@@ -274,6 +275,7 @@ impl Worker {
                 before.filters.iter().find(|place| {
                     Arc::ptr_eq(&place.config, &prepared.config)
                         && place.policy == prepared.policy
+                        && same_gate(place.gate.as_ref(), prepared)
                         && place.clusters == prepared.clusters
                 })
             });
@@ -288,6 +290,7 @@ impl Worker {
             filters.push(Rc::new(NetworkPlace {
                 name: Rc::from(prepared.name.as_str()),
                 policy: prepared.policy,
+                gate: prepared.gate.as_ref().map(Gate::new),
                 clusters: prepared.clusters.clone(),
                 config: Arc::clone(&prepared.config),
                 part,
@@ -356,9 +359,9 @@ impl Worker {
     ) -> Result<Vec<Rc<AccessLogPlace>>, String> {
         let mut places = Vec::with_capacity(logs.len());
         for prepared in logs {
-            let known = known
-                .iter()
-                .find(|log| Arc::ptr_eq(&log.config, &prepared.config));
+            let known = known.iter().find(|log| {
+                Arc::ptr_eq(&log.config, &prepared.config) && same_gate(log.gate.as_ref(), prepared)
+            });
             if let Some(known) = known {
                 places.push(Rc::clone(known));
                 continue;
@@ -368,6 +371,7 @@ impl Worker {
             })
             .map_err(|error| self.refused(&prepared.name, &error))?;
             places.push(Rc::new(AccessLogPlace {
+                gate: prepared.gate.as_ref().map(Gate::new),
                 config: Arc::clone(&prepared.config),
                 part,
             }));
@@ -390,6 +394,7 @@ impl Worker {
         if let (Some(place), Some(_)) = (known, &known_generation)
             && place.phase == prepared.phase
             && place.policy == prepared.policy
+            && same_gate(place.gate.as_ref(), prepared)
             && place.clusters == prepared.clusters
         {
             return Ok(Rc::clone(place));
@@ -407,6 +412,7 @@ impl Worker {
             &prepared.name,
             prepared.phase,
             prepared.policy,
+            prepared.gate.as_ref().map(Gate::new),
             prepared.clusters.clone(),
             vec![generation],
         )))
@@ -497,6 +503,15 @@ impl BuiltListener {
         let mut chains = prepared.chains.iter().zip(&self.networks);
         let found = chains.find(|(chain, _)| chain.name == name);
         found.map(|(_, network)| &**network)
+    }
+}
+
+/// Whether a place has the gate that its use has now.
+fn same_gate<C: ?Sized>(gate: Option<&Gate>, prepared: &PreparedUse<C>) -> bool {
+    match (gate, &prepared.gate) {
+        (Some(gate), Some(prepared)) => Arc::ptr_eq(&gate.prepared, prepared),
+        (None, None) => true,
+        _ => false,
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use transom_api::{FailurePolicy, Phase};
 use transom_proxy::control::explain::{
-    Candidate, End, Explanation, FilterUse, HttpExplanation, Part, Place, RouteAction, Target,
+    Candidate, End, Explanation, FilterUse, Holds, HttpExplanation, Part, Place, RouteAction,
+    Target,
 };
 
 use super::request::Asked;
@@ -94,6 +95,7 @@ fn filter(filter: &FilterUse) -> Value {
     let (part, by) = match filter.part {
         Part::Runs(place) => ("runs", Some(place)),
         Part::Disabled(place) => ("disabled", Some(place)),
+        Part::LeftOut => ("left_out", None),
         Part::NotReached => ("not_reached", None),
     };
     json!({
@@ -105,6 +107,12 @@ fn filter(filter: &FilterUse) -> Value {
             FailurePolicy::Open => "open",
         },
         "part": part,
+        "when": filter.when.map(|holds| match holds {
+            Holds::Yes => "holds",
+            Holds::No => "does_not_hold",
+            Holds::Perhaps => "unknown",
+        }),
+        "sample": filter.sample,
         "by": by.map(|place| match place {
             Place::Listener => "listener",
             Place::VirtualHost => "virtual_host",

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use transom_api::units::format_duration;
 use transom_api::{FailurePolicy, Phase};
 use transom_proxy::control::explain::{
-    Candidate, End, Explanation, FilterUse, Forwarded, HttpExplanation, ORIGINAL_DST, Part, Place,
-    RouteAction, Target,
+    Candidate, End, Explanation, FilterUse, Forwarded, Holds, HttpExplanation, ORIGINAL_DST, Part,
+    Place, RouteAction, Target,
 };
 
 use super::request::Asked;
@@ -215,6 +215,17 @@ fn filters(filters: &[FilterUse]) -> Vec<String> {
             // Writing to a string cannot fail.
             let _ = write!(line, ", is a {}", filter.extension);
         }
+        let runs = matches!(filter.part, Part::Runs(_));
+        match filter.when {
+            Some(Holds::Yes) if runs => line.push_str(", as its `when` holds"),
+            Some(Holds::Perhaps) if runs => {
+                line.push_str(", if its `when` holds, which asks for more than the request");
+            }
+            _ => {}
+        }
+        if let Some(percent) = filter.sample.filter(|_| runs) {
+            let _ = write!(line, ", for {percent} % of such requests");
+        }
         if filter.on_failure == FailurePolicy::Open {
             line.push_str(", goes on without it when it fails");
         }
@@ -231,6 +242,7 @@ fn part(part: Part) -> &'static str {
         Part::Disabled(Place::Listener) => "disabled",
         Part::Disabled(Place::VirtualHost) => "disabled by the virtual host",
         Part::Disabled(Place::Route) => "disabled by the route",
+        Part::LeftOut => "left out: its `when` does not hold",
         Part::NotReached => "not reached: there is no host to choose",
     }
 }

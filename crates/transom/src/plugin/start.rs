@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use transom_goplugin::host::{Client, ClientConfig, StartError};
-use transom_goplugin::{HandshakeConfig, LogConfig};
+use transom_goplugin::{HandshakeConfig, Level, LogConfig};
 use transom_process::probe::{COOKIE, Probe};
 
 use super::{Program, Protocol};
@@ -17,7 +17,8 @@ pub(super) enum Started {
     Call(Client),
 }
 
-/// Starts the program; how long that took. Its log lines go to standard error.
+/// Starts the program; how long that took. Its log lines go to standard error, but for those that say of themselves that they are of no
+/// interest to operators.
 pub(super) async fn start(
     protocol: Option<Protocol>,
     program: &Program,
@@ -47,6 +48,9 @@ async fn client(cookie: (&str, &str), program: &Program) -> Result<Client, Start
     let early = Arc::new(Mutex::new(Some(Vec::new())));
     let lines = Arc::clone(&early);
     let log = LogConfig::new().sink(move |line| {
+        if line.tagged && line.level < Level::Info {
+            return;
+        }
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *lines {
             Some(lines) => lines.push(line.message.clone()),

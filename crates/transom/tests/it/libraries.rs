@@ -98,6 +98,64 @@ fn a_filter_in_c_lets_pass_what_has_the_header() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+#[test]
+fn a_library_is_named_as_in_mosns_files() {
+    let folder = Folder::new();
+    let upstream = Upstream::ok("up");
+    let library = compile(&folder, AUTH, "auth.so", &[]);
+    let library = library.display();
+    // A built-in filter has the name of the first; it is not asked for here.
+    let uses = [
+        format!(
+            "{{name: header_match, go_plugin_config: {{so_path: {library}}}, config: \"User: admin\"}}"
+        ),
+        format!(
+            "{{name: demo, go_plugin_config: {{so_path: {library}, factory_method: CreateFilterFactory}}, config: \"Team: blue\"}}"
+        ),
+    ];
+    let program = Program::start(&format!(
+        "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    network_filters:\n      - name: http\n        config:\n          stream_filters: [{}]\n          virtual_hosts:\n            - domains: [\"*\"]\n              routes:\n                - {{match: {{prefix: /free}}, cluster: up, filters: {{demo: {{disabled: true}}}}}}\n                - {{match: {{prefix: /}}, cluster: up}}\nclusters:\n  - {{name: up, endpoints: [\"{}\"]}}\n",
+        uses.join(", "),
+        upstream.address()
+    ));
+    let mut client = Client::connect(program.address);
+    for (head, status) in [
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nUser: admin\r\nTeam: blue\r\n\r\n",
+            200,
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUser: admin\r\n\r\n", 403),
+        ("GET / HTTP/1.1\r\nHost: a\r\nTeam: blue\r\n\r\n", 403),
+        ("GET /free HTTP/1.1\r\nHost: a\r\nUser: admin\r\n\r\n", 200),
+    ] {
+        client.send(head);
+        assert_eq!(client.answer().status(), status, "{head}");
+    }
+}
+
+#[test]
+fn a_factory_that_the_library_does_not_have_is_refused_at_its_path() {
+    let folder = Folder::new();
+    let upstream = Upstream::ok("up");
+    let library = compile(&folder, AUTH, "auth.so", &[]);
+    let configuration = configuration(&upstream, "file: none", "")
+        .replace("plugins:\n  p: {runtime: library, file: none}\n", "")
+        .replace(
+            "{plugin: p, }",
+            &format!(
+                "{{name: demo, go_plugin_config: {{so_path: {}, factory_method: CreateOther}}}}",
+                library.display()
+            ),
+        );
+    let file = folder.write("transom.yaml", &configuration);
+    let (code, _, said) = run(&["run", "-c"], Some(&file));
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("has no stream filter `CreateOther`"),
+        "{said}"
+    );
+}
+
 /// What the library has told in a header of the request: `status=0`.
 fn told(upstream: &Upstream, name: &str) -> String {
     upstream.last().header(name).unwrap_or("nothing").to_owned()

@@ -110,6 +110,21 @@ fn requests_pass_or_are_answered() {
 }
 
 #[test]
+fn a_body_that_comes_while_the_head_waits_follows_it_unseen() {
+    let upstream = Upstream::ok("up");
+    let setup = Setup::with(&upstream, &["{plugin: p/auth, config: {User: admin}}"]);
+    let mut client = setup.plane.client();
+    for length in [5, 30_000, 200_000] {
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: x\r\nUser: admin\r\nContent-Length: {length}\r\n\r\n{}",
+            "b".repeat(length)
+        ));
+        assert_eq!(client.answer().status(), 200);
+        assert_eq!(upstream.last().text().len(), length);
+    }
+}
+
+#[test]
 fn many_streams_at_once_have_their_own_answers() {
     let upstream = Upstream::answering(|request| ok(request.target()));
     let setup = Setup::with(&upstream, &["{plugin: p/auth, config: {User: admin}}"]);

@@ -39,3 +39,4 @@ mod trace;
 mod tunnels;
 mod udp_proxy;
 mod unix;
+mod uses;

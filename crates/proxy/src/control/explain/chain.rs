@@ -9,7 +9,9 @@ use transom_config::{
     VirtualHost,
 };
 
-use super::{FilterUse, Part, Place};
+use super::{FilterUse, Holds, Part, Place};
+use crate::gate::would_hold;
+use crate::http::head::Head;
 
 /// The chain in the order in which requests pass it.
 pub(super) fn explain(
@@ -18,11 +20,17 @@ pub(super) fn explain(
     registry: &Registry,
     host: Option<&VirtualHost>,
     route: Option<&Route>,
+    head: &Head,
 ) -> Vec<FilterUse> {
     let mut filters: Vec<FilterUse> = http
         .stream_filters
         .iter()
         .map(|used| {
+            let when = used.when.as_ref().map(|when| match would_hold(when, head) {
+                Some(true) => Holds::Yes,
+                Some(false) => Holds::No,
+                None => Holds::Perhaps,
+            });
             let phase = used.phase.or_else(|| phase_of(used, resources, registry));
             FilterUse {
                 name: used.id.clone(),
@@ -33,7 +41,12 @@ pub(super) fn explain(
                     .to_owned(),
                 phase,
                 on_failure: used.on_failure,
-                part: part_of(used, phase, host, route),
+                part: match part_of(used, phase, host, route) {
+                    Part::Runs(_) if when == Some(Holds::No) => Part::LeftOut,
+                    part => part,
+                },
+                when,
+                sample: used.sample,
             }
         })
         .collect();
@@ -46,9 +59,9 @@ pub(super) fn explain(
 pub(super) fn response_order(filters: &[FilterUse], http: &Http) -> Vec<String> {
     // A request that no filter of a phase saw is answered through that phase's filters all the same.
     let runs = |name: &&String| {
-        filters
-            .iter()
-            .any(|filter| filter.name == **name && !matches!(filter.part, Part::Disabled(_)))
+        filters.iter().any(|filter| {
+            filter.name == **name && !matches!(filter.part, Part::Disabled(_) | Part::LeftOut)
+        })
     };
     match http.response_order {
         ResponseOrder::Reverse => {

@@ -54,7 +54,7 @@ pub(super) fn explain(
         .collect();
     let first = judged.iter().position(|judgement| judgement.takes);
     let route = first.and_then(|first| routes.get(first));
-    let filters = chain::explain(http, resources, registry, host, route);
+    let filters = chain::explain(http, resources, registry, host, route, &head);
     HttpExplanation {
         path,
         is_refused,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use transom_api::kind::{AccessLogs, ExtensionKind, Kind, StreamFilters};
 use transom_api::{
     AccessLogConfig, Factory, FailurePolicy, Node, ParseError, Phase, PrepareContext, Registry,
-    Span, StreamFilterConfig,
+    Span, StreamFilterConfig, UseBounds,
 };
 use transom_config::{Extension, ExtensionName, Resources, Use};
 
@@ -17,6 +17,7 @@ use crate::cluster::AllowedClusters;
 use crate::control::ApplyError;
 use crate::control::retire::Retired;
 use crate::control::snapshot::{PreparedUse, Snapshot};
+use crate::gate::PreparedGate;
 
 /// The declared extensions of one activation. Each is prepared when the first of its users is.
 pub(super) struct Declared<'a> {
@@ -111,6 +112,7 @@ struct Wanted<'a> {
     name: &'a str,
     extension: &'a ExtensionName,
     config: &'a Node,
+    bounds: UseBounds,
     span: Option<Span>,
     folder: Option<&'a Path>,
     plugins: &'a PreparedPlugins,
@@ -148,6 +150,7 @@ impl Preparer {
                     name: &used.id,
                     extension,
                     config: &used.config,
+                    bounds: used.bounds.as_deref().copied().unwrap_or_default(),
                     span: used.span,
                     folder,
                     plugins: &declared.plugins,
@@ -172,6 +175,7 @@ impl Preparer {
                                 shared.factory,
                                 &shared.extension,
                                 &shared.node,
+                                &shared.bounds,
                             ) =>
                     {
                         known.clone()
@@ -186,6 +190,11 @@ impl Preparer {
         };
         prepared.name.clone_from(&used.id);
         prepared.policy = used.on_failure;
+        let known_gate = known.and_then(|known| known.gate.as_ref());
+        prepared.gate =
+            PreparedGate::new(used, known_gate, &self.metrics.metrics()).map_err(|error| {
+                ApplyError::at(used.span, error.message, "give the use another `id`")
+            })?;
         Ok(prepared)
     }
 
@@ -202,6 +211,7 @@ impl Preparer {
             name,
             extension: &extension.extension,
             config: &extension.config,
+            bounds: UseBounds::default(),
             span: extension.span,
             folder: declared.resources.folder.as_deref(),
             plugins: &declared.plugins,
@@ -225,7 +235,7 @@ impl Preparer {
         // The same name may stand for another factory in another registry.
         let identity = Arc::as_ptr(&factory).cast::<()>().addr();
         let is_same = |known: &&PreparedUse<K::Config>| {
-            known.stands_for(identity, wanted.extension, wanted.config)
+            known.stands_for(identity, wanted.extension, wanted.config, &wanted.bounds)
         };
         if let Some(known) = known.filter(is_same) {
             return Ok(known.clone());
@@ -239,6 +249,7 @@ impl Preparer {
             metrics: self.metrics.metrics(),
             shared: self.shared.clone(),
             folder: Arc::from(wanted.folder.unwrap_or(Path::new(""))),
+            bounds: wanted.bounds,
         };
         let prepared = tokio::time::timeout(PREPARE_LIMIT, parsed.prepare(context)).await;
         let what = format!("the {} `{}` could not be prepared", K::KIND, wanted.name);
@@ -259,6 +270,8 @@ impl Preparer {
             phase: Phase::BeforeRoute,
             own_phase: parsed.phase(),
             policy: FailurePolicy::Closed,
+            gate: None,
+            bounds: wanted.bounds,
             clusters,
             is_terminal: parsed.is_terminal(),
         })
@@ -270,12 +283,14 @@ impl Preparer {
         extension: &ExtensionName,
         id: &str,
         config: &Node,
+        bounds: UseBounds,
         before: &Snapshot,
     ) -> Result<PreparedUse<dyn StreamFilterConfig>, ApplyError> {
         let wanted = Wanted {
             name: id,
             extension,
             config,
+            bounds,
             span: None,
             folder: before.resources.folder.as_deref(),
             plugins: &before.plugins,

@@ -120,6 +120,7 @@ impl Preparer {
             metrics: self.metrics.metrics(),
             shared: self.shared.clone(),
             folder: Arc::from(folder.unwrap_or(Path::new(""))),
+            bounds: transom_api::UseBounds::default(),
         };
         let started = tokio::time::timeout(super::PREPARE_LIMIT, plugin.prepare(context)).await;
         let what = format!("the plugin `{}` could not be started", declared.name);

@@ -14,7 +14,6 @@ use tokio::net::UdpSocket;
 use super::{Client, DRAIN_IDLE, Dropped, TURN, UdpListener, UdpProxyListener, UdpProxyOptions};
 use crate::cluster::{Active, Slot, WorkerHost};
 use crate::error::Flags;
-use crate::listener::ConnectionNotes;
 use crate::listener::limits::Admission;
 use crate::network::datagram::{self, BATCH};
 use crate::network::record::SessionRecord;
@@ -74,17 +73,9 @@ impl Session {
             let mut record = SessionRecord::new(
                 worker,
                 Rc::new(ConnectionInfo {
-                    id: worker.connection_id(),
-                    listener: Rc::clone(&listener.name),
                     source: Some(client.from),
                     destination: Some(destination),
-                    original: None,
-                    scheme: "udp",
-                    server_name: None,
-                    tls: None,
-                    metadata: transom_api::Metadata::new(),
-                    state: RefCell::default(),
-                    notes: ConnectionNotes::default(),
+                    ..ConnectionInfo::new(worker.connection_id(), Rc::clone(&listener.name))
                 }),
             );
             record.info.upstream = Some(Rc::clone(&host));

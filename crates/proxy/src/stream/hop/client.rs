@@ -115,7 +115,7 @@ pub(super) fn tell(
             head.put_own(name, value);
         }
     };
-    tell(PROTO, connection.scheme.as_bytes(), head);
+    tell(PROTO, connection.scheme().as_bytes(), head);
     if forwarded.host
         && let Some(authority) = head.pseudo(Pseudo::Authority)
     {
@@ -301,7 +301,6 @@ mod tests {
         let connection = ConnectionInfo {
             source: Some("9.9.9.9:1".parse().unwrap()),
             destination: Some("127.0.0.1:8443".parse().unwrap()),
-            scheme: "http",
             ..ConnectionInfo::of_nobody()
         };
         let after = |mode, trusted, host, port| {
@@ -363,10 +362,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_has_no_address_to_tell() {
-        let connection = ConnectionInfo {
-            scheme: "http",
-            ..ConnectionInfo::of_nobody()
-        };
+        let connection = ConnectionInfo::of_nobody();
         let forwarded = Forwarded {
             mode: ForwardedMode::Set,
             host: false,

@@ -28,7 +28,6 @@ impl HopCost {
             hop: Hop::new(options),
             connection: ConnectionInfo {
                 source: Some(([127, 0, 0, 1], 40_000).into()),
-                scheme: "http",
                 ..ConnectionInfo::of_nobody()
             },
             entropy: Entropy::default(),

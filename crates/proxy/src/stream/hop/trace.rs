@@ -63,12 +63,6 @@ pub(super) fn apply(
     caller
 }
 
-/// Whether a new trace is among so many percent.
-pub(super) fn is_chosen(percent: f64, random: u64) -> bool {
-    // 2^64 parts; all of them at 100.
-    (random as f64) < percent / 100.0 * 2_f64.powi(64) || percent >= 100.0
-}
-
 /// Ids of zeros mean none.
 fn nonzero<const COUNT: usize>(mut id: [u8; COUNT]) -> [u8; COUNT] {
     if id == [0; COUNT]
@@ -226,19 +220,5 @@ mod tests {
         let fields = [("traceparent", GOOD), ("tracestate", "a=1")];
         assert_eq!(after(&on, false, true, &fields).0, Vec::<String>::new());
         assert_eq!(after(&on, true, true, &fields).0.len(), 2);
-    }
-
-    #[test]
-    fn chance_takes_its_share() {
-        for (percent, random, chosen) in [
-            (0.0, 0, false),
-            (100.0, u64::MAX, true),
-            (50.0, u64::MAX / 2 - (1 << 20), true),
-            (50.0, u64::MAX / 2 + (1 << 20), false),
-            (0.1, u64::MAX / 2_000, true),
-            (0.1, u64::MAX / 500, false),
-        ] {
-            assert_eq!(is_chosen(percent, random), chosen, "{percent} {random}");
-        }
     }
 }

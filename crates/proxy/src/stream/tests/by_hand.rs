@@ -1,6 +1,5 @@
 //! Chains that are built by hand, and one direction of a stream as its driver sees it.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -100,6 +99,7 @@ fn stream(parts: Vec<Part>) -> Stream {
             part.name,
             Phase::BeforeRoute,
             policy,
+            None,
             AllowedClusters::default(),
             vec![generation],
         );
@@ -141,19 +141,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         hop: Arc::default(),
         watermark: WATERMARK,
     });
-    let mut connection = Rc::new(ConnectionInfo {
-        notes: Default::default(),
-        id: 1,
-        listener: Rc::from("test"),
-        source: None,
-        destination: None,
-        original: None,
-        scheme: "http",
-        server_name: None,
-        tls: None,
-        metadata: transom_api::Metadata::new(),
-        state: RefCell::default(),
-    });
+    let mut connection = Rc::new(ConnectionInfo::new(1, Rc::from("test")));
     let mut stream = Stream::new(worker, Rc::clone(&listener));
     stream.begin(&mut connection, &listener, Instant::now());
     let head = &mut stream.core_mut().request.head;

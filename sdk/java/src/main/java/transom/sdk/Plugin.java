@@ -18,6 +18,7 @@ import java.io.UncheckedIOException;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.GeneralSecurityException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -83,23 +84,21 @@ public final class Plugin {
             System.exit(0);
         } catch (Fault fault) {
             fail("the configuration (argument -c FILE) is bad: " + fault.getMessage());
-        } catch (IOException | RuntimeException error) {
+        } catch (IOException | GeneralSecurityException | RuntimeException error) {
             fail("the plugin cannot be served: " + error.getMessage());
         } catch (InterruptedException error) {
             System.exit(1);
         }
     }
 
-    private void serving(String[] arguments) throws IOException, InterruptedException {
+    private void serving(String[] arguments) throws IOException, InterruptedException, GeneralSecurityException {
         boolean isMosn = "ON".equals(System.getenv(MOSN_COOKIE));
         if (!isMosn && !COOKIE_VALUE.equals(System.getenv(COOKIE))) {
             fail("This binary is a plugin. These are not meant to be executed directly.\n"
                     + "Please execute the program that consumes these plugins, which will load any plugins automatically");
         }
-        String certificate = System.getenv("PLUGIN_CLIENT_CERT");
-        if (certificate != null && !certificate.isEmpty()) {
-            fail("the host asks for AutoMTLS, which the SDK for Java does not have: turn it off for this plugin");
-        }
+        String host = System.getenv("PLUGIN_CLIENT_CERT");
+        Mtls mtls = host == null || host.isEmpty() ? null : new Mtls(host);
         Service service = new Service(this, configOf(arguments), levelOf(System.getenv("TRANSOM_LOG")));
         CountDownLatch over = new CountDownLatch(1);
         // It warns of options that Unix sockets do not have, at each connection.
@@ -120,6 +119,9 @@ public final class Plugin {
             builder = NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0));
             address = null;
         }
+        if (mtls != null) {
+            builder.sslContext(mtls.context());
+        }
         Server server = builder.maxInboundMessageSize(Integer.MAX_VALUE)
                 .addService(isMosn ? new MosnCalls(service).definition() : service.definition())
                 .addService(health())
@@ -129,7 +131,7 @@ public final class Plugin {
         if (address == null) {
             address = "tcp|127.0.0.1:" + server.getPort();
         }
-        System.out.println("1|1|" + address + "|grpc");
+        System.out.println("1|1|" + address + "|grpc" + (mtls == null ? "" : "|" + mtls.certificate()));
         System.out.flush();
         // What is printed from now on becomes the host's log.
         System.setOut(System.err);

@@ -1,0 +1,3 @@
+module transom.test/bench/handshakes
+
+go 1.25
