@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::fs::inotify;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use crate::control::Running;
 
@@ -50,8 +50,13 @@ pub(crate) async fn follow(running: Weak<Running>) {
 
 /// What happens in folders.
 struct Folders {
-    watch: Option<AsyncFd<OwnedFd>>,
+    /// None where the system has no more of them: then folders are looked at from time to time.
+    watch: Option<Arc<OwnedFd>>,
+    /// Told by a thread of its own, which reads what the kernel says.
+    told: Arc<Notify>,
     watched: Vec<PathBuf>,
+    /// The kernel's numbers of those that it watches.
+    numbers: Vec<i32>,
     /// What lay there at the last look.
     seen: BTreeMap<PathBuf, (u64, i64, i64)>,
 }
@@ -59,23 +64,53 @@ struct Folders {
 impl Folders {
     /// Watches nothing yet.
     fn new() -> Self {
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let watch = inotify::init(flags).ok();
         Self {
-            // Without it folders are looked at from time to time.
-            watch: watch.and_then(|watch| AsyncFd::register(watch).ok()),
+            watch: None,
+            told: Arc::new(Notify::new()),
             watched: Vec::new(),
+            numbers: Vec::new(),
             seen: BTreeMap::new(),
+        }
+    }
+
+    /// Has the kernel tell what happens.
+    fn start(&mut self) {
+        let Ok(watch) = inotify::init(inotify::CreateFlags::CLOEXEC).map(Arc::new) else {
+            return;
+        };
+        let (told, reader) = (Arc::clone(&self.told), Arc::clone(&watch));
+        let read = move || {
+            let mut buffer = [0; 4096];
+            // It waits in the kernel as long as the process lives.
+            loop {
+                match rustix::io::read(&*reader, &mut buffer) {
+                    Ok(1..) => told.notify_one(),
+                    Err(rustix::io::Errno::INTR) => {}
+                    Ok(0) | Err(_) => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("folders".to_owned());
+        if thread.spawn(read).is_ok() {
+            self.watch = Some(watch);
         }
     }
 
     /// Watches these folders from now on. Whether they are others than before.
     fn watch(&mut self, folders: Vec<PathBuf>) -> bool {
         let is_new = self.watched != folders;
+        self.watched = folders;
+        if self.watch.is_none() && !self.watched.is_empty() {
+            self.start();
+        }
+        let Some(watch) = &self.watch else {
+            return is_new;
+        };
         if is_new {
-            // A new descriptor forgets the old folders.
-            *self = Self::new();
-            self.watched = folders;
+            for number in self.numbers.drain(..) {
+                // One whose folder is gone is not watched any more.
+                let _ = inotify::remove_watch(watch, number);
+            }
         }
         let events = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::CLOSE_WRITE
@@ -85,42 +120,27 @@ impl Folders {
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::DELETE
             | inotify::WatchFlags::ONLYDIR;
-        for folder in &self.watched {
-            if let Some(watch) = &self.watch {
-                // One that is not there is looked for from time to time; one that is watched already stays so.
-                let _ = inotify::add_watch(watch, folder, events);
-            }
-        }
+        // One that is not there is looked for from time to time; one that is watched already keeps its number.
+        let watched = self.watched.iter();
+        self.numbers = watched
+            .filter_map(|folder| inotify::add_watch(watch, folder, events).ok())
+            .collect();
         is_new
     }
 
     /// Waits until something has happened in a folder, and then until it is quiet there; or for a while.
     async fn wait(&self) {
-        if tokio::time::timeout(LOOK, self.event()).await.is_ok() {
-            let settled =
-                async { while tokio::time::timeout(QUIET, self.event()).await.is_ok() {} };
-            let _ = tokio::time::timeout(AT_LAST, settled).await;
-        }
-    }
-
-    /// Waits for the next event, and takes all that there are.
-    async fn event(&self) {
-        let Some(watch) = &self.watch else {
-            return std::future::pending().await;
-        };
-        loop {
-            let Ok(mut ready) = watch.readable().await else {
-                return std::future::pending().await;
+        if tokio::time::timeout(LOOK, self.told.notified())
+            .await
+            .is_ok()
+        {
+            let settled = async {
+                while tokio::time::timeout(QUIET, self.told.notified())
+                    .await
+                    .is_ok()
+                {}
             };
-            let mut buffer = [0; 4096];
-            let mut any = false;
-            while rustix::io::read(watch, &mut buffer).is_ok_and(|read| read > 0) {
-                any = true;
-            }
-            ready.clear_ready();
-            if any {
-                return;
-            }
+            let _ = tokio::time::timeout(AT_LAST, settled).await;
         }
     }
 
