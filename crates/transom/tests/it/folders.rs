@@ -62,12 +62,13 @@ listeners:
         ask(&self.socket, "GET", &format!("/api/v1/plugins/{name}"))
     }
 
-    /// Waits until a plugin has said this, and gives its process.
+    /// Waits until a plugin has said this and the version before it is gone, and gives its process.
     fn wait_for(&self, name: &str, says: &str) -> u32 {
         eventually(&format!("{name} says {says}"), || {
             let json = self.described(name);
-            let is_there =
-                json.contains(&format!("\"{says}\"")) && json.contains("\"state\": \"ready\"");
+            let is_there = json.contains(&format!("\"{says}\""))
+                && json.contains("\"state\": \"ready\"")
+                && json.matches("\"pid\"").count() == 1;
             number(&json, "pid").filter(|_| is_there)
         })
     }
