@@ -27,61 +27,85 @@ const CALL_BITS: u32 = 48;
 struct Current {
     handle: Cell<Handle>,
     object: Cell<Object>,
-    /// The number of the last call.
+    /// The number of the last call; 0 before the first.
     last: Cell<Handle>,
-    /// Bytes that were made for the library during the call, and are lent to it until its end.
-    lent: RefCell<Vec<Box<[u8]>>>,
+    /// Whether anything is in `LENT`.
+    lends: Cell<bool>,
 }
 
+// Known at compile time and without a destructor, so that reaching it costs no question whether it is there.
 thread_local! {
-    static CURRENT: Current = Current {
-        handle: Cell::new(0),
-        object: const { Cell::new(Object::Nothing) },
-        last: Cell::new(thread_number() << CALL_BITS),
-        lent: const { RefCell::new(Vec::new()) },
+    static CURRENT: Current = const {
+        Current {
+            handle: Cell::new(0),
+            object: Cell::new(Object::Nothing),
+            last: Cell::new(0),
+            lends: Cell::new(false),
+        }
     };
+    /// Bytes that were made for the library during the call, and are lent to it until its end.
+    static LENT: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[cold]
 fn thread_number() -> u64 {
     static THREADS: AtomicU64 = AtomicU64::new(1);
     THREADS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Puts back what was there before, also when the call unwinds.
+/// A call under way: at its end, also when it unwinds, what was there before is there again.
 struct Entered {
-    handle: Handle,
+    outer: Handle,
+    /// Of the outer call, if there is one. Else what is left in `CURRENT` stays there: no handle leads to it any more.
     object: Object,
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         CURRENT.with(|current| {
-            current.handle.set(self.handle);
-            current.object.set(self.object);
-            // What an outer call was lent stays, if there is one.
-            if self.handle == 0 {
-                let mut lent = current.lent.borrow_mut();
-                if !lent.is_empty() {
-                    lent.clear();
-                }
+            current.handle.set(self.outer);
+            if self.outer != 0 {
+                current.object.set(self.object);
+            } else if current.lends.get() {
+                // What an outer call was lent stays.
+                current.lends.set(false);
+                take_back();
             }
         });
     }
 }
 
+#[cold]
+fn take_back() {
+    // At the end of a thread there is nothing left to take.
+    let _ = LENT.try_with(|lent| lent.borrow_mut().clear());
+}
+
+#[inline]
 fn enter(object: Object) -> (Handle, Entered) {
     CURRENT.with(|current| {
-        let handle = current.last.get().wrapping_add(1);
-        current.last.set(handle);
-        let before = Entered {
-            handle: current.handle.replace(handle),
-            object: current.object.replace(object),
+        let last = match current.last.get() {
+            0 => thread_number() << CALL_BITS,
+            last => last,
         };
-        (handle, before)
+        let handle = last.wrapping_add(1);
+        current.last.set(handle);
+        let outer = current.handle.replace(handle);
+        let entered = Entered {
+            outer,
+            object: match outer {
+                0 => Object::Nothing,
+                _ => current.object.get(),
+            },
+        };
+        current.object.set(object);
+        (handle, entered)
     })
 }
 
 /// Calls a library with a handle of `stream`.
+#[inline]
 pub(crate) fn with_stream<R>(stream: &mut Stream<'_>, call: impl FnOnce(Handle) -> R) -> R {
     let stream: *mut Stream<'_> = stream;
     // The lifetime is given up here and taken up in `on_stream`, which only runs inside of this call.
@@ -152,13 +176,19 @@ pub(crate) fn on_stream<T>(
 pub(crate) fn lend(bytes: Cow<'_, [u8]>) -> Slice {
     match bytes {
         Cow::Borrowed(bytes) => slice_of(bytes),
-        Cow::Owned(bytes) => CURRENT.with(|current| {
+        Cow::Owned(bytes) => {
             let bytes = bytes.into_boxed_slice();
             // The bytes stay where they are when their box is moved.
             let slice = slice_of(&bytes);
-            current.lent.borrow_mut().push(bytes);
-            slice
-        }),
+            match LENT.try_with(|lent| lent.borrow_mut().push(bytes)) {
+                Ok(()) => {
+                    CURRENT.with(|current| current.lends.set(true));
+                    slice
+                }
+                // The thread ends, and what it has lent is gone.
+                Err(_) => slice_of(&[]),
+            }
+        }
     }
 }
 
