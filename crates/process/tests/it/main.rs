@@ -3,6 +3,7 @@
 mod bad;
 mod cgroup;
 mod sandbox;
+mod sandbox_keys;
 mod supervise;
 
 use std::path::{Path, PathBuf};
