@@ -3,6 +3,7 @@
 mod exit;
 mod folders;
 mod libraries;
+mod library_kinds;
 mod memory;
 mod plugins;
 mod program;
