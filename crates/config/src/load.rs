@@ -11,7 +11,7 @@ use crate::file;
 use crate::lower::lower;
 use crate::problems::Problems;
 use crate::report::Problem;
-use crate::{Configuration, Dropped, Memory, Report, Sources, folders, validate, yaml};
+use crate::{Configuration, Dropped, Memory, Report, Sources, chosen, folders, validate, yaml};
 
 /// The longest text that is read as a configuration: 16 MiB. Larger ones are refused before they are read.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -132,7 +132,10 @@ fn read_tree(
     (mut problems, dropped): (Problems, Dropped),
 ) -> Result<Configuration, Report> {
     let file: Option<file::Configuration> = decode(root, &mut problems);
-    let lowered = file.map(|file| lower(root, file, folder, &mut problems));
+    let mut lowered = file.map(|file| lower(root, file, folder, &mut problems));
+    if let (Some((_, resources)), Some(registry)) = (&mut lowered, registry) {
+        chosen::put(resources, registry);
+    }
     if let (Some((_, resources)), Some(registry)) = (&lowered, registry) {
         let complete = problems.is_empty();
         validate::check(resources, registry, complete, &mut problems);

@@ -5,6 +5,7 @@ mod folders;
 mod libraries;
 mod library_kinds;
 mod memory;
+mod plugin_commands;
 mod plugins;
 mod program;
 mod signals;
