@@ -9,8 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use transom_abi::{self as abi, Handle, Slice, Status};
+use transom_api::listener::Socket;
+use transom_api::selector::SelectorView;
 use transom_api::stream::Stream;
-use transom_api::{PrepareContext, Worker};
+use transom_api::{Connection, PrepareContext, Record, Resumer, Worker};
+
+use crate::batches::Port;
 
 /// What a library may act on during a call.
 #[derive(Clone, Copy)]
@@ -18,7 +22,34 @@ enum Object {
     Nothing,
     Stream(*mut Stream<'static>),
     Worker(*mut Worker<'static>),
-    Control(*const PrepareContext),
+    Connection(*mut Connection<'static>),
+    Socket(*mut Socket<'static>),
+    Record(*const Logged<'static>),
+    Choice(*const Choice<'static>),
+    Control(*const Control<'static>),
+}
+
+/// A record of an access log, and where what is written of it goes.
+pub(crate) struct Logged<'a> {
+    pub(crate) record: Record<'a>,
+    /// Of a log that has its entries written elsewhere.
+    pub(crate) port: Option<&'a Port>,
+}
+
+/// The hosts that a selector chooses from.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) hosts: &'a dyn SelectorView,
+}
+
+/// The control side, while it prepares.
+#[derive(Clone, Copy)]
+pub(crate) struct Control<'a> {
+    pub(crate) context: &'a PrepareContext,
+    /// The label of metrics that names the use.
+    pub(crate) label: &'static str,
+    /// By which what is prepared can say that it has news.
+    pub(crate) news: Option<&'a Resumer>,
 }
 
 /// Numbers of calls on one thread: as many as a thread makes in some thousand years.
@@ -120,9 +151,41 @@ pub(crate) fn with_worker<R>(worker: &mut Worker<'_>, call: impl FnOnce(Handle) 
     call(handle)
 }
 
+/// Calls a library with a handle of `connection`.
+pub(crate) fn with_connection<R>(
+    connection: &mut Connection<'_>,
+    call: impl FnOnce(Handle) -> R,
+) -> R {
+    let connection: *mut Connection<'_> = connection;
+    let (handle, _entered) = enter(Object::Connection(connection.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of `socket`.
+pub(crate) fn with_socket<R>(socket: &mut Socket<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let socket: *mut Socket<'_> = socket;
+    let (handle, _entered) = enter(Object::Socket(socket.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of a record.
+pub(crate) fn with_record<R>(logged: &Logged<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let logged: *const Logged<'_> = logged;
+    let (handle, _entered) = enter(Object::Record(logged.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of a choice.
+pub(crate) fn with_choice<R>(choice: &Choice<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let choice: *const Choice<'_> = choice;
+    let (handle, _entered) = enter(Object::Choice(choice.cast()));
+    call(handle)
+}
+
 /// Calls a library with a handle of the control side.
-pub(crate) fn with_control<R>(context: &PrepareContext, call: impl FnOnce(Handle) -> R) -> R {
-    let (handle, _entered) = enter(Object::Control(context));
+pub(crate) fn with_control<R>(control: &Control<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let control: *const Control<'_> = control;
+    let (handle, _entered) = enter(Object::Control(control.cast()));
     call(handle)
 }
 
@@ -130,7 +193,11 @@ pub(crate) fn with_control<R>(context: &PrepareContext, call: impl FnOnce(Handle
 pub(crate) enum Found<'a> {
     Stream(&'a mut Stream<'static>),
     Worker(&'a mut Worker<'static>),
-    Control(&'a PrepareContext),
+    Connection(&'a mut Connection<'static>),
+    Socket(&'a mut Socket<'static>),
+    Record(&'a Logged<'static>),
+    Choice(&'a Choice<'static>),
+    Control(&'a Control<'static>),
 }
 
 /// Does something with what `handle` stands for. A panic of the proxy's own does not cross into the library.
@@ -153,8 +220,16 @@ pub(crate) fn on<T>(
         Object::Stream(stream) => Found::Stream(unsafe { &mut *stream }),
         // SAFETY: As above.
         Object::Worker(worker) => Found::Worker(unsafe { &mut *worker }),
+        // SAFETY: As above.
+        Object::Connection(connection) => Found::Connection(unsafe { &mut *connection }),
+        // SAFETY: As above.
+        Object::Socket(socket) => Found::Socket(unsafe { &mut *socket }),
         // SAFETY: As above, from a shared borrow.
-        Object::Control(context) => Found::Control(unsafe { &*context }),
+        Object::Record(logged) => Found::Record(unsafe { &*logged }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Choice(choice) => Found::Choice(unsafe { &*choice }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Control(control) => Found::Control(unsafe { &*control }),
     };
     let done = catch_unwind(AssertUnwindSafe(|| act(found)));
     CURRENT.with(|current| current.object.set(object));
@@ -168,7 +243,29 @@ pub(crate) fn on_stream<T>(
 ) -> Result<T, Status> {
     on(handle, |found| match found {
         Found::Stream(stream) => act(stream),
-        Found::Worker(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+        _ => Err(abi::UNSUPPORTED),
+    })
+}
+
+/// The same for functions that only sockets have.
+pub(crate) fn on_socket<T>(
+    handle: Handle,
+    act: impl FnOnce(&mut Socket<'static>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    on(handle, |found| match found {
+        Found::Socket(socket) => act(socket),
+        _ => Err(abi::UNSUPPORTED),
+    })
+}
+
+/// The same for functions that only connections have.
+pub(crate) fn on_connection<T>(
+    handle: Handle,
+    act: impl FnOnce(&mut Connection<'static>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    on(handle, |found| match found {
+        Found::Connection(connection) => act(connection),
+        _ => Err(abi::UNSUPPORTED),
     })
 }
 
@@ -234,4 +331,20 @@ pub(crate) unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
     }
     // SAFETY: Promised by the caller; not null and not too long, as was looked.
     unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// What a struct of the library's says, whose first field is its size. None for null, and for one that is smaller than the
+/// first version of its kind.
+///
+/// # Safety
+///
+/// `from` must be null, or begin with a size and be so long, unchanged for as long as `'a`.
+pub(crate) unsafe fn sized<'a, T>(from: *const T) -> Option<&'a T> {
+    if from.is_null() {
+        return None;
+    }
+    // SAFETY: Promised by the caller: a struct begins with its size.
+    let size = unsafe { from.cast::<usize>().read() };
+    // SAFETY: Promised by the caller; it is as large as this version's, or larger.
+    (size >= size_of::<T>()).then(|| unsafe { &*from })
 }

@@ -2,7 +2,9 @@
 
 mod exit;
 mod libraries;
+mod library_kinds;
 mod memory;
+mod plugin_commands;
 mod plugins;
 mod program;
 mod signals;
