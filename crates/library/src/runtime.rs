@@ -4,7 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    StreamFilters,
 };
 use transom_api::{
     Factory, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin,
@@ -13,6 +14,7 @@ use transom_api::{
 
 use crate::access_log::AccessLogTable;
 use crate::certificate_provider::CertificateProviderTable;
+use crate::client::ClientTable;
 use crate::configs::{Hosted, Maker};
 use crate::files::{Verified, sha256_of};
 use crate::listener_filter::ListenerFilterTable;
@@ -83,14 +85,20 @@ impl Runtime for LibraryRuntime {
             cell: Arc::clone(&cell),
             prober: self.prober.clone(),
         };
-        Ok(Plugin::new(Arc::new(life))
-            .with::<StreamFilters>(maker::<StreamFilterTable>(&cell))
-            .with::<NetworkFilters>(maker::<NetworkFilterTable>(&cell))
-            .with::<ListenerFilters>(maker::<ListenerFilterTable>(&cell))
-            .with::<AccessLogs>(maker::<AccessLogTable>(&cell))
-            .with::<CertificateProviders>(maker::<CertificateProviderTable>(&cell))
-            .with::<Selectors>(maker::<SelectorTable>(&cell)))
+        Ok(plugin(Arc::new(life), &cell))
     }
+}
+
+/// What a library can be used as, once it is in the cell.
+pub(crate) fn plugin(life: Arc<dyn PluginLife>, cell: &Cell) -> Plugin {
+    Plugin::new(life)
+        .with::<StreamFilters>(maker::<StreamFilterTable>(cell))
+        .with::<NetworkFilters>(maker::<NetworkFilterTable>(cell))
+        .with::<ListenerFilters>(maker::<ListenerFilterTable>(cell))
+        .with::<AccessLogs>(maker::<AccessLogTable>(cell))
+        .with::<CertificateProviders>(maker::<CertificateProviderTable>(cell))
+        .with::<Selectors>(maker::<SelectorTable>(cell))
+        .with::<Clients>(maker::<ClientTable>(cell))
 }
 
 /// What makes the extensions of a kind.

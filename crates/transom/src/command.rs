@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::choose::Choice;
 use crate::plugin::PluginCommand;
 
 /// Transom, a proxy for L4 and L7 that people extend without rebuilding it.
@@ -21,15 +22,20 @@ pub(crate) enum Command {
     /// SIGHUP reads the file again: the new configuration becomes active on all workers, or the old one stays.
     /// SIGTERM and SIGINT end: no more connections are taken, those that are there may finish within `drain_timeout`;
     /// a second signal ends at once. TRANSOM_LOG sets the log's level (error, warn, info, debug, trace).
+    /// TRANSOM_PLUGIN (or MICRO_PLUGIN) names libraries, with commas between them, that are loaded before anything starts.
     Run {
         /// The configuration
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        choice: Choice,
     },
     /// Says whether a configuration is good, and if not, where and why
     Check {
         /// The configuration
         file: PathBuf,
+        #[command(flatten)]
+        choice: Choice,
         /// How the answer is written
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -51,6 +57,8 @@ pub(crate) enum Command {
         /// The listener, when the URL does not lead to it
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+        #[command(flatten)]
+        choice: Choice,
         /// How the answer is written
         #[arg(long, value_enum, default_value_t)]
         output: Output,

@@ -13,6 +13,7 @@ use transom_config::check_file;
 use transom_proxy::control::explain::explain as explain_request;
 
 use self::request::Asked;
+use crate::choose::Choice;
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD, check};
 
@@ -28,6 +29,7 @@ pub(crate) struct Question<'a> {
     /// `Name: value`.
     pub(crate) headers: &'a [String],
     pub(crate) listener: Option<&'a str>,
+    pub(crate) choice: &'a Choice,
     pub(crate) output: Output,
 }
 
@@ -56,6 +58,7 @@ fn answer(question: &Question<'_>) -> Answer {
     let registry = match check::registry(
         &transom_logs::Logs::default(),
         &transom_process::supervise::Supervisor::new(),
+        question.choice,
     ) {
         Ok(registry) => registry,
         Err(error) => return Answer::refused(FAULT, Output::Text, &error.to_string(), ""),

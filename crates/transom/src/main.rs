@@ -1,6 +1,7 @@
 //! The program: command line, and the only place that knows all runtimes and sources.
 
 mod check;
+mod choose;
 mod command;
 mod control;
 mod example;
@@ -45,14 +46,19 @@ fn main() -> ExitCode {
         }
     };
     let code = match line.command {
-        Command::Run { config } => run::run(config.as_deref()),
-        Command::Check { file, output } => check::check(&file, output),
+        Command::Run { config, choice } => run::run(config.as_deref(), &choice),
+        Command::Check {
+            file,
+            choice,
+            output,
+        } => check::check(&file, &choice, output),
         Command::Explain {
             file,
             method,
             url,
             headers,
             listener,
+            choice,
             output,
         } => explain::explain(&explain::Question {
             file: &file,
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
             url: &url,
             headers: &headers,
             listener: listener.as_deref(),
+            choice: &choice,
             output,
         }),
         Command::Plugin(command) => plugin::run(&command),
