@@ -3,6 +3,7 @@
 mod added;
 mod answers;
 mod choices;
+mod codecs;
 mod flow;
 mod later;
 mod messages;
@@ -18,7 +19,8 @@ use transom_api::shared::SharedError;
 use transom_api::{Direction, Level};
 
 use self::{
-    added::*, answers::*, choices::*, flow::*, later::*, messages::*, sockets::*, values::*,
+    added::*, answers::*, choices::*, codecs::*, flow::*, later::*, messages::*, sockets::*,
+    values::*,
 };
 use crate::current::{Found, bytes, items, lend, on, sized, text};
 
@@ -91,6 +93,10 @@ pub(crate) static HOST: Host = Host {
     host_available,
     host_active,
     random,
+    codec_write,
+    message_head,
+    message_data,
+    message_end,
 };
 
 const VERSION: &str = concat!("transom ", env!("CARGO_PKG_VERSION"));
@@ -111,7 +117,7 @@ macro_rules! on_worker {
                 let $object = &logged.record;
                 $act
             }
-            Found::Choice(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
         })
     };
 }
@@ -261,7 +267,7 @@ unsafe extern "C" fn shared_get(
             Found::Socket(socket) => socket.shared().get(key),
             Found::Record(logged) => logged.record.shared().get(key),
             Found::Control(control) => control.context.shared.get(key),
-            Found::Choice(_) => return Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) => return Err(abi::UNSUPPORTED),
         };
         shared.ok_or(abi::NOT_FOUND)
     });
@@ -288,7 +294,7 @@ unsafe extern "C" fn shared_set(handle: Handle, key: Slice, value: Slice, versio
             Found::Socket(socket) => socket.shared(),
             Found::Record(logged) => logged.record.shared(),
             Found::Control(control) => &control.context.shared,
-            Found::Choice(_) => return Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) => return Err(abi::UNSUPPORTED),
         };
         match version {
             0 => shared.set(key, value),

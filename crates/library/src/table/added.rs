@@ -56,7 +56,7 @@ pub(super) unsafe extern "C" fn shared_remove(handle: Handle, key: Slice) -> Sta
             Found::Socket(socket) => socket.shared(),
             Found::Record(logged) => logged.record.shared(),
             Found::Control(control) => &control.context.shared,
-            Found::Choice(_) => return Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) => return Err(abi::UNSUPPORTED),
         };
         shared.remove(key?).map_err(shared_status)
     }))
