@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors, Servers,
     ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::node::known;
@@ -217,6 +217,10 @@ impl<'c> Check<'c> {
             if let Some((factory, _)) = self.one::<StreamFilters>(used) {
                 self.routes(&http.route_table.value, used, factory.as_ref());
             }
+        }
+        // One that was chosen was looked at then.
+        for used in http.protocol.iter().filter(|used| used.span.is_some()) {
+            self.one::<Servers>(used);
         }
         for used in &http.access_logs {
             self.one::<AccessLogs>(used);

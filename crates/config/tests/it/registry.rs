@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors, Servers,
     ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{
@@ -51,6 +51,9 @@ pub(crate) fn registry() -> Registry {
     }
     registry
         .register::<Clients>("http1", Arc::new(Choose))
+        .unwrap();
+    registry
+        .register::<Servers>("http1", Arc::new(Choose))
         .unwrap();
     registry.register_runtime("process", Arc::new(Program));
     registry.register_runtime("library", Arc::new(Library));
