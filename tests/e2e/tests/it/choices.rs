@@ -313,7 +313,7 @@ fn a_server_of_an_extension_is_spoken_to_by_clients_in_its_protocol() {
     let (status, answer) = client.ask("POST /two", &["body", &large]);
     assert_eq!(status, "200 filtered");
     assert!(answer.contains("\nhost: framed.test\n"));
-    assert!(answer.ends_with(&format!("body body{large}")));
+    assert!(answer.ends_with(&format!("body body{large}\n")));
     assert_eq!(up.last().target(), "/two");
     assert_eq!(client.ask("GET /three", &[]).0, "200 filtered");
 }
