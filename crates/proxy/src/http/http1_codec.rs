@@ -400,7 +400,7 @@ mod tests {
         head.set_pseudo(Pseudo::Method, b"POST");
         head.set_pseudo(Pseudo::Path, b"/a");
         head.set_pseudo(Pseudo::Authority, b"host");
-        let mut connection = Http1.connection();
+        let mut connection = ClientProtocol::connection(&Http1);
         let mut out = Vec::new();
         let shown = Shown(&head);
         let none = Head::default();
