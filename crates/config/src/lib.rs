@@ -42,6 +42,7 @@ mod lower;
 mod network;
 mod pattern;
 mod problems;
+mod questions;
 mod report;
 mod resources;
 mod route;
@@ -73,6 +74,7 @@ pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
 pub use located::Located;
 pub use network::IpNetwork;
 pub use pattern::Pattern;
+pub use questions::{OfPlugin, of_plugins};
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
     Admin, Changes, Configuration, Process, ProcessLimits, Resource, ResourceKind, ResourceName,

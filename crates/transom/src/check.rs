@@ -9,6 +9,7 @@ use transom_config::{Report, check_file};
 use transom_logs::Logs;
 use transom_process::supervise::Supervisor;
 
+use crate::ask::ask;
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD, plugins};
 
@@ -23,32 +24,62 @@ pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Res
     Ok(registry)
 }
 
-/// Says whether a configuration is good.
-pub(crate) fn check(file: &Path, output: Output) -> u8 {
-    let registry = match registry(&Logs::default(), &Supervisor::new()) {
+/// Says whether a configuration is good. `plugins`: they are asked about theirs.
+pub(crate) fn check(file: &Path, plugins: bool, output: Output) -> u8 {
+    let supervisor = Supervisor::new();
+    let registry = match registry(&Logs::default(), &supervisor) {
         Ok(registry) => registry,
         Err(error) => {
             eprintln!("transom: {error}");
             return FAULT;
         }
     };
-    let outcome = check_file(file, &registry);
+    let mut notes = Vec::new();
+    let outcome = check_file(file, &registry).and_then(|configuration| {
+        if !plugins {
+            return Ok(configuration);
+        }
+        match ask(&configuration, &registry, &supervisor) {
+            Ok(asked) => {
+                notes = asked.notes;
+                match asked.problems.is_empty() {
+                    true => Ok(configuration),
+                    false => Err(Report::new(asked.problems, configuration.sources)),
+                }
+            }
+            Err(error) => {
+                notes.push(format!("plugins were not asked: {error}"));
+                Ok(configuration)
+            }
+        }
+    });
     let json = match (&outcome, output) {
         (Ok(_), Output::Text) => {
             println!("{}: good", file.display());
+            tell(&notes);
             return GOOD;
         }
         (Err(report), Output::Text) => {
             show(report);
+            tell(&notes);
             return BAD_INPUT;
         }
-        (Ok(_), Output::Json) => serde_json::json!({ "good": true, "problems": [] }),
+        (Ok(_), Output::Json) => {
+            serde_json::json!({ "good": true, "problems": [], "notes": notes })
+        }
         (Err(report), Output::Json) => {
-            serde_json::json!({ "good": false, "problems": report.to_json()["problems"] })
+            serde_json::json!({ "good": false, "problems": report.to_json()["problems"], "notes": notes })
         }
     };
     println!("{json:#}");
     if outcome.is_ok() { GOOD } else { BAD_INPUT }
+}
+
+/// What could not be found out.
+fn tell(notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {note}");
+    }
 }
 
 /// Prints the JSON Schema.

@@ -1,5 +1,6 @@
 //! The program: command line, and the only place that knows all runtimes and sources.
 
+mod ask;
 mod check;
 mod command;
 mod control;
@@ -46,13 +47,18 @@ fn main() -> ExitCode {
     };
     let code = match line.command {
         Command::Run { config } => run::run(config.as_deref()),
-        Command::Check { file, output } => check::check(&file, output),
+        Command::Check {
+            file,
+            no_plugins,
+            output,
+        } => check::check(&file, !no_plugins, output),
         Command::Explain {
             file,
             method,
             url,
             headers,
             listener,
+            no_plugins,
             output,
         } => explain::explain(&explain::Question {
             file: &file,
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
             url: &url,
             headers: &headers,
             listener: listener.as_deref(),
+            plugins: !no_plugins,
             output,
         }),
         Command::Plugin(command) => plugin::run(&command),

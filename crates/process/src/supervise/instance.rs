@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use transom_goplugin::Channel;
 use transom_goplugin::host::Connector;
@@ -24,6 +24,9 @@ pub struct Instance {
     in_flight: AtomicU32,
     /// Calls in a row that were not answered in time.
     timeouts: AtomicU32,
+    started: Instant,
+    /// Counts its answers until it is warm.
+    answers: AtomicU32,
     state: AtomicU8,
     /// The process has ended: nothing can be sent to it any more.
     gone: AtomicBool,
@@ -40,6 +43,11 @@ pub(super) struct Parts {
     pub(super) load: Arc<Load>,
 }
 
+/// A process is warm when it has given so many answers: its code is loaded, and what it makes at first use is made.
+const WARM: u32 = 32;
+/// Or when it has been there for so long.
+const WARM_AFTER: Duration = Duration::from_secs(60);
+
 impl Instance {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
@@ -52,6 +60,8 @@ impl Instance {
             load: parts.load,
             in_flight: AtomicU32::new(0),
             timeouts: AtomicU32::new(0),
+            started: Instant::now(),
+            answers: AtomicU32::new(0),
             state: AtomicU8::new(State::Ready as u8),
             gone: AtomicBool::new(false),
         }
@@ -103,6 +113,11 @@ impl Instance {
             begun: Instant::now(),
             ended: false,
         })
+    }
+
+    /// Whether it has yet to warm up: so its answers may take longer.
+    pub fn is_cold(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) < WARM && self.started.elapsed() < WARM_AFTER
     }
 
     /// Calls that it has not answered yet.
@@ -176,6 +191,10 @@ impl Permit {
         let instance = &self.instance;
         match outcome {
             Outcome::Ok | Outcome::Error => {
+                // Only until it is warm: the line of memory stays shared afterwards.
+                if instance.answers.load(Ordering::Relaxed) < WARM {
+                    instance.answers.fetch_add(1, Ordering::Relaxed);
+                }
                 // Most often it is zero already, and then the line of memory stays shared.
                 if instance.timeouts.load(Ordering::Relaxed) != 0 {
                     instance.timeouts.store(0, Ordering::Relaxed);

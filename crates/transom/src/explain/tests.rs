@@ -57,6 +57,7 @@ fn ask_of(text: &str, url: &str, headers: &[&str], output: Output) -> Answer {
         url,
         headers: &headers,
         listener: None,
+        plugins: false,
         output,
     })
 }
@@ -206,6 +207,7 @@ clusters:
             url,
             headers: &[],
             listener: None,
+            plugins: false,
             output: Output::Text,
         })
     };
@@ -280,6 +282,7 @@ fn a_bad_configuration_is_shown_as_check_shows_it() {
         url: "/",
         headers: &[],
         listener: None,
+        plugins: false,
         output: Output::Text,
     };
     let text = answer(&question);
@@ -305,6 +308,7 @@ fn a_bad_method_and_an_unknown_listener_end_with_2() {
         url: "/",
         headers: &[],
         listener: None,
+        plugins: false,
         output: Output::Json,
     };
     let refused = answer(&question);

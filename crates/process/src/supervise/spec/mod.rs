@@ -43,6 +43,8 @@ pub struct Spec {
     pub health: Health,
     /// What is sent to it at once at the most, and for how long an answer is awaited.
     pub bounds: Bounds,
+    /// How much longer than [`Bounds::time`] the first answers of a process may take.
+    pub warm_up: Duration,
     /// Most memory (resident, its children's included) in bytes. Above it, it is started again.
     pub memory: Option<u64>,
     /// What it may do; `None` for all that the proxy's user may.
@@ -213,6 +215,9 @@ pub struct Swap {
     pub latency: f64,
 }
 
+/// A JVM that has just begun takes a second and more for its first answer on a busy machine.
+const WARM_UP: Duration = Duration::from_secs(4);
+
 impl Spec {
     /// A plugin of this command, and the defaults.
     pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -229,6 +234,7 @@ impl Spec {
             drain_timeout: Duration::from_secs(10),
             health: Health::default(),
             bounds: Bounds::default(),
+            warm_up: WARM_UP,
             memory: None,
             sandbox: None,
             trust: Trust::default(),
