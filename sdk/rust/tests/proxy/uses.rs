@@ -112,6 +112,25 @@ fn a_log_that_stands_still_holds_nobody_up_and_tells_what_it_lost() {
 }
 
 #[test]
+fn what_waits_when_the_proxy_ends_is_logged() {
+    let upstream = Upstream::ok("up");
+    let log = Log::new("end");
+    let setup = Setup::start(&logging(&upstream, &log, ""));
+    let mut client = setup.plane.client();
+    assert_eq!(client.get("/last").status(), 200);
+    drop(client);
+    setup
+        .plane
+        .wait(setup.plane.proxy.drain(Duration::from_secs(5)));
+    setup.plane.proxy.stop();
+    let lines = log.lines();
+    assert!(
+        lines.iter().any(|line| line.starts_with("GET /last ")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_log_goes_on_with_the_next_process() {
     let upstream = Upstream::ok("up");
     let log = Log::new("next");
