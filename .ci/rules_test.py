@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import named_tests
 from rust_source import async_places
 
 
@@ -88,6 +89,35 @@ class Async(unittest.TestCase):
             self.assertEqual(len(rules.no_async(root)), 1)
             (root / "crates/proxy/src/stream/machine.rs").write_text("fn a() {}")
             self.assertEqual(rules.no_async(root), [])
+
+
+class NamedTests(unittest.TestCase):
+    def tree(self, page: str):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        root = Path(folder.name)
+        for name, text in {
+            "docs/supervision.md": page,
+            "crates/process/tests/it/bad.rs": "async fn one_that_leaks() {}",
+            "crates/transom/tests/bad/main.rs": 'rows! {\n    killed: Row { keys: "" },\n}',
+            "tests/interop/sdks/run": "",
+        }.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return root
+
+    def test_functions_rows_modules_and_suites_that_are_there(self):
+        page = "`process::bad::one_that_leaks` `process::bad` `transom::bad::killed`\ninterop suite `sdks`, and `other::words`"
+        self.assertEqual(rules.named_tests(self.tree(page)), [])
+
+    def test_what_is_not_there_is_a_fault(self):
+        page = "`process::bad::one_that`\n`transom::bad::stopped`\n`process::worse`\ninterop suite `none`"
+        self.assertEqual(len(rules.named_tests(self.tree(page))), 4)
+
+    def test_each_claim_has_a_line_that_says_something(self):
+        claims = {"S0": [(1, 4)], "S2": [(40, 40)]}
+        text = "| S0-01 to S0-03, S2-40b | x | y |\n| S0-04 | x | |"
+        self.assertEqual(named_tests.missing(text, claims), ["S0-04"])
 
 
 class Files(unittest.TestCase):

@@ -20,8 +20,9 @@ class Case:
     tcp: bool = False
     # Measured by --quick too.
     quick: bool = False
-    # Copies of Transom's filter `noop` in the chain.
-    noops: int = 0
+    # What else is in Transom's chain, and what is declared for it.
+    uses: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     # The proxies that take part; None is all.
     only: frozenset[str] | None = None
     # The kind of key in the proxy's certificate (`tls.KEYS`); None is plain.
@@ -49,6 +50,8 @@ TLS_PEERS = frozenset({"nginx", "transom"})
 # HAProxy wants two descriptors for each connection that it may have, idle or not: more than users often may have.
 IDLE_PEERS = frozenset({"nginx", "envoy", "transom"})
 
+NOOPS = tuple(f"{{name: noop, id: noop-{number}}}" for number in range(32))
+
 CASES = [
     Case("http1-small", pinned=True, workers=1, connections=64, threads=1, quick=True),
     # Beside the case that it is compared with, so that in each round the two are neighbours.
@@ -59,7 +62,7 @@ CASES = [
         connections=64,
         threads=1,
         quick=True,
-        noops=32,
+        uses=NOOPS,
         only=frozenset({"transom"}),
         reference="http1-small",
     ),

@@ -1,7 +1,7 @@
 """What is compared, and how each one is started.
 
 A peer is one entry in `PEERS`: its program, its command, and its configuration in `bench/peers/`, in which these are filled in:
-`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@CONNECTIONS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @NOOPS@` (Transom's filters),
+`@LISTEN@` and `@UPSTREAM@` (address:port), `@LISTEN_PORT@` and `@UPSTREAM_PORT@`, `@WORKERS@`, `@CONNECTIONS@`, `@ADMIN_PORT@`, `@FOLDER@` (a temporary one), `# @USES@` and `# @PLUGINS@` (Transom's filters),
 `@SSL@` and `# @TLS@` (what cases over TLS need, see tls.py).
 """
 
@@ -91,8 +91,9 @@ class Running:
             raise
 
     def filled_in(self, template: str, folder: Path, case: Case, upstream: str) -> str:
-        noops = "".join(f"            - {{name: noop, id: noop-{number}}}\n" for number in range(case.noops))
-        filled = template.replace("            # @NOOPS@\n", noops)
+        filled = template.replace("            # @USES@\n", "".join(f"            - {use}\n" for use in case.uses))
+        plugins = "".join(f"  {plugin}\n" for plugin in case.plugins)
+        filled = filled.replace("# @PLUGINS@\n", f"plugins:\n{plugins}" if plugins else "")
         secure = case.tls and self.peer is not UPSTREAM
         lines = tls.lines(self.peer.name, folder.parent, case.tls, case.resume) if secure else ""
         filled = re.sub(r" *# @TLS@\n", lambda _: lines, filled)

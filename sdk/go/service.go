@@ -32,6 +32,7 @@ type use struct {
 	filters  *Filters
 	network  *NetworkFilters
 	source   CertificateSource
+	keep     keep
 	route    func(*Config) (any, error)
 
 	mutex  sync.Mutex
@@ -76,6 +77,12 @@ func (s *service) Describe(context.Context, *pb.DescribeRequest) (*pb.DescribeRe
 	}
 	for _, provider := range s.plugin.Certificates {
 		answer.Extensions = append(answer.Extensions, &pb.Extension{Kind: pb.Kind_CERTIFICATE_PROVIDER, Name: provider.Name, Schema: provider.Schema})
+	}
+	for _, log := range s.plugin.AccessLogs {
+		answer.Extensions = append(answer.Extensions, &pb.Extension{Kind: pb.Kind_ACCESS_LOG, Name: log.Name, Schema: log.Schema})
+	}
+	for _, log := range s.plugin.LogSinks {
+		answer.Extensions = append(answer.Extensions, &pb.Extension{Kind: pb.Kind_LOG_SINK, Name: log.Name, Schema: log.Schema})
 	}
 	return answer, nil
 }
@@ -149,11 +156,6 @@ func (s *service) Certificate(_ context.Context, request *pb.CertificateRequest)
 // Work serves one worker of the host.
 func (s *service) Work(stream grpc.BidiStreamingServer[pb.ToPlugin, pb.ToHost]) error {
 	return newWorker(s, stream).serve()
-}
-
-// Log is for kinds that this package has not.
-func (s *service) Log(grpc.ClientStreamingServer[pb.LogBatch, pb.LogSummary]) error {
-	return status.Error(codes.Unimplemented, "this plugin keeps no logs")
 }
 
 func (s *service) use(id uint64) *use {
@@ -239,6 +241,32 @@ func (s *service) find(subject *pb.Use) (*extension, error) {
 					_, err := source.Certificate("")
 					return err
 				}, nil
+			},
+			asks: &pb.Needs{},
+		})
+	}
+	for _, log := range s.plugin.AccessLogs {
+		consider(pb.Kind_ACCESS_LOG, log.Name, &extension{
+			parse: func(config *Config) (*use, func(*Use) error, error) {
+				logger, err := log.Parse(config)
+				if err != nil {
+					return nil, nil, err
+				}
+				return &use{keep: keepEntries(logger)}, nil, nil
+			},
+			asks: &pb.Needs{
+				Attributes: log.Attributes, RequestHeaders: lower(log.RequestHeaders), ResponseHeaders: lower(log.ResponseHeaders),
+			},
+		})
+	}
+	for _, log := range s.plugin.LogSinks {
+		consider(pb.Kind_LOG_SINK, log.Name, &extension{
+			parse: func(config *Config) (*use, func(*Use) error, error) {
+				logger, err := log.Parse(config)
+				if err != nil {
+					return nil, nil, err
+				}
+				return &use{keep: keepLines(logger)}, nil, nil
 			},
 			asks: &pb.Needs{},
 		})

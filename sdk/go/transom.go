@@ -11,8 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
@@ -29,7 +31,14 @@ type Plugin struct {
 	Network []NetworkFilter
 	// Certificates gives certificates for TLS with clients.
 	Certificates []CertificateProvider
+	// AccessLogs are told of streams and connections that are over.
+	AccessLogs []AccessLog
+	// LogSinks are told the lines of the host's own log.
+	LogSinks []LogSink
 }
+
+// What is under way when the plugin is to end may go on for so long.
+const patience = 500 * time.Millisecond
 
 // The revision of transom.plugin.v1 that this package was made with.
 const revision = 1
@@ -62,11 +71,17 @@ func serve(p Plugin) error {
 		return err
 	}
 	s := &service{plugin: &p, defaults: defaults, uses: map[uint64]*use{}, level: levelOf(os.Getenv("TRANSOM_LOG"))}
+	server := make(chan *grpc.Server, 1)
 	config := &plugin.ServeConfig{
 		HandshakeConfig: ownCookie,
 		Plugins:         plugin.PluginSet{"transom": &grpcPlugin{register: s.register}},
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(options, grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))...)
+			made := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))...)
+			select {
+			case server <- made:
+			default: // go-plugin makes further ones for its brokered connections
+			}
+			return made
 		},
 	}
 	if os.Getenv(mosnCookie.MagicCookieKey) == mosnCookie.MagicCookieValue {
@@ -80,7 +95,9 @@ func serve(p Plugin) error {
 		config.HandshakeConfig = mosnCookie
 		config.Plugins = plugin.PluginSet{"MOSN_SERVICE": &grpcPlugin{register: calls.register}}
 	}
+	logsToHost(s.level)
 	go watchParent(os.Getppid())
+	go end(server)
 	plugin.Serve(config)
 	return nil
 }
@@ -110,7 +127,27 @@ func (p *Plugin) check() error {
 			return fmt.Errorf("the certificate provider %q has no Parse", provider.Name)
 		}
 	}
+	for _, log := range p.AccessLogs {
+		if log.Parse == nil {
+			return fmt.Errorf("the access log %q has no Parse", log.Name)
+		}
+	}
+	for _, log := range p.LogSinks {
+		if log.Parse == nil {
+			return fmt.Errorf("the log sink %q has no Parse", log.Name)
+		}
+	}
 	return nil
+}
+
+// end lets what is under way end after SIGTERM, as the end that the host asks for does. go-plugin itself would be killed by it.
+func end(server <-chan *grpc.Server) {
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	<-terminate
+	serving := <-server
+	time.AfterFunc(patience, serving.Stop)
+	serving.GracefulStop()
 }
 
 // watchParent ends the process when its host is gone: a plugin of a killed host would run for ever.

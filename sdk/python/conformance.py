@@ -1,6 +1,7 @@
 """The filters that sdk/CONFORMANCE.md describes, in Python."""
 
 import asyncio
+import logging
 import os
 import pathlib
 import threading
@@ -153,6 +154,8 @@ class Faulty(transom.StreamFilter):
             raise RuntimeError("told to panic")
         if stream.path == "/fail":
             stream.fail("told to fail")
+        if stream.path == "/log":
+            logging.warning("told to log")
 
 
 class Edit(transom.StreamFilter):
@@ -208,9 +211,41 @@ class Files(transom.CertificateProvider):
         return transom.Certificate(chain, key, refresh_after=3600)
 
 
+class Lines:
+    """A log in a file."""
+
+    @classmethod
+    def parse(cls, config):
+        return config.read(file=transom.text())
+
+    def append(self, lines, lost):
+        with open(self.settings.file, "ab") as file:
+            file.write(b"".join(line + b"\n" for line in ([b"lost %d" % lost] if lost else []) + lines))
+
+
+class Entries(Lines, transom.AccessLog):
+    attributes = ("request.method", "request.path", "response.code", "response.size")
+    request_headers_seen = ("user-agent",)
+    response_headers_seen = ("x-note",)
+
+    async def log(self, entries, lost):
+        lines = [
+            " ".join([*(str(e.get(name, "-")) for name in self.attributes), e.request_header("user-agent", "-"), e.response_header("x-note", "-")])
+            for e in entries
+        ]
+        await asyncio.to_thread(self.append, [line.encode() for line in lines], lost)
+
+
+class Sink(Lines, transom.LogSink):
+    def write(self, lines, lost):
+        self.append(lines, lost)
+
+
 if __name__ == "__main__":
     filters = [Auth, Rewrite, Callout, Pause, Thread, Notes, Faulty, Edit]
     if os.environ.get("TRANSOM_CONFORMANCE") == "auth":
         Auth.name = ""
         transom.Plugin("conformance", "1.0.0", filters=[Auth]).serve()
-    transom.Plugin("conformance", "1.0.0", filters=filters, network=[Greet], certificates=[Files]).serve()
+    transom.Plugin(
+        "conformance", "1.0.0", filters=filters, network=[Greet], certificates=[Files], access_logs=[Entries], log_sinks=[Sink]
+    ).serve()

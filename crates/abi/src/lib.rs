@@ -18,14 +18,24 @@
 // Tables are shared between threads, which only their maker can promise.
 #![expect(unsafe_code)]
 
+mod access_log;
+mod certificate_provider;
 mod event;
 mod host;
 mod library;
+mod listener;
+mod network;
+mod selector;
 mod values;
 
+pub use access_log::*;
+pub use certificate_provider::*;
 pub use event::*;
 pub use host::*;
 pub use library::*;
+pub use listener::*;
+pub use network::*;
+pub use selector::*;
 pub use values::*;
 
 /// The name of the one symbol that a library exports: a function of the type [`EntryFn`].

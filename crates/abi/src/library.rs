@@ -35,10 +35,20 @@ pub struct Library {
     pub extension_size: usize,
 }
 
-/// A kind of extension.
+/// A kind of extension. A host passes over those that it does not know.
 pub type Kind = u32;
 /// `table` is a [`StreamFilter`].
 pub const STREAM_FILTER: Kind = 1;
+/// `table` is a [`NetworkFilter`](crate::NetworkFilter).
+pub const NETWORK_FILTER: Kind = 2;
+/// `table` is a [`ListenerFilter`](crate::ListenerFilter).
+pub const LISTENER_FILTER: Kind = 3;
+/// `table` is an [`AccessLog`](crate::AccessLog).
+pub const ACCESS_LOG: Kind = 4;
+/// `table` is a [`CertificateProvider`](crate::CertificateProvider).
+pub const CERTIFICATE_PROVIDER: Kind = 5;
+/// `table` is a [`Selector`](crate::Selector).
+pub const SELECTOR: Kind = 7;
 
 /// One thing that a library can be used as.
 #[repr(C)]

@@ -21,7 +21,7 @@ pub struct Field {
     pub value: Slice,
 }
 
-/// A stream, or a worker's part, during a callback. 0 is none.
+/// A stream, a connection, a socket, a record or a worker's part, during a callback. 0 is none.
 pub type Handle = u64;
 
 /// Wakes a filter from any thread. It is weak: a post to a stream that is gone does nothing.

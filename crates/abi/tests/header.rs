@@ -10,7 +10,18 @@ fn the_header_is_made_of_the_types() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut names = BTreeMap::new();
-    let sources = ["lib", "values", "event", "library", "host"];
+    let sources = [
+        "lib",
+        "values",
+        "event",
+        "library",
+        "network",
+        "listener",
+        "access_log",
+        "certificate_provider",
+        "selector",
+        "host",
+    ];
     for source in sources {
         let text = std::fs::read_to_string(root.join(format!("src/{source}.rs"))).unwrap();
         names.extend(text.lines().filter_map(c_name));

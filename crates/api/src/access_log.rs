@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::context::record_methods;
 use crate::factory::BuildError;
 use crate::flags::ResponseFlags;
 use crate::headers::{HeaderHost, HeaderMap, Headers};
@@ -121,38 +122,38 @@ pub struct TlsFacts<'a> {
 /// A finished stream or connection.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
-    source: &'a dyn RecordSource,
+    host: &'a dyn RecordSource,
 }
 
 impl<'a> Record<'a> {
     /// A record over a source.
     #[must_use]
-    pub fn new(source: &'a dyn RecordSource) -> Self {
-        Self { source }
+    pub fn new(host: &'a dyn RecordSource) -> Self {
+        Self { host }
     }
 
     /// What is known without a look-up by name.
     #[must_use]
     pub fn facts(&self) -> Facts<'a> {
-        self.source.facts()
+        self.host.facts()
     }
 
     /// One of its header maps, as it was sent on. Those of a connection are empty.
     #[must_use]
     pub fn headers(&self, map: HeaderMap) -> Headers<'a> {
-        Headers::new(self.source, map)
+        Headers::new(self.host, map)
     }
 
     /// An attribute by its name (see [`attribute`](crate::value::attribute)).
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<Attribute<'a>> {
-        self.source.attribute(name)
+        self.host.attribute(name)
     }
 
     /// A value of dynamic metadata.
     #[must_use]
     pub fn metadata(&self, namespace: &str, key: &str) -> Option<&'a MetadataValue> {
-        self.source.metadata(namespace, key)
+        self.host.metadata(namespace, key)
     }
 
     /// A value of the metadata that the configuration gives to the stream's route, or to its virtual host.
@@ -163,17 +164,14 @@ impl<'a> Record<'a> {
         namespace: &str,
         key: &str,
     ) -> Option<&'a MetadataValue> {
-        self.source.configured_metadata(of, namespace)?.get(key)
+        self.host.configured_metadata(of, namespace)?.get(key)
     }
 
     /// State that filters left on the stream, or on the connection.
     #[must_use]
     pub fn state(&self) -> &'a FilterState {
-        self.source.state()
+        self.host.state()
     }
 
-    /// Adds to a counter.
-    pub fn count(&self, counter: crate::metrics::Counter, amount: u32) {
-        self.source.add_metric(counter.0, i64::from(amount));
-    }
+    record_methods!();
 }

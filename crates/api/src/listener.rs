@@ -92,6 +92,9 @@ pub trait SocketHost: RecordHost {
     fn original_destination(&self) -> Option<SocketAddr> {
         None
     }
+
+    /// Reports that the extension failed on this socket: its failure policy holds, and it is not called again.
+    fn fail(&mut self, error: FilterError);
 }
 
 /// What a listener filter can see and do during a callback.
@@ -116,6 +119,11 @@ impl<'a> Socket<'a> {
     #[must_use]
     pub fn original_destination(&self) -> Option<SocketAddr> {
         self.host.original_destination()
+    }
+
+    /// Reports that the extension failed on this socket: its failure policy holds, and it is not called again.
+    pub fn fail(&mut self, error: FilterError) {
+        self.host.fail(error);
     }
 
     record_methods!();

@@ -109,6 +109,7 @@ macro_rules! from_number {
         impl $verdict {
             /// The verdict of a number; `None` for one that is not assigned.
             #[must_use]
+            #[inline]
             pub fn from_number(number: i32) -> Option<Self> {
                 [$(Self::$variant),*].into_iter().find(|verdict| *verdict as i32 == number)
             }

@@ -9,8 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use transom_abi::{self as abi, Handle, Slice, Status};
+use transom_api::listener::Socket;
+use transom_api::selector::SelectorView;
 use transom_api::stream::Stream;
-use transom_api::{PrepareContext, Worker};
+use transom_api::{Connection, PrepareContext, Record, Resumer, Worker};
+
+use crate::batches::Port;
 
 /// What a library may act on during a call.
 #[derive(Clone, Copy)]
@@ -18,7 +22,34 @@ enum Object {
     Nothing,
     Stream(*mut Stream<'static>),
     Worker(*mut Worker<'static>),
-    Control(*const PrepareContext),
+    Connection(*mut Connection<'static>),
+    Socket(*mut Socket<'static>),
+    Record(*const Logged<'static>),
+    Choice(*const Choice<'static>),
+    Control(*const Control<'static>),
+}
+
+/// A record of an access log, and where what is written of it goes.
+pub(crate) struct Logged<'a> {
+    pub(crate) record: Record<'a>,
+    /// Of a log that has its entries written elsewhere.
+    pub(crate) port: Option<&'a Port>,
+}
+
+/// The hosts that a selector chooses from.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) hosts: &'a dyn SelectorView,
+}
+
+/// The control side, while it prepares.
+#[derive(Clone, Copy)]
+pub(crate) struct Control<'a> {
+    pub(crate) context: &'a PrepareContext,
+    /// The label of metrics that names the use.
+    pub(crate) label: &'static str,
+    /// By which what is prepared can say that it has news.
+    pub(crate) news: Option<&'a Resumer>,
 }
 
 /// Numbers of calls on one thread: as many as a thread makes in some thousand years.
@@ -27,61 +58,85 @@ const CALL_BITS: u32 = 48;
 struct Current {
     handle: Cell<Handle>,
     object: Cell<Object>,
-    /// The number of the last call.
+    /// The number of the last call; 0 before the first.
     last: Cell<Handle>,
-    /// Bytes that were made for the library during the call, and are lent to it until its end.
-    lent: RefCell<Vec<Box<[u8]>>>,
+    /// Whether anything is in `LENT`.
+    lends: Cell<bool>,
 }
 
+// Known at compile time and without a destructor, so that reaching it costs no question whether it is there.
 thread_local! {
-    static CURRENT: Current = Current {
-        handle: Cell::new(0),
-        object: const { Cell::new(Object::Nothing) },
-        last: Cell::new(thread_number() << CALL_BITS),
-        lent: const { RefCell::new(Vec::new()) },
+    static CURRENT: Current = const {
+        Current {
+            handle: Cell::new(0),
+            object: Cell::new(Object::Nothing),
+            last: Cell::new(0),
+            lends: Cell::new(false),
+        }
     };
+    /// Bytes that were made for the library during the call, and are lent to it until its end.
+    static LENT: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[cold]
 fn thread_number() -> u64 {
     static THREADS: AtomicU64 = AtomicU64::new(1);
     THREADS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Puts back what was there before, also when the call unwinds.
+/// A call under way: at its end, also when it unwinds, what was there before is there again.
 struct Entered {
-    handle: Handle,
+    outer: Handle,
+    /// Of the outer call, if there is one. Else what is left in `CURRENT` stays there: no handle leads to it any more.
     object: Object,
 }
 
 impl Drop for Entered {
+    #[inline]
     fn drop(&mut self) {
         CURRENT.with(|current| {
-            current.handle.set(self.handle);
-            current.object.set(self.object);
-            // What an outer call was lent stays, if there is one.
-            if self.handle == 0 {
-                let mut lent = current.lent.borrow_mut();
-                if !lent.is_empty() {
-                    lent.clear();
-                }
+            current.handle.set(self.outer);
+            if self.outer != 0 {
+                current.object.set(self.object);
+            } else if current.lends.get() {
+                // What an outer call was lent stays.
+                current.lends.set(false);
+                take_back();
             }
         });
     }
 }
 
+#[cold]
+fn take_back() {
+    // At the end of a thread there is nothing left to take.
+    let _ = LENT.try_with(|lent| lent.borrow_mut().clear());
+}
+
+#[inline]
 fn enter(object: Object) -> (Handle, Entered) {
     CURRENT.with(|current| {
-        let handle = current.last.get().wrapping_add(1);
-        current.last.set(handle);
-        let before = Entered {
-            handle: current.handle.replace(handle),
-            object: current.object.replace(object),
+        let last = match current.last.get() {
+            0 => thread_number() << CALL_BITS,
+            last => last,
         };
-        (handle, before)
+        let handle = last.wrapping_add(1);
+        current.last.set(handle);
+        let outer = current.handle.replace(handle);
+        let entered = Entered {
+            outer,
+            object: match outer {
+                0 => Object::Nothing,
+                _ => current.object.get(),
+            },
+        };
+        current.object.set(object);
+        (handle, entered)
     })
 }
 
 /// Calls a library with a handle of `stream`.
+#[inline]
 pub(crate) fn with_stream<R>(stream: &mut Stream<'_>, call: impl FnOnce(Handle) -> R) -> R {
     let stream: *mut Stream<'_> = stream;
     // The lifetime is given up here and taken up in `on_stream`, which only runs inside of this call.
@@ -96,9 +151,41 @@ pub(crate) fn with_worker<R>(worker: &mut Worker<'_>, call: impl FnOnce(Handle) 
     call(handle)
 }
 
+/// Calls a library with a handle of `connection`.
+pub(crate) fn with_connection<R>(
+    connection: &mut Connection<'_>,
+    call: impl FnOnce(Handle) -> R,
+) -> R {
+    let connection: *mut Connection<'_> = connection;
+    let (handle, _entered) = enter(Object::Connection(connection.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of `socket`.
+pub(crate) fn with_socket<R>(socket: &mut Socket<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let socket: *mut Socket<'_> = socket;
+    let (handle, _entered) = enter(Object::Socket(socket.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of a record.
+pub(crate) fn with_record<R>(logged: &Logged<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let logged: *const Logged<'_> = logged;
+    let (handle, _entered) = enter(Object::Record(logged.cast()));
+    call(handle)
+}
+
+/// Calls a library with a handle of a choice.
+pub(crate) fn with_choice<R>(choice: &Choice<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let choice: *const Choice<'_> = choice;
+    let (handle, _entered) = enter(Object::Choice(choice.cast()));
+    call(handle)
+}
+
 /// Calls a library with a handle of the control side.
-pub(crate) fn with_control<R>(context: &PrepareContext, call: impl FnOnce(Handle) -> R) -> R {
-    let (handle, _entered) = enter(Object::Control(context));
+pub(crate) fn with_control<R>(control: &Control<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let control: *const Control<'_> = control;
+    let (handle, _entered) = enter(Object::Control(control.cast()));
     call(handle)
 }
 
@@ -106,7 +193,11 @@ pub(crate) fn with_control<R>(context: &PrepareContext, call: impl FnOnce(Handle
 pub(crate) enum Found<'a> {
     Stream(&'a mut Stream<'static>),
     Worker(&'a mut Worker<'static>),
-    Control(&'a PrepareContext),
+    Connection(&'a mut Connection<'static>),
+    Socket(&'a mut Socket<'static>),
+    Record(&'a Logged<'static>),
+    Choice(&'a Choice<'static>),
+    Control(&'a Control<'static>),
 }
 
 /// Does something with what `handle` stands for. A panic of the proxy's own does not cross into the library.
@@ -129,8 +220,16 @@ pub(crate) fn on<T>(
         Object::Stream(stream) => Found::Stream(unsafe { &mut *stream }),
         // SAFETY: As above.
         Object::Worker(worker) => Found::Worker(unsafe { &mut *worker }),
+        // SAFETY: As above.
+        Object::Connection(connection) => Found::Connection(unsafe { &mut *connection }),
+        // SAFETY: As above.
+        Object::Socket(socket) => Found::Socket(unsafe { &mut *socket }),
         // SAFETY: As above, from a shared borrow.
-        Object::Control(context) => Found::Control(unsafe { &*context }),
+        Object::Record(logged) => Found::Record(unsafe { &*logged }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Choice(choice) => Found::Choice(unsafe { &*choice }),
+        // SAFETY: As above, from a shared borrow.
+        Object::Control(control) => Found::Control(unsafe { &*control }),
     };
     let done = catch_unwind(AssertUnwindSafe(|| act(found)));
     CURRENT.with(|current| current.object.set(object));
@@ -144,7 +243,29 @@ pub(crate) fn on_stream<T>(
 ) -> Result<T, Status> {
     on(handle, |found| match found {
         Found::Stream(stream) => act(stream),
-        Found::Worker(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+        _ => Err(abi::UNSUPPORTED),
+    })
+}
+
+/// The same for functions that only sockets have.
+pub(crate) fn on_socket<T>(
+    handle: Handle,
+    act: impl FnOnce(&mut Socket<'static>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    on(handle, |found| match found {
+        Found::Socket(socket) => act(socket),
+        _ => Err(abi::UNSUPPORTED),
+    })
+}
+
+/// The same for functions that only connections have.
+pub(crate) fn on_connection<T>(
+    handle: Handle,
+    act: impl FnOnce(&mut Connection<'static>) -> Result<T, Status>,
+) -> Result<T, Status> {
+    on(handle, |found| match found {
+        Found::Connection(connection) => act(connection),
+        _ => Err(abi::UNSUPPORTED),
     })
 }
 
@@ -152,13 +273,19 @@ pub(crate) fn on_stream<T>(
 pub(crate) fn lend(bytes: Cow<'_, [u8]>) -> Slice {
     match bytes {
         Cow::Borrowed(bytes) => slice_of(bytes),
-        Cow::Owned(bytes) => CURRENT.with(|current| {
+        Cow::Owned(bytes) => {
             let bytes = bytes.into_boxed_slice();
             // The bytes stay where they are when their box is moved.
             let slice = slice_of(&bytes);
-            current.lent.borrow_mut().push(bytes);
-            slice
-        }),
+            match LENT.try_with(|lent| lent.borrow_mut().push(bytes)) {
+                Ok(()) => {
+                    CURRENT.with(|current| current.lends.set(true));
+                    slice
+                }
+                // The thread ends, and what it has lent is gone.
+                Err(_) => slice_of(&[]),
+            }
+        }
     }
 }
 
@@ -204,4 +331,20 @@ pub(crate) unsafe fn items<'a, T>(first: *const T, count: usize) -> &'a [T] {
     }
     // SAFETY: Promised by the caller; not null and not too long, as was looked.
     unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// What a struct of the library's says, whose first field is its size. None for null, and for one that is smaller than the
+/// first version of its kind.
+///
+/// # Safety
+///
+/// `from` must be null, or begin with a size and be so long, unchanged for as long as `'a`.
+pub(crate) unsafe fn sized<'a, T>(from: *const T) -> Option<&'a T> {
+    if from.is_null() {
+        return None;
+    }
+    // SAFETY: Promised by the caller: a struct begins with its size.
+    let size = unsafe { from.cast::<usize>().read() };
+    // SAFETY: Promised by the caller; it is as large as this version's, or larger.
+    (size >= size_of::<T>()).then(|| unsafe { &*from })
 }

@@ -108,13 +108,20 @@ pub enum LoadError {
     /// An extension without functions.
     #[error("has an extension without a table of functions")]
     NoTable,
+    /// Its list of extensions is none.
+    #[error(
+        "describes a list of {0} extensions, which is not there or longer than any: `extensions` or `extension_count` is wrong"
+    )]
+    Extensions(usize),
     /// A function that must be there is not.
     #[error(
-        "has a stream filter `{filter}` without the function `{function}`, which every one must have"
+        "has the {kind} `{extension}` without the function `{function}`, which every one must have: it is null, or beyond the size that its table gives"
     )]
     NoFunction {
-        /// Which filter.
-        filter: String,
+        /// What the extension is.
+        kind: &'static str,
+        /// Which extension.
+        extension: String,
         /// Which function.
         function: &'static str,
     },

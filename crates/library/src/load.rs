@@ -3,17 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libloading::os::unix::{Library as Mapped, RTLD_LOCAL, RTLD_NOW};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::write;
-use transom_abi::{
-    self as abi, EntryFn, Extension, Fault, Handle, Object, Slice, Status, StreamFilter,
-};
-use transom_api::{Phase, PrepareError};
+use transom_abi::{self as abi, EntryFn, Extension};
+use transom_api::PrepareError;
 
 use crate::current::text;
 use crate::elf;
@@ -21,6 +18,7 @@ use crate::error::LoadError;
 use crate::files::Verified;
 use crate::probe::Prober;
 use crate::table::HOST;
+use crate::tables::{AnyTable, Table, kind_name};
 
 /// The library of a declaration, once it is loaded.
 pub(crate) type Cell = Arc<OnceLock<Arc<Loaded>>>;
@@ -39,36 +37,15 @@ pub struct Loaded {
     extensions: Vec<Found>,
 }
 
+/// More is no list but a mistake.
+const MOST_EXTENSIONS: usize = 1024;
+
 /// One extension of a library.
 #[derive(Clone, Debug)]
 struct Found {
     kind: abi::Kind,
     name: String,
-    table: StreamFilterTable,
-}
-
-/// The functions of a stream filter: those that must be there, and those that may.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StreamFilterTable {
-    pub(crate) phase: Phase,
-    pub(crate) check: Option<unsafe extern "C" fn(Slice, u32, *mut Fault) -> Status>,
-    pub(crate) prepare: unsafe extern "C" fn(Handle, Slice, *mut abi::Wants, *mut Fault) -> Object,
-    pub(crate) release: unsafe extern "C" fn(Object),
-    pub(crate) prepare_route: Option<unsafe extern "C" fn(Object, Slice, *mut Fault) -> Object>,
-    pub(crate) release_route: Option<unsafe extern "C" fn(Object)>,
-    pub(crate) worker_start: Option<unsafe extern "C" fn(Object, Handle) -> Object>,
-    pub(crate) worker_event: Option<unsafe extern "C" fn(Object, Handle, *const abi::Event)>,
-    pub(crate) worker_end: Option<unsafe extern "C" fn(Object)>,
-    pub(crate) stream_start: unsafe extern "C" fn(Object, Handle) -> Object,
-    pub(crate) stream_end: Option<unsafe extern "C" fn(Object)>,
-    pub(crate) request_headers: Option<unsafe extern "C" fn(Object, Handle, u32) -> i32>,
-    pub(crate) request_body: Option<unsafe extern "C" fn(Object, Handle, u32) -> i32>,
-    pub(crate) request_trailers: Option<unsafe extern "C" fn(Object, Handle) -> i32>,
-    pub(crate) response_headers: Option<unsafe extern "C" fn(Object, Handle, u32) -> i32>,
-    pub(crate) response_body: Option<unsafe extern "C" fn(Object, Handle, u32) -> i32>,
-    pub(crate) response_trailers: Option<unsafe extern "C" fn(Object, Handle) -> i32>,
-    pub(crate) event: Option<unsafe extern "C" fn(Object, Handle, *const abi::Event)>,
-    pub(crate) complete: Option<unsafe extern "C" fn(Object, Handle)>,
+    table: AnyTable,
 }
 
 impl fmt::Display for Loaded {
@@ -152,19 +129,22 @@ impl Loaded {
         // SAFETY: Promised by the caller, here and below.
         let words = unsafe { [said.name, said.version, said.made_with].map(|word| text(word)) };
         let [name, version, made_with] = words.map(|word| word.unwrap_or("?").to_owned());
+        if said.extension_count > MOST_EXTENSIONS
+            || (said.extension_count > 0 && said.extensions.is_null())
+        {
+            return Err(LoadError::Extensions(said.extension_count));
+        }
         let mut extensions = Vec::new();
         for number in 0..said.extension_count {
             let at = number.saturating_mul(said.extension_size);
             // SAFETY: As above: so many extensions of that size.
             let extension = unsafe { &*said.extensions.byte_add(at) };
-            // A kind of a later version is not used by this host.
-            if extension.kind != abi::STREAM_FILTER {
-                continue;
-            }
             // SAFETY: As above.
             let name = unsafe { text(extension.name) }.map_err(|_| LoadError::Name)?;
             // SAFETY: As above.
-            let table = unsafe { stream_filter(extension, name)? };
+            let Some(table) = (unsafe { AnyTable::read(extension, name)? }) else {
+                continue;
+            };
             extensions.push(Found {
                 kind: extension.kind,
                 name: name.to_owned(),
@@ -180,95 +160,59 @@ impl Loaded {
         })
     }
 
-    /// The stream filter of this name; the only one, where the name is empty.
-    pub(crate) fn stream_filter(&self, name: &str) -> Result<StreamFilterTable, PrepareError> {
-        let filters = self.extensions.iter();
-        let filters = filters.filter(|found| found.kind == abi::STREAM_FILTER);
-        let known: Vec<&str> = filters.clone().map(|found| found.name.as_str()).collect();
+    /// The functions of the extension of this name; of the only one of its kind, where the name is empty.
+    pub(crate) fn find<T: Table>(&self, name: &str) -> Result<T, PrepareError> {
+        let found = self.extensions.iter();
+        let found = found.filter_map(|found| Some((found.name.as_str(), T::of(&found.table)?)));
+        let known: Vec<&str> = found.clone().map(|(name, _)| name).collect();
         let found = match (name, known.len()) {
-            ("", 1) => filters.clone().next(),
-            _ => filters.clone().find(|found| found.name == name),
+            ("", 1) => found.clone().next(),
+            _ => found.clone().find(|(known, _)| *known == name),
         };
-        found.map(|found| found.table).ok_or_else(|| {
-            let has = match known.is_empty() {
-                true => "it has none".to_owned(),
-                false => format!("it has: {}", known.join(", ")),
+        found.map(|(_, table)| *table).ok_or_else(|| {
+            let kind = kind_name(T::KIND);
+            let error = match name {
+                "" if known.is_empty() => format!("{self} has no {kind}"),
+                "" => format!("{self} has several extensions that are a {kind}"),
+                name => format!("{self} has no {kind} `{name}`"),
             };
-            PrepareError::new(format!("{self} has no stream filter `{name}`")).with_help(format!(
-                "name one behind a slash (`plugin: NAME/FILTER`); {has}"
-            ))
+            let help = match known.is_empty() {
+                true => format!("it is {}", self.extensions_in_words()),
+                false => format!(
+                    "name one behind a slash (`plugin: NAME/EXTENSION`); it has: {}",
+                    known.join(", ")
+                ),
+            };
+            PrepareError::new(error).with_help(help)
         })
     }
 
     /// One line on what it is, for the log and for people.
     pub fn describe(&self) -> String {
-        let names: Vec<String> = self.extensions.iter().map(describe).collect();
         format!(
             "{} {}, made with {}, has {}",
             self.name,
             self.version,
             self.made_with,
-            match names.is_empty() {
-                true => "nothing that this host can use".to_owned(),
-                false => names.join(", "),
-            }
+            self.extensions_in_words()
         )
+    }
+
+    fn extensions_in_words(&self) -> String {
+        let names: Vec<String> = self.extensions.iter().map(describe).collect();
+        match names.is_empty() {
+            true => "nothing that this host can use".to_owned(),
+            false => names.join(", "),
+        }
     }
 }
 
 fn describe(found: &Found) -> String {
+    let kind = kind_name(found.kind);
     match found.name.as_str() {
-        "" => "a stream filter".to_owned(),
-        name => format!("the stream filter {name}"),
+        "" => format!("the {kind}"),
+        name => format!("the {kind} {name}"),
     }
-}
-
-/// Copies the table of a stream filter, whatever its size, and sees that what must be there is.
-///
-/// # Safety
-///
-/// `extension` must be a description of a stream filter.
-unsafe fn stream_filter(extension: &Extension, name: &str) -> Result<StreamFilterTable, LoadError> {
-    let from = extension.table.cast::<StreamFilter>();
-    // SAFETY: Promised by the caller: a table begins with its size.
-    let size = unsafe { from.as_ref() }.ok_or(LoadError::NoTable)?.size;
-    let mut table = MaybeUninit::<StreamFilter>::zeroed();
-    let known = size.min(size_of::<StreamFilter>());
-    // SAFETY: Both are so long. Functions that the library's version does not have stay null, which is none.
-    let table = unsafe {
-        let to = table.as_mut_ptr().cast::<u8>();
-        std::ptr::copy_nonoverlapping(from.cast::<u8>(), to, known);
-        table.assume_init()
-    };
-    let missing = |function| LoadError::NoFunction {
-        filter: name.to_owned(),
-        function,
-    };
-    Ok(StreamFilterTable {
-        phase: match extension.phase {
-            1 => Phase::AfterRoute,
-            2 => Phase::AfterChooseHost,
-            _ => Phase::BeforeRoute,
-        },
-        check: table.check,
-        prepare: table.prepare.ok_or_else(|| missing("prepare"))?,
-        release: table.release.ok_or_else(|| missing("release"))?,
-        prepare_route: table.prepare_route,
-        release_route: table.release_route,
-        worker_start: table.worker_start,
-        worker_event: table.worker_event,
-        worker_end: table.worker_end,
-        stream_start: table.stream_start.ok_or_else(|| missing("stream_start"))?,
-        stream_end: table.stream_end,
-        request_headers: table.request_headers,
-        request_body: table.request_body,
-        request_trailers: table.request_trailers,
-        response_headers: table.response_headers,
-        response_body: table.response_body,
-        response_trailers: table.response_trailers,
-        event: table.event,
-        complete: table.complete,
-    })
 }
 
 /// The bytes in memory that has a path and that nobody can change any more.

@@ -81,35 +81,41 @@ fn quoted(said: &str) -> String {
     }
 }
 
+/// How often it is looked whether the child has ended, where no descriptor tells it.
+const GLANCE: Duration = Duration::from_millis(10);
+
 /// Waits for the child, reading what it writes; one that takes too long is killed, with all that it has started.
 fn wait(child: &mut Child) -> Result<(ExitStatus, String), LoadError> {
     let until = Instant::now() + LONGEST;
     let lost = |error: io::Error| LoadError::Probe(format!("its child process is lost: {error}"));
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let group = group.ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?;
-    let ended = pidfd_open(group, PidfdFlags::empty()).map_err(|error| lost(error.into()))?;
+    // None under valgrind, which knows no such call.
+    let ended = pidfd_open(group, PidfdFlags::empty()).ok();
+    let longest = ended.as_ref().map_or(GLANCE, |_| LONGEST);
     let mut pipe = child.stderr.take();
     let mut said = Vec::new();
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let mut waits = vec![PollFd::new(&ended, PollFlags::IN)];
-        waits.extend(pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
-        let left = Timespec::try_from(left).unwrap_or_default();
-        let count = poll(&mut waits, Some(&left)).map_err(|error| lost(error.into()))?;
-        let came = |at: usize| {
-            waits
-                .get(at)
-                .is_some_and(|wait: &PollFd<'_>| !wait.revents().is_empty())
-        };
-        if count == 0 {
+        if left.is_zero() {
             // It may have ended just now, and its group with it.
             let _ = kill_process_group(group, Signal::KILL);
             let _ = child.wait();
             let seconds = LONGEST.as_secs();
             return Err(LoadError::Probe(format!("is not loaded after {seconds} s")));
         }
+        let speaks = {
+            let pipe = pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN));
+            let ended = ended.as_ref();
+            let ended = ended.map(|ended| PollFd::new(ended, PollFlags::IN));
+            let has_pipe = pipe.is_some();
+            let mut waits: Vec<PollFd<'_>> = pipe.into_iter().chain(ended).collect();
+            let left = Timespec::try_from(left.min(longest)).unwrap_or_default();
+            poll(&mut waits, Some(&left)).map_err(|error| lost(error.into()))?;
+            has_pipe && waits.first().is_some_and(|wait| !wait.revents().is_empty())
+        };
         // What it wrote before its end is in the pipe by then, and is read first.
-        if came(1) {
+        if speaks {
             let mut piece = [0; 4096];
             let read = pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut piece));
             match read {
@@ -119,8 +125,7 @@ fn wait(child: &mut Child) -> Result<(ExitStatus, String), LoadError> {
                 }
                 _ => pipe = None,
             }
-        } else if came(0) {
-            let status = child.wait().map_err(lost)?;
+        } else if let Some(status) = child.try_wait().map_err(lost)? {
             return Ok((status, String::from_utf8_lossy(&said).into_owned()));
         }
     }

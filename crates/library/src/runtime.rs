@@ -3,16 +3,24 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use transom_api::kind::StreamFilters;
+use transom_api::kind::{
+    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+};
 use transom_api::{
-    Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin, Registry,
-    Runtime, Schema,
+    Factory, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin,
+    Registry, Runtime, Schema,
 };
 
+use crate::access_log::AccessLogTable;
+use crate::certificate_provider::CertificateProviderTable;
+use crate::configs::{Hosted, Maker};
 use crate::files::{Verified, sha256_of};
+use crate::listener_filter::ListenerFilterTable;
 use crate::load::{Cell, Loaded};
+use crate::network_filter::NetworkFilterTable;
 use crate::probe::Prober;
-use crate::stream_filter::StreamFactory;
+use crate::selector::SelectorTable;
+use crate::stream_filter::StreamFilterTable;
 
 /// The name of the runtime in declarations.
 pub const NAME: &str = "library";
@@ -75,15 +83,20 @@ impl Runtime for LibraryRuntime {
             cell: Arc::clone(&cell),
             prober: self.prober.clone(),
         };
-        Ok(
-            Plugin::new(Arc::new(life)).with::<StreamFilters>(move |extension| {
-                Arc::new(StreamFactory {
-                    cell: Arc::clone(&cell),
-                    extension: extension.to_owned(),
-                })
-            }),
-        )
+        Ok(Plugin::new(Arc::new(life))
+            .with::<StreamFilters>(maker::<StreamFilterTable>(&cell))
+            .with::<NetworkFilters>(maker::<NetworkFilterTable>(&cell))
+            .with::<ListenerFilters>(maker::<ListenerFilterTable>(&cell))
+            .with::<AccessLogs>(maker::<AccessLogTable>(&cell))
+            .with::<CertificateProviders>(maker::<CertificateProviderTable>(&cell))
+            .with::<Selectors>(maker::<SelectorTable>(&cell)))
     }
+}
+
+/// What makes the extensions of a kind.
+fn maker<T: Hosted>(cell: &Cell) -> impl Fn(&str) -> Arc<dyn Factory<T::Kind>> + use<T> {
+    let cell = Arc::clone(cell);
+    move |extension| Arc::new(Maker::<T>::new(&cell, extension))
 }
 
 /// Loads a declared library.

@@ -3,54 +3,131 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use transom_abi::{self as abi, Field, Object, Slice};
-use transom_api::callout::{CalloutDone, CalloutError, CalloutResponse};
-use transom_api::event::{Event, ResetReason};
-use transom_api::factory::{Factory, Parsed, Prepare, RouteConfig};
+use transom_abi::{self as abi, Object, Slice};
+use transom_api::event::Event;
+use transom_api::factory::RouteConfig;
 use transom_api::kind::StreamFilters;
-use transom_api::schema::{Schema, Shape};
 use transom_api::stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,
 };
 use transom_api::{
-    BuildError, DataVerdict, Direction, FilterError, HeadersVerdict, Node, ParseError, Phase,
-    PrepareContext, PrepareError, TrailersVerdict, Worker, WorkerPart,
+    BuildError, DataVerdict, FilterError, HeadersVerdict, Node, ParseError, Phase, PrepareContext,
+    PrepareError, TrailersVerdict, Worker, WorkerPart,
 };
 
-use crate::configs::{Configured, Said, check};
-use crate::current::{slice_of, with_stream, with_worker};
-use crate::load::{Cell, Loaded, StreamFilterTable};
+use crate::configs::{Configured, Hosted, Maker, Refusal, WorkerObject, check, clusters_of};
+use crate::current::{slice_of, with_stream};
+use crate::error::LoadError;
+use crate::events::with_event;
+use crate::load::Loaded;
+use crate::news::News;
+use crate::tables::{AnyTable, Check, Common, Prepare, Raw, Release, Start, Table};
 
-/// Makes stream filters of an extension of a library.
-pub(crate) struct StreamFactory {
-    pub(crate) cell: Cell,
-    pub(crate) extension: String,
+/// The functions of a stream filter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamFilterTable {
+    phase: Phase,
+    all: abi::StreamFilter,
+    prepare: Prepare<abi::Wants>,
+    release: Release,
+    stream_start: Start,
 }
 
-impl StreamFactory {
-    fn table(&self) -> Option<(Arc<Loaded>, StreamFilterTable)> {
-        let library = self.cell.get()?;
-        let table = library.stream_filter(&self.extension).ok()?;
-        Some((Arc::clone(library), table))
+impl StreamFilterTable {
+    pub(crate) fn new(
+        phase: Phase,
+        all: abi::StreamFilter,
+        raw: &Raw<'_>,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            phase,
+            prepare: raw.must(all.prepare, "prepare")?,
+            release: raw.must(all.release, "release")?,
+            stream_start: raw.must(all.stream_start, "stream_start")?,
+            all,
+        })
     }
 }
 
-impl Factory<StreamFilters> for StreamFactory {
-    fn schema(&self) -> Schema {
-        Schema::new(Shape::Any)
+impl Table for StreamFilterTable {
+    const KIND: abi::Kind = abi::STREAM_FILTER;
+    type Wants = abi::Wants;
+    type Wishes = (Wants, Vec<String>);
+
+    fn common(&self) -> Common<abi::Wants> {
+        Common {
+            check: Check::WithRoute(self.all.check),
+            prepare: self.prepare,
+            release: self.release,
+            worker_start: self.all.worker_start,
+            worker_event: self.all.worker_event,
+            worker_end: self.all.worker_end,
+        }
     }
 
-    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<StreamFilters>>, ParseError> {
-        Ok(Arc::new(Written {
-            cell: Arc::clone(&self.cell),
-            extension: self.extension.clone(),
-            config: config.clone(),
-            said: Arc::default(),
+    fn wants(&self) -> abi::Wants {
+        abi::Wants {
+            size: size_of::<abi::Wants>(),
+            callbacks: 127,
+            reserved: 0,
+            whole_request_body: 0,
+            whole_response_body: 0,
+            buffer_limit: 0,
+            clusters: std::ptr::null(),
+            cluster_count: 0,
+        }
+    }
+
+    unsafe fn read(wants: &abi::Wants, library: &Loaded) -> Result<Self::Wishes, PrepareError> {
+        let callbacks = Wants::from_bits(wants.callbacks).ok_or_else(|| {
+            PrepareError::new(format!(
+                "{library} asks for callbacks with the bits {:#x}, of which some are unknown: it was made for a newer host",
+                wants.callbacks
+            ))
+        })?;
+        let bounded = callbacks.bounds(
+            wants.whole_request_body,
+            wants.whole_response_body,
+            wants.buffer_limit,
+        );
+        // SAFETY: Promised by the caller.
+        let clusters = unsafe { clusters_of(wants.clusters, wants.cluster_count, library)? };
+        Ok((bounded, clusters))
+    }
+
+    fn of(table: &AnyTable) -> Option<&Self> {
+        match table {
+            AnyTable::StreamFilter(table) => Some(table),
+            _ => None,
+        }
+    }
+}
+
+impl Hosted for StreamFilterTable {
+    type Kind = StreamFilters;
+
+    fn config(
+        configured: Configured<Self>,
+        (wants, _): Self::Wishes,
+        _context: &PrepareContext,
+        _news: Option<News>,
+    ) -> Result<Arc<dyn StreamFilterConfig>, PrepareError> {
+        Ok(Arc::new(Config {
+            configured: Arc::new(configured),
+            wants,
         }))
     }
 
-    fn parse_route(&self, config: &Node) -> Result<RouteConfig, ParseError> {
-        if let Some((library, table)) = self.table() {
+    fn clusters((_, clusters): &Self::Wishes) -> &[String] {
+        clusters
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn parse_route(maker: &Maker<Self>, config: &Node) -> Result<RouteConfig, ParseError> {
+        if let Some((library, table)) = maker.table() {
             check(&library, &table, config, true).map_err(|error| {
                 let mut refused = config.error(error.message);
                 refused.span = error.span.or(refused.span);
@@ -61,114 +138,88 @@ impl Factory<StreamFilters> for StreamFactory {
     }
 }
 
-/// A use as it is written.
-struct Written {
-    cell: Cell,
-    extension: String,
-    config: Node,
-    said: Arc<Said>,
-}
-
-impl Parsed<StreamFilters> for Written {
-    fn clusters(&self) -> Vec<String> {
-        self.said.clusters.get().cloned().unwrap_or_default()
-    }
-
-    fn phase(&self) -> Phase {
-        let library = self.cell.get();
-        let table = library.and_then(|library| library.stream_filter(&self.extension).ok());
-        table.map_or(Phase::BeforeRoute, |table| table.phase)
-    }
-
-    fn prepare(&self, context: PrepareContext) -> Prepare<StreamFilters> {
-        let (cell, extension) = (Arc::clone(&self.cell), self.extension.clone());
-        let (config, said) = (self.config.clone(), Arc::clone(&self.said));
-        Box::pin(async move {
-            let library = cell
-                .get()
-                .ok_or_else(|| PrepareError::new("the library is not loaded"))?;
-            let table = library.stream_filter(&extension)?;
-            let library = Arc::clone(library);
-            // It may take its time, and the control side has more to do.
-            let prepared = tokio::task::spawn_blocking(move || {
-                check(&library, &table, &config, false)?;
-                Configured::prepare(&library, table, &config, &context)
-            });
-            let prepared = prepared.await.map_err(|error| {
-                PrepareError::new(format!(
-                    "the library's preparation ended in a panic: {error}"
-                ))
-            })??;
-            // A second preparation says the same.
-            let _ = said.clusters.set(prepared.clusters.clone());
-            let config: Arc<dyn StreamFilterConfig> = Arc::new(Config(Arc::new(prepared)));
-            Ok(config)
-        })
-    }
-}
-
 /// A use that is ready.
-struct Config(Arc<Configured>);
+struct Config {
+    configured: Arc<Configured<StreamFilterTable>>,
+    wants: Wants,
+}
 
 impl StreamFilterConfig for Config {
     fn wants(&self) -> Wants {
-        self.0.wants
+        self.wants
     }
 
     fn prepare_route(&self, parsed: RouteConfig) -> Result<RouteConfig, PrepareError> {
         match parsed.downcast_ref::<Node>() {
-            Some(route) => Ok(Arc::new(self.0.prepare_route(route)?)),
+            Some(route) => Ok(Arc::new(RouteObject::prepare(&self.configured, route)?)),
             None => Ok(parsed),
         }
     }
 
     fn on_worker(&self, worker: &mut Worker<'_>) -> Result<Rc<dyn StreamFilterWorker>, BuildError> {
-        let config = Arc::clone(&self.0);
-        let object = match config.table.worker_start {
-            None => config.object,
-            Some(start) => {
-                // SAFETY: The library's function, with an object of its own and a handle.
-                let object = with_worker(worker, |worker| unsafe { start(config.object, worker) });
-                if object.is_null() {
-                    return Err(BuildError {
-                        message: format!("{} cannot begin on this worker", config.library),
-                    });
-                }
-                object
-            }
-        };
-        Ok(Rc::new(Part(Rc::new(WorkerObject { object, config }))))
+        Ok(Rc::new(Part(WorkerObject::start(
+            &self.configured,
+            worker,
+        )?)))
     }
 }
 
-/// What the library has on this worker.
-struct WorkerObject {
+/// A configuration of a route, as its library has made it.
+pub(crate) struct RouteObject {
     object: Object,
-    config: Arc<Configured>,
+    config: Arc<Configured<StreamFilterTable>>,
 }
 
-impl Drop for WorkerObject {
+// SAFETY: The border says that a configuration may be used from any worker, and released on any thread.
+unsafe impl Send for RouteObject {}
+// SAFETY: As above.
+unsafe impl Sync for RouteObject {}
+
+impl RouteObject {
+    /// Has the library make a configuration of a route ready.
+    fn prepare(
+        config: &Arc<Configured<StreamFilterTable>>,
+        route: &Node,
+    ) -> Result<Self, PrepareError> {
+        let library = &config.library;
+        let Some(prepare) = config.table.all.prepare_route else {
+            let error = format!("{library} takes no configuration per route");
+            return Err(PrepareError::new(error));
+        };
+        let written = route.to_json();
+        let mut refusal = Refusal::new();
+        let mut fault = refusal.fault();
+        let slice: Slice = slice_of(written.as_bytes());
+        // SAFETY: The library's function, with an object of its own.
+        let object = unsafe { prepare(config.object, slice, &raw mut fault) };
+        if object.is_null() {
+            return Err(refusal.error(&fault, library, route));
+        }
+        Ok(Self {
+            object,
+            config: Arc::clone(config),
+        })
+    }
+
+    pub(crate) fn get(&self) -> Object {
+        self.object
+    }
+}
+
+impl Drop for RouteObject {
     fn drop(&mut self) {
-        let table = &self.config.table;
-        if let (Some(_), Some(end)) = (table.worker_start, table.worker_end) {
+        if let Some(release) = self.config.table.all.release_route {
             // SAFETY: The library's own object, used by nobody any more.
-            unsafe { end(self.object) };
+            unsafe { release(self.object) };
         }
     }
 }
 
-struct Part(Rc<WorkerObject>);
+struct Part(Rc<WorkerObject<StreamFilterTable>>);
 
 impl WorkerPart for Part {
     fn on_event(&self, worker: &mut Worker<'_>, event: Event) {
-        if let Some(on_event) = self.0.config.table.worker_event {
-            with_event(&event, |event| {
-                // SAFETY: The library's function, with an object of its own, a handle and an event that holds for the call.
-                with_worker(worker, |worker| unsafe {
-                    on_event(self.0.object, worker, event);
-                });
-            });
-        }
+        self.0.on_event(worker, &event);
     }
 }
 
@@ -186,12 +237,12 @@ impl StreamFilterWorker for Part {
 /// A filter of one stream.
 struct Filter {
     object: Object,
-    part: Rc<WorkerObject>,
+    part: Rc<WorkerObject<StreamFilterTable>>,
 }
 
 impl Drop for Filter {
     fn drop(&mut self) {
-        if let Some(end) = self.part.config.table.stream_end {
+        if let Some(end) = self.part.config.table.all.stream_end {
             // SAFETY: The library's own object, used by nobody any more.
             unsafe { end(self.object) };
         }
@@ -201,7 +252,7 @@ impl Drop for Filter {
 /// What a callback answered, as a verdict; a number that is none is a failure of the filter.
 macro_rules! verdict {
     ($self:ident, $stream:ident, $verdict:ident, $callback:ident $(, $end:ident)?) => {{
-        let Some(callback) = $self.part.config.table.$callback else {
+        let Some(callback) = $self.part.config.table.all.$callback else {
             return $verdict::Continue;
         };
         let object = $self.object;
@@ -252,7 +303,7 @@ impl StreamFilter for Filter {
     }
 
     fn on_event(&mut self, stream: &mut Stream<'_>, event: Event) {
-        if let Some(on_event) = self.part.config.table.event {
+        if let Some(on_event) = self.part.config.table.all.event {
             with_event(&event, |event| {
                 // SAFETY: The library's function, with an object of its own, a handle and an event that holds for the call.
                 with_stream(stream, |stream| unsafe {
@@ -263,97 +314,9 @@ impl StreamFilter for Filter {
     }
 
     fn on_stream_complete(&mut self, stream: &mut Stream<'_>) {
-        if let Some(complete) = self.part.config.table.complete {
+        if let Some(complete) = self.part.config.table.all.complete {
             // SAFETY: The library's function, with an object of its own and a handle.
             with_stream(stream, |stream| unsafe { complete(self.object, stream) });
         }
-    }
-}
-
-/// Shows an event as C sees it. One that this version of the border does not have is not told.
-fn with_event(event: &Event, call: impl FnOnce(*const abi::Event)) {
-    let (kind, number) = match event {
-        Event::Resumed(message) => (abi::EVENT_RESUMED, message.token),
-        Event::Timer(timer) => (abi::EVENT_TIMER, timer.0),
-        Event::Callout(done) => return with_callout(done, call),
-        Event::Watermark { direction, above } => {
-            let kind = match above {
-                true => abi::EVENT_ABOVE_WATERMARK,
-                false => abi::EVENT_BELOW_WATERMARK,
-            };
-            let direction = match direction {
-                Direction::Request => abi::REQUEST,
-                Direction::Response => abi::RESPONSE,
-            };
-            (kind, u64::from(direction))
-        }
-        Event::Reset(reason) => {
-            let number = match reason {
-                ResetReason::Downstream => 0,
-                ResetReason::Upstream => 1,
-                ResetReason::Timeout => 3,
-                _ => 2,
-            };
-            (abi::EVENT_RESET, number)
-        }
-        Event::Drain => (abi::EVENT_DRAIN, 0),
-        _ => return,
-    };
-    let event = event_of(kind, number, std::ptr::null());
-    call(&raw const event);
-}
-
-fn event_of(kind: abi::EventKind, number: u64, callout: *const abi::Callout) -> abi::Event {
-    abi::Event {
-        size: size_of::<abi::Event>(),
-        kind,
-        reserved: 0,
-        number,
-        callout,
-    }
-}
-
-fn with_callout(done: &CalloutDone, call: impl FnOnce(*const abi::Event)) {
-    let none = CalloutResponse::default();
-    let (error, answer) = match &done.result {
-        Ok(answer) => (0, answer),
-        Err(error) => (error_number(error), &none),
-    };
-    let (fields, trailers) = (fields_of(&answer.headers), fields_of(&answer.trailers));
-    let body: Slice = slice_of(&answer.body);
-    let callout = abi::Callout {
-        size: size_of::<abi::Callout>(),
-        error,
-        reserved: 0,
-        fields: fields.as_ptr(),
-        field_count: fields.len(),
-        body,
-        trailers: trailers.as_ptr(),
-        trailer_count: trailers.len(),
-    };
-    let event = event_of(abi::EVENT_CALLOUT, done.id.0, &raw const callout);
-    call(&raw const event);
-}
-
-fn fields_of(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<Field> {
-    let fields = fields.iter();
-    fields
-        .map(|(name, value)| Field {
-            name: slice_of(name),
-            value: slice_of(value),
-        })
-        .collect()
-}
-
-fn error_number(error: &CalloutError) -> u32 {
-    match error {
-        CalloutError::NotAllowed => 1,
-        CalloutError::NoCluster => 2,
-        CalloutError::Unsupported => 3,
-        CalloutError::BadRequest => 4,
-        CalloutError::Timeout => 6,
-        CalloutError::Reset => 7,
-        CalloutError::TooLarge => 8,
-        _ => 5,
     }
 }

@@ -215,6 +215,22 @@ fn attempt(what: &[&str]) -> String {
         ["read", path] => std::fs::read(path.trim_start_matches('@')).map(|_| "ok".into()),
         ["write", path] => std::fs::write(path.trim_start_matches('@'), "x").map(|()| "ok".into()),
         ["run", path] => Command::new(path).output().map(|_| "ok".into()),
+        // By a program that belongs to root, and sets the user to that.
+        ["gain", program, path] => Command::new(program)
+            .arg(path.trim_start_matches('@'))
+            .output()
+            .and_then(|output| match output.status.success() {
+                true => Ok("ok".into()),
+                false => Err(std::io::Error::from_raw_os_error(libc::EACCES)),
+            }),
+        // One byte of a core file, of what it may have at the most.
+        ["core"] => {
+            let mut limit = rustix::process::getrlimit(rustix::process::Resource::Core);
+            limit.current = Some(1);
+            rustix::process::setrlimit(rustix::process::Resource::Core, limit)
+                .map(|()| "ok".into())
+                .map_err(Into::into)
+        }
         ["connect", address] => TcpStream::connect(address).map(|_| "ok".into()),
         ["bind", address] => TcpListener::bind(address).map(|_| "ok".into()),
         ["udp"] => std::net::UdpSocket::bind("127.0.0.1:0").map(|_| "ok".into()),

@@ -154,7 +154,9 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
     proxy.stop();
     // Nobody calls them any more.
     supervisor.stop().await;
-    if !logs.finish(WRITE_LOGS) {
+    // What libraries write goes on meanwhile, on threads of its own.
+    let written = logs.finish(WRITE_LOGS);
+    if !transom_library::finish_logs(WRITE_LOGS) || !written {
         tracing::warn!("some lines of access logs were not written: what they go to stands still");
     }
     Ok(GOOD)

@@ -3,7 +3,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"time"
@@ -26,10 +28,16 @@ func main() {
 		},
 		Network:      []transom.NetworkFilter{{Name: "greet", Parse: parseGreet}},
 		Certificates: []transom.CertificateProvider{{Parse: parseFiles}},
+		AccessLogs: []transom.AccessLog{{
+			Attributes:     []string{"request.method", "request.path", "response.code", "response.size"},
+			RequestHeaders: []string{"user-agent"}, ResponseHeaders: []string{"x-note"},
+			Parse: func(config *transom.Config) (transom.EntryLogger, error) { return parseLines(config) },
+		}},
+		LogSinks: []transom.LogSink{{Parse: func(config *transom.Config) (transom.LineLogger, error) { return parseLines(config) }}},
 	}
 	if os.Getenv("TRANSOM_CONFORMANCE") == "auth" {
 		plugin.Filters = []transom.StreamFilter{{Parse: parseAuth}}
-		plugin.Network, plugin.Certificates = nil, nil
+		plugin.Network, plugin.Certificates, plugin.AccessLogs, plugin.LogSinks = nil, nil, nil, nil
 	}
 	transom.Serve(plugin)
 }
@@ -237,6 +245,8 @@ func (faulty) RequestHeaders(s *transom.Stream, _ bool) transom.HeadersVerdict {
 		panic("told to panic")
 	case "/fail":
 		s.Fail("told to fail")
+	case "/log":
+		slog.Warn("told to log")
 	}
 	return transom.HeadersContinue
 }
@@ -333,6 +343,47 @@ func (f files) Certificate(string) (*transom.Certificate, error) {
 		return nil, fmt.Errorf("cannot read the key: %w", err)
 	}
 	return &transom.Certificate{Chain: chain, Key: key, RefreshAfter: time.Hour}, nil
+}
+
+// lines is a log in a file.
+type lines struct {
+	File string `json:"file"`
+}
+
+func parseLines(config *transom.Config) (*lines, error) {
+	l := lines{}
+	if err := config.Decode(&l); err != nil {
+		return nil, err
+	}
+	if l.File == "" {
+		return nil, transom.FaultAt("", "the key `file` must be there")
+	}
+	return &l, nil
+}
+
+func (l *lines) Log(entries []transom.LogEntry, lost uint64) error {
+	var all [][]byte
+	for _, e := range entries {
+		all = append(all, fmt.Appendf(nil, "%s %s %s %s %s %s", e.Text("request.method", "-"), e.Text("request.path", "-"),
+			e.Text("response.code", "-"), e.Text("response.size", "-"), e.RequestHeader("user-agent", "-"), e.ResponseHeader("x-note", "-")))
+	}
+	return l.Write(all, lost)
+}
+
+func (l *lines) Write(lines [][]byte, lost uint64) error {
+	var text []byte
+	if lost > 0 {
+		text = fmt.Appendf(text, "lost %d\n", lost)
+	}
+	for _, line := range lines {
+		text = append(append(text, line...), '\n')
+	}
+	file, err := os.OpenFile(l.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Close())
 }
 
 // without is for filters that have no configuration.

@@ -148,6 +148,63 @@ class CertificateProvider:
         raise NotImplementedError
 
 
+class AccessLog:
+    """An access log that the plugin keeps."""
+
+    name = ""
+    schema = ""
+    # What entries have; nothing else is sent.
+    attributes = ()
+    request_headers_seen = ()
+    response_headers_seen = ()
+
+    parse = StreamFilter.__dict__["parse"]
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def log(self, entries, lost):
+        """Takes a batch: entries (`LogEntry`) of one of the host's workers in their order; `lost` were dropped before them, because this plugin
+        was slow or away. Until it returns the host keeps what follows, and then drops the oldest. May be a coroutine; what blocks holds the
+        plugin's streams up (`asyncio.to_thread`). An exception ends the worker's call, and the host begins another."""
+        raise NotImplementedError
+
+
+class LogSink:
+    """A log that the plugin keeps for the host."""
+
+    name = ""
+    schema = ""
+
+    parse = StreamFilter.__dict__["parse"]
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def write(self, lines, lost):
+        """Takes a batch of lines, bytes without line feeds. As `AccessLog.log` in all else."""
+        raise NotImplementedError
+
+
+class LogEntry:
+    """A stream or connection that is over."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def get(self, name, default=None):
+        """An attribute that was asked for, if it was known."""
+        return self._values.get(name, default)
+
+    def request_header(self, name, default=None):
+        """A header that was asked for, by its name in lower case."""
+        return self._values.get("request.headers", {}).get(name, default)
+
+    def response_header(self, name, default=None):
+        """A header that was asked for, by its name in lower case."""
+        return self._values.get("response.headers", {}).get(name, default)
+
+
 class Use:
     """A use that is made ready: it defines metrics, whose numbers `Stream.count` and `observe` take."""
 

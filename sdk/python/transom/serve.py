@@ -10,6 +10,7 @@ import time
 
 import grpc
 
+from transom.log import to_host
 from transom.mosn_calls import Calls
 from transom.mtls import Front
 from transom.service import Service, fault_of
@@ -21,11 +22,13 @@ LARGEST = (1 << 31) - 1
 
 
 class Plugin:
-    """A program that the proxy starts, and what it can be used as: subclasses of StreamFilter, NetworkFilter and CertificateProvider."""
+    """A program that the proxy starts, and what it can be used as: subclasses of StreamFilter, NetworkFilter,
+    CertificateProvider, AccessLog and LogSink."""
 
-    def __init__(self, name: str, version: str, *, filters=(), network=(), certificates=()):
+    def __init__(self, name: str, version: str, *, filters=(), network=(), certificates=(), access_logs=(), log_sinks=()):
         self.name, self.version = name, version
         self.filters, self.network, self.certificates = list(filters), list(network), list(certificates)
+        self.access_logs, self.log_sinks = list(access_logs), list(log_sinks)
 
     def serve(self):
         """Serves until the host ends the plugin or is gone. It speaks Transom's protocol or MOSN's, whichever the cookie in the environment names. Uses
@@ -43,7 +46,9 @@ class Plugin:
             sys.exit(f"cannot read the configuration: {error}")
         except ValueError as error:
             sys.exit(str(error))
-        service = Service(self, defaults, LEVELS.get(os.environ.get("TRANSOM_LOG", "info").lower(), 2))
+        level = LEVELS.get(os.environ.get("TRANSOM_LOG", "info").lower(), 2)
+        to_host(level)
+        service = Service(self, defaults, level)
         threading.Thread(target=watch_parent, args=(os.getppid(),), daemon=True).start()
         asyncio.run(serve(service, is_mosn, front))
 

@@ -5,8 +5,9 @@ import inspect
 import grpc
 
 from transom.config import Config, Fault
-from transom.filter import Use, callbacks, network_callbacks
+from transom.filter import AccessLog, LogEntry, Use, callbacks, network_callbacks
 from transom.plugin.v1 import certificate_pb2, plugin_pb2 as pb
+from transom.stream import from_wire
 from transom.worker import REVISION, Worker
 
 
@@ -15,7 +16,7 @@ class Ready:
 
     def __init__(self, cls=None, settings=None, clusters=(), fault=""):
         self.cls, self.settings, self.clusters, self.fault = cls, settings, tuple(clusters), fault
-        self.provider = None
+        self.provider = self.log = None
         self._routes = {}
 
     def route(self, data: bytes):
@@ -42,6 +43,8 @@ class Service:
             (pb.STREAM_FILTER, self.plugin.filters),
             (pb.NETWORK_FILTER, self.plugin.network),
             (pb.CERTIFICATE_PROVIDER, self.plugin.certificates),
+            (pb.ACCESS_LOG, self.plugin.access_logs),
+            (pb.LOG_SINK, self.plugin.log_sinks),
         ):
             for cls in classes:
                 yield kind, cls
@@ -91,6 +94,16 @@ class Service:
             # The first answer must be good: else the use is not ready.
             await certificate(ready.provider, "")
             return ready, pb.Needs()
+        if kind in (pb.ACCESS_LOG, pb.LOG_SINK):
+            ready = Ready(cls, settings)
+            ready.log = cls(settings)
+            if kind == pb.LOG_SINK:
+                return ready, pb.Needs()
+            headers = {
+                "request_headers": [name.lower() for name in cls.request_headers_seen],
+                "response_headers": [name.lower() for name in cls.response_headers_seen],
+            }
+            return ready, pb.Needs(attributes=cls.attributes, **headers)
         use = Use(name)
         prepared = cls.prepare(settings, use)
         if inspect.isawaitable(prepared):
@@ -130,8 +143,27 @@ class Service:
     async def work(self, messages, context):
         await Worker(self).serve(messages, context)
 
-    async def log(self, _messages, context):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this plugin keeps no logs")
+    async def log(self, batches, context):
+        """The batches of one of the host's workers."""
+        from transom.plugin.v1 import log_pb2
+
+        count = 0
+        async for batch in batches:
+            log = self.use(batch.use_id).log
+            if log is None:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"use {batch.use_id} is no log of this plugin that is ready")
+            try:
+                if isinstance(log, AccessLog):
+                    entries = [LogEntry({name: from_wire(value) for name, value in entry.values.items()}) for entry in batch.entries]
+                    done = log.log(entries, batch.lost)
+                else:
+                    done = log.write(list(batch.lines), batch.lost)
+                if inspect.isawaitable(done):
+                    await done
+            except Exception as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, f"the log failed: {error}")
+            count += len(batch.entries) + len(batch.lines)
+        return log_pb2.LogSummary(entries=count)
 
     def handler(self):
         """The service, for a server."""

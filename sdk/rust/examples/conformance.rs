@@ -422,6 +422,7 @@ impl StreamFilter for Faulty {
         match path.as_deref() {
             Some("/panic") => panic!("told to panic"),
             Some("/fail") => stream.fail(transom_sdk::api::FilterError::broken("told to fail")),
+            Some("/log") => tracing::warn!("told to log"),
             _ => {}
         }
         HeadersVerdict::Continue

@@ -1,6 +1,7 @@
 //! One table of cases for the plugins of every SDK. `sdk/CONFORMANCE.md` says what a conformance plugin has.
 
 mod cases;
+mod end;
 mod logs;
 mod mosn;
 mod mtls;
@@ -69,7 +70,11 @@ pub async fn run(command: impl Fn() -> Command, only: &str) -> Vec<Outcome> {
             time: begin.elapsed(),
         });
     }
-    for (name, case) in mosn::cases().into_iter().chain(mtls::cases()) {
+    for (name, case) in mosn::cases()
+        .into_iter()
+        .chain(mtls::cases())
+        .chain(end::cases())
+    {
         if name.contains(only) {
             let begin = Instant::now();
             let fault = case(command()).await.err().map(|fault| fault.to_string());

@@ -9,9 +9,6 @@ use crate::Verdict;
 use crate::scene::{Scene, holds, same};
 
 pub(crate) async fn entries_of_an_access_log_are_kept(scene: &mut Scene) -> Verdict {
-    if !has(scene, Kind::AccessLog).await? {
-        return Ok(());
-    }
     let file = file("entries");
     let used = scene
         .probe
@@ -66,9 +63,6 @@ pub(crate) async fn entries_of_an_access_log_are_kept(scene: &mut Scene) -> Verd
 }
 
 pub(crate) async fn lines_of_a_log_are_kept(scene: &mut Scene) -> Verdict {
-    if !has(scene, Kind::LogSink).await? {
-        return Ok(());
-    }
     let file = file("lines");
     let used = scene
         .probe
@@ -109,11 +103,6 @@ pub(crate) async fn a_log_that_is_not_ready_takes_nothing(scene: &mut Scene) -> 
         }
         other => Err(format!("{other:?}").into()),
     }
-}
-
-async fn has(scene: &Scene, kind: Kind) -> Result<bool, ProbeError> {
-    let said = scene.probe.describe().await?;
-    Ok(said.extensions.iter().any(|it| it.kind() == kind))
 }
 
 fn file(what: &str) -> PathBuf {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::later::{Later, later_hosts};
 use super::{FakeProcess, FakeWorker, SetupError};
 use crate::builtin::{ListenerBuiltin, ListenerBuiltinFactory};
-use crate::factory::Factory;
+use crate::factory::{Factory, FilterError};
 use crate::kind::ListenerFilters;
 use crate::listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketHost, SocketInfo,
@@ -35,6 +35,7 @@ struct Host {
     later: Later,
     info: SocketInfo,
     original: Option<SocketAddr>,
+    failure: Option<FilterError>,
 }
 
 impl FakeWorker {
@@ -85,6 +86,7 @@ impl FakeListenerUse {
                     ..SocketInfo::default()
                 },
                 original: None,
+                failure: None,
             },
         }
     }
@@ -123,7 +125,8 @@ impl FakeSocket {
             Ok(filter) => filter,
             Err(error) => panic!("{error}"),
         });
-        filter.on_accept(&mut Socket::new(host))
+        let verdict = filter.on_accept(&mut Socket::new(host));
+        self.unless_failed(verdict)
     }
 
     /// All bytes that have come so far; with `end`, no more will. Accepts the socket first, if the test has not: its answer
@@ -137,9 +140,23 @@ impl FakeSocket {
         }
         let Self { filter, host, .. } = self;
         host.info.consumed = 0;
-        match filter {
+        let verdict = match filter {
             Some(filter) => filter.on_peek(&mut Socket::new(host), bytes.as_ref(), end),
             None => ListenerVerdict::Close,
+        };
+        self.unless_failed(verdict)
+    }
+
+    /// What the filter reported as its failure, for which the socket was closed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&FilterError> {
+        self.host.failure.as_ref()
+    }
+
+    fn unless_failed(&self, verdict: ListenerVerdict) -> ListenerVerdict {
+        match self.host.failure {
+            Some(_) => ListenerVerdict::Close,
+            None => verdict,
         }
     }
 }
@@ -153,6 +170,10 @@ impl SocketHost for Host {
         // As the kernel does, a test may tell it of a connection that was not redirected.
         self.original
             .filter(|original| Some(*original) != self.info.destination)
+    }
+
+    fn fail(&mut self, error: FilterError) {
+        self.failure.get_or_insert(error);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::limit::Pace;
 use super::{Level, Limit, LogLine};
 
 /// Where understood lines go.
@@ -113,7 +114,8 @@ fn push_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// Reads to the end of `stderr`. Whatever is in it, reading goes on: a plugin must not block on its log.
+/// Reads to the end of `stderr`. Whatever is in it, reading goes on: a plugin must not block on its log, unless it writes as much as nobody
+/// would read ([`Pace`]).
 pub(crate) async fn read<R>(
     mut stderr: R,
     plugin: String,
@@ -133,6 +135,7 @@ pub(crate) async fn read<R>(
     let mut buffer = vec![0; 16 * 1024];
     let mut line = Vec::new();
     let mut piece_of_longer = false;
+    let mut pace = Pace::new();
     while let Ok(count) = stderr.read(&mut buffer).await {
         if count == 0 {
             break;
@@ -166,7 +169,10 @@ pub(crate) async fn read<R>(
             }
         }
         // Lines are handled without waiting; a flood must leave room for others.
-        tokio::task::yield_now().await;
+        match pace.wait(count) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => tokio::task::yield_now().await,
+        }
     }
     if !line.is_empty() {
         log.line(&line);

@@ -10,9 +10,9 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 use transom_api::kind::StreamFilters;
 use transom_api::{
-    BuildError, DataVerdict, Direction, Event, Factory, FilterError, HeaderMap, HeadersVerdict,
-    LocalReply, Node, ParseError, Parsed, Prepare, PrepareContext, Schema, Shape, Stream,
-    StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants, Worker,
+    BuildError, DataVerdict, Direction, Event, Factory, FilterError, HeaderError, HeaderMap,
+    HeadersVerdict, LocalReply, Node, ParseError, Parsed, Prepare, PrepareContext, Schema, Shape,
+    Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants, Worker,
     WorkerPart,
 };
 use transom_goplugin::{Channel, MAX_MESSAGE};
@@ -271,12 +271,19 @@ impl CallFilter {
             stream.continue_request();
             return;
         }
-        change(stream, HeaderMap::RequestHeaders, &answer.header);
+        let headers = change(stream, HeaderMap::RequestHeaders, &answer.header);
         let trailers = match self.ready.mosn_defects {
             true => HeaderMap::RequestHeaders,
             false => HeaderMap::RequestTrailers,
         };
-        change(stream, trailers, &answer.trailer);
+        let trailers = change(stream, trailers, &answer.trailer);
+        if let Err((name, error)) = headers.and(trailers)
+            && !self.ready.mosn_defects
+        {
+            let plugin = self.ready.agent.name();
+            let message = format!("the plugin `{plugin}` set the field {name:?}: {error}");
+            return stream.fail(FilterError::broken(message));
+        }
         if !answer.body.is_empty() && !stream.body(Direction::Request).is_empty() {
             // The length may change: `wants` has said so.
             let _ = stream.body_mut(Direction::Request).replace(&answer.body);
@@ -403,8 +410,14 @@ fn canonical(name: &str) -> String {
         .collect()
 }
 
-/// Sets the fields of an answer, and takes those away whose value is empty.
-fn change(stream: &mut Stream<'_>, map: HeaderMap, fields: &HashMap<String, String>) {
+/// Sets the fields of an answer, and takes those away whose value is empty. Fields that HTTP does not have are an error: what a client sent
+/// under that name may stand there still.
+fn change(
+    stream: &mut Stream<'_>,
+    map: HeaderMap,
+    fields: &HashMap<String, String>,
+) -> Result<(), (String, HeaderError)> {
+    let mut wrong = None;
     let mut headers = stream.headers_mut(map);
     for (name, value) in fields {
         let name = match name.as_str() {
@@ -412,11 +425,15 @@ fn change(stream: &mut Stream<'_>, map: HeaderMap, fields: &HashMap<String, Stri
             name => name,
         };
         // What the codec keeps for itself, such as Content-Length, is not for plugins to set.
-        let _ = match value.is_empty() {
+        let done = match value.is_empty() {
             true => headers.remove(name).map(drop),
             false => headers.set(name, value),
         };
+        if let Err(error @ (HeaderError::InvalidName | HeaderError::InvalidValue)) = done {
+            wrong = Some((name.to_owned(), error));
+        }
     }
+    wrong.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

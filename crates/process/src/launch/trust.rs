@@ -1,11 +1,11 @@
 //! Files that were approved, and running exactly those.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{SHA256, digest as hash};
+use aws_lc_rs::digest::{self as hash, Digest, SHA256};
 use minisign_verify::{PublicKey, Signature};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -100,22 +100,19 @@ fn verify(
     sha256: Option<[u8; 32]>,
     key: Option<&PublicKey>,
 ) -> Result<OwnedFd, String> {
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut content))
-        .map_err(|error| format!("it cannot be read: {error}"))?;
-    if let Some(wanted) = sha256 {
-        let found = hash(&SHA256, &content);
-        if found.as_ref() != wanted {
-            let found: String = found
-                .as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            return Err(format!(
-                "its SHA-256 is {found}, which is not the one that was approved"
-            ));
-        }
+    let file = File::open(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    let (mut copy, found) = seal(file)?;
+    if let Some(wanted) = sha256
+        && found.as_ref() != wanted
+    {
+        let found: String = found
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        return Err(format!(
+            "its SHA-256 is {found}, which is not the one that was approved"
+        ));
     }
     if let Some(key) = key {
         let mut name = path.as_os_str().to_owned();
@@ -125,28 +122,51 @@ fn verify(
             .map_err(|error| format!("its signature {} cannot be read: {error}", name.display()))?;
         let signature = Signature::decode(&text)
             .map_err(|error| format!("its signature {} is none: {error}", name.display()))?;
+        let mut content = Vec::new();
+        copy.read_to_end(&mut content)
+            .and_then(|_| copy.seek(SeekFrom::Start(0)))
+            .map_err(|error| format!("its copy in memory cannot be read: {error}"))?;
         key.verify(&content, &signature, true)
             .map_err(|error| format!("its signature {} is not good: {error}", name.display()))?;
     }
-    seal(&content).map_err(|error| format!("it cannot be copied into memory: {error}"))
+    Ok(copy.into())
 }
 
-/// Content that nobody can change any more. The descriptor stays open in the program: an interpreter opens it by name.
-fn seal(content: &[u8]) -> std::io::Result<OwnedFd> {
+/// Bytes that are read, hashed and written at once: few enough to stay in the processor's cache, as a plugin waits for this.
+const PIECE: usize = 256 * 1024;
+
+/// A copy that nobody can change any more, and its SHA-256. The descriptor stays open in the program: an interpreter opens it by name.
+fn seal(mut file: impl Read) -> Result<(File, Digest), String> {
+    let in_memory = |error: std::io::Error| format!("it cannot be copied into memory: {error}");
+    let mut copy = memory().map_err(in_memory)?;
+    let mut hash = hash::Context::new(&SHA256);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match file.read(&mut piece) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(format!("it cannot be read: {error}")),
+        };
+        let read = piece.get(..read).unwrap_or_default();
+        hash.update(read);
+        copy.write_all(read).map_err(in_memory)?;
+    }
+    copy.seek(SeekFrom::Start(0)).map_err(in_memory)?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&copy, all).map_err(|error| in_memory(error.into()))?;
+    Ok((copy, hash.finish()))
+}
+
+/// A file that is in memory only, and may be run.
+fn memory() -> std::io::Result<File> {
     let flags = MemfdFlags::ALLOW_SEALING;
     // Kernels before 6.3 do not know that flag, and make every such file executable.
     let file = match memfd_create("plugin", flags | MemfdFlags::EXEC) {
         Err(Errno::INVAL) => memfd_create("plugin", flags)?,
         file => file?,
     };
-    let mut file = File::from(file);
-    file.write_all(content)?;
-    file.seek(SeekFrom::Start(0))?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
-    )?;
-    Ok(file.into())
+    Ok(File::from(file))
 }
 
 #[cfg(test)]
@@ -163,11 +183,17 @@ mod tests {
 
     #[test]
     fn sealed_content_cannot_be_changed() {
-        let mut file = File::from(seal(b"good").unwrap());
+        let long = b"good".repeat(PIECE);
+        let (mut file, digest) = seal(&long[..]).unwrap();
+        assert_eq!(
+            digest.as_ref(),
+            hash::digest(&SHA256, &long).as_ref(),
+            "of more than one piece"
+        );
         assert!(file.write_all(b"bad").is_err());
         let mut content = String::new();
         file.seek(SeekFrom::Start(0)).unwrap();
         file.read_to_string(&mut content).unwrap();
-        assert_eq!(content, "good");
+        assert_eq!(content.as_bytes(), long);
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use transom_api::metrics::MetricId;
 use transom_api::{
-    CalloutError, CalloutId, Connection, Counter, Distribution, Gauge, GrpcCall, HeaderMap,
-    Histogram, HttpCall, Level, LocalReply, MetadataValue, ResponseFlags, SharedData, SharedError,
-    Stream, TimerId, Worker,
+    CalloutError, CalloutId, Connection, Counter, Distribution, Gauge, GrpcCall, HeaderError,
+    HeaderMap, Histogram, HttpCall, Level, LocalReply, MetadataValue, ResponseFlags, SharedData,
+    SharedError, Stream, TimerId, Worker,
 };
 
 use super::pool;
@@ -287,6 +287,8 @@ pub(super) fn change_fields(
             refused.push((name(removed), error));
         }
     }
+    // A field that cannot be is not there.
+    refused.retain(|(_, error)| *error != HeaderError::InvalidName);
     for field in &change.set {
         if let Err(error) = headers.set(&name(&field.name), &field.value) {
             refused.push((name(&field.name), error));
@@ -298,6 +300,10 @@ pub(super) fn change_fields(
         }
     }
     for (name, error) in refused {
+        // Whatever it meant to say stands nowhere now, and what a client sent under that name may stand there still.
+        if let HeaderError::InvalidName | HeaderError::InvalidValue = error {
+            return Err(format!("it set the field {name:?}: {error}"));
+        }
         stream.log(
             Level::Warn,
             &format!("the field {name:?} was not changed: {error}"),

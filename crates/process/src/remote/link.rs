@@ -100,6 +100,8 @@ pub(super) enum Mail {
     Late(u64),
     /// There is credit again.
     Credit,
+    /// What came for it breaks the protocol.
+    Broken(String),
     /// The link has ended.
     Lost,
 }
@@ -410,10 +412,20 @@ impl Link {
             }
             let length = u32::from_be_bytes([a, b, c, d]) as usize;
             if length > self.message_size {
-                return Err(format!(
+                let begun = data.get(5..).unwrap_or_default();
+                if begun.len() < ADDRESS.min(length) {
+                    break;
+                }
+                let why = format!(
                     "a message of {length} bytes: `bounds` allow {}",
                     self.message_size
-                ));
+                );
+                // Nobody waits until the rest has come: the link ends, and whoever asked for this is not sent again.
+                if let Some(stream) = addressee(begun) {
+                    let mail = Mail::Broken(why.clone());
+                    self.state.borrow_mut().deliver(stream, mail);
+                }
+                return Err(why);
             }
             if data.len() < 5 + length {
                 break;
@@ -590,6 +602,18 @@ impl State {
         self.entry(stream)
             .is_some_and(|entry| entry.open == callback)
     }
+}
+
+/// Bytes in which a message says for which stream it is: a key, and a number of ten bytes at most.
+const ADDRESS: usize = 11;
+
+/// The stream that a message of which only the beginning is known is for: its first field, as everybody writes it.
+fn addressee(mut begun: &[u8]) -> Option<u64> {
+    // Field 1, a varint.
+    const STREAM: u64 = 1 << 3;
+    let key = prost::encoding::decode_varint(&mut begun).ok()?;
+    (key == STREAM).then_some(())?;
+    prost::encoding::decode_varint(&mut begun).ok()
 }
 
 /// What leaves, as the body of the call: all that has gathered at once.

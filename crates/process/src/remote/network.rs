@@ -26,6 +26,8 @@ pub(super) struct RemoteNetworkFilter {
     under_way: UnderWay,
     resumer: Option<Resumer>,
     waits: Option<TimerId>,
+    /// A process has ended that had the connection's begin.
+    sent_again: bool,
     over: bool,
 }
 
@@ -84,6 +86,7 @@ impl RemoteNetworkFilter {
             under_way: UnderWay::default(),
             resumer: None,
             waits: None,
+            sent_again: false,
             over: false,
         }
     }
@@ -309,6 +312,12 @@ impl RemoteNetworkFilter {
                         self.finish(ResetReason::Timeout);
                     }
                 }
+                Mail::Broken(why) => {
+                    if let Some(call) = self.call.take() {
+                        call.permit.end(Outcome::Error);
+                    }
+                    self.settle(connection, Err(why));
+                }
                 Mail::Lost => self.lost(connection),
             }
         }
@@ -321,8 +330,9 @@ impl RemoteNetworkFilter {
         if let Some(call) = self.call.take() {
             call.permit.end(Outcome::Lost);
         }
-        if self.begin == Begin::Shown {
-            // Nobody has seen more of it than its begin: another process may.
+        if self.begin == Begin::Shown && !self.sent_again {
+            // Nobody has seen more of it than its begin: another process may. Once: it may be what they die of.
+            self.sent_again = true;
             self.begin = Begin::Due;
         }
         if self.begin == Begin::Due {

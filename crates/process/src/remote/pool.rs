@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use transom_api::metrics::MetricId;
@@ -19,6 +19,9 @@ use crate::v1::metric::Type;
 
 /// The pause before a link is opened again whose process is still there.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// A link that was open for so long is opened again at once: callbacks wait for it, and not longer than the pause.
+const LASTING: Duration = Duration::from_millis(500);
 
 /// A use as all workers share it.
 pub(super) struct Shared {
@@ -257,13 +260,16 @@ async fn serve(pool: Weak<Pool>, link: Rc<Link>) {
             pool.resumer.post(RECORDED);
         }
     };
+    let begun = Instant::now();
     let outcome = link.run(opened, recorded).await;
     let instance = Arc::clone(link.instance());
     if let Err(why) = outcome
         && !instance.is_gone()
     {
         tracing::warn!(pid = instance.pid(), "a plugin's work stream ended: {why}");
-        tokio::time::sleep(AGAIN).await;
+        if begun.elapsed() < LASTING {
+            tokio::time::sleep(AGAIN).await;
+        }
     }
     if let Some(pool) = pool.upgrade() {
         pool.links

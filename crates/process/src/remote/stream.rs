@@ -40,6 +40,8 @@ pub(super) struct RemoteFilter {
     /// Which attributes the plugin has been told, by their places in `Needs.attributes`.
     known: u64,
     reset: Option<ResetReason>,
+    /// A process has ended that had the stream's first callback.
+    sent_again: bool,
     /// Nothing more is asked of the plugin.
     over: bool,
 }
@@ -132,6 +134,7 @@ impl RemoteFilter {
             waits: None,
             known: 0,
             reset: None,
+            sent_again: false,
             over: false,
         }
     }
@@ -451,6 +454,12 @@ impl RemoteFilter {
                 }
                 Mail::Credit => self.wake(stream),
                 Mail::Late(callback) => self.late(stream, callback),
+                Mail::Broken(why) => {
+                    if let Some(call) = self.call.take() {
+                        call.permit.end(Outcome::Error);
+                    }
+                    self.settle(stream, Err(why));
+                }
                 Mail::Lost => self.lost(stream),
             }
         }
@@ -658,8 +667,10 @@ impl RemoteFilter {
         };
         bound.link.end(bound.stream);
         let call = self.call.take();
-        // Nobody has seen more of the stream than this callback: another process may see it from the beginning.
-        let again = !bound.begun || call.is_some() && !bound.answered;
+        // Nobody has seen more of the stream than this callback: another process may see it from the beginning. Once: it may be what they
+        // die of.
+        let again = !bound.begun || call.is_some() && !bound.answered && !self.sent_again;
+        self.sent_again |= bound.begun;
         if let Some(call) = call {
             if again {
                 self.side(call.direction).forget(call.what);
@@ -671,6 +682,9 @@ impl RemoteFilter {
             return self.pump(stream);
         }
         self.over = true;
+        if self.is_through() {
+            return;
+        }
         stream.fail(FilterError::unavailable(format!(
             "a process of the plugin `{}` ended while it had the stream",
             self.pool.shared.used.plugin.name()
@@ -678,7 +692,33 @@ impl RemoteFilter {
     }
 }
 
+impl RemoteFilter {
+    /// Whether the plugin has let go all that it asked to see: then nobody misses its process.
+    fn is_through(&self) -> bool {
+        let wants = self.pool.shared.wants;
+        let [request, response] = &self.sides;
+        request.is_through(
+            wants.contains(Wants::REQUEST_HEADERS),
+            wants.contains(Wants::REQUEST_BODY) || wants.contains(Wants::REQUEST_TRAILERS),
+        ) && response.is_through(
+            wants.contains(Wants::RESPONSE_HEADERS),
+            wants.contains(Wants::RESPONSE_BODY) || wants.contains(Wants::RESPONSE_TRAILERS),
+        )
+    }
+}
+
 impl Side {
+    fn is_through(&self, sees_head: bool, sees_more: bool) -> bool {
+        let waits = |step| matches!(step, Step::Due | Step::Shown | Step::Stopped);
+        if waits(self.head) || waits(self.trailers) || self.kept.is_some() || self.data == Due::Yes
+        {
+            return false;
+        }
+        let head = !sees_head || self.head == Step::Gone;
+        let ended = self.head_end || self.end_shown || self.trailers == Step::Gone;
+        head && (!sees_more || ended && self.shown == self.approved)
+    }
+
     /// What was shown is to be shown again.
     fn forget(&mut self, what: What) {
         match what {

@@ -230,6 +230,10 @@ impl Slot {
     /// Waits as long as the back-off says, or until something else is wanted.
     async fn pause(&mut self, lived: Option<Duration>, why: String) {
         let next = self.restarts.ended(lived, Instant::now());
+        self.rest(next, why).await;
+    }
+
+    async fn rest(&mut self, next: Next, why: String) {
         match next {
             Next::After(Duration::ZERO) => {}
             Next::After(pause) => {
@@ -274,14 +278,15 @@ impl Slot {
             match why {
                 Why::Ended => {
                     self.leave(&running);
-                    let text = self.how_it_ended(&running).await;
-                    tracing::warn!(
-                        plugin = &*self.shared.name,
-                        pid = running.instance.pid(),
-                        "plugin ended: {text}"
-                    );
-                    self.report.change(|facts| facts.last = Some(text.clone()));
-                    return self.pause(Some(lived), text).await;
+                    let next = self.restarts.ended(Some(lived), Instant::now());
+                    let telling = self.tell_how_it_ended(&running);
+                    if next == Next::After(Duration::ZERO) {
+                        // What it said last may still be on its way; the next process does not wait for that.
+                        tokio::spawn(telling);
+                        return;
+                    }
+                    let text = telling.await;
+                    return self.rest(next, text).await;
                 }
                 Why::Unwell(text) => {
                     self.leave(&running);
@@ -401,23 +406,18 @@ impl Slot {
         self.report.left();
     }
 
-    async fn how_it_ended(&self, running: &Running) -> String {
-        // Whatever holds its pipes open must not hold up the next one.
-        const LAST_WORDS: Duration = Duration::from_millis(20);
-        let child = Arc::clone(&running.child);
-        match timeout(LAST_WORDS, child.exit()).await {
-            Ok(exit) => {
-                let crash = exit.crash.as_deref().and_then(|crash| crash.lines().next());
-                match crash {
-                    Some(crash) => format!("{exit}: {crash}"),
-                    None => exit.to_string(),
-                }
-            }
-            Err(_) => {
-                // Keeps the child until its pipes are read.
-                tokio::spawn(async move { child.exit().await });
-                "it ended, and something that it started holds its output open".to_owned()
-            }
+    /// Says in log and report how a process ended.
+    fn tell_how_it_ended(
+        &self,
+        running: &Running,
+    ) -> impl Future<Output = String> + Send + 'static {
+        let (shared, report) = (Arc::clone(&self.shared), Arc::clone(&self.report));
+        let (child, pid) = (Arc::clone(&running.child), running.instance.pid());
+        async move {
+            let text = how_it_ended(child).await;
+            tracing::warn!(plugin = &*shared.name, pid, "plugin ended: {text}");
+            report.change(|facts| facts.last = Some(text.clone()));
+            text
         }
     }
 
@@ -552,6 +552,25 @@ impl Slot {
 
     fn done(&self, error: Option<String>) {
         self.report.done.send_replace((self.obeyed.order, error));
+    }
+}
+
+async fn how_it_ended(child: Arc<Child>) -> String {
+    // Whatever holds its pipes open must not hold up the next one.
+    const LAST_WORDS: Duration = Duration::from_millis(20);
+    match timeout(LAST_WORDS, child.exit()).await {
+        Ok(exit) => {
+            let crash = exit.crash.as_deref().and_then(|crash| crash.lines().next());
+            match crash {
+                Some(crash) => format!("{exit}: {crash}"),
+                None => exit.to_string(),
+            }
+        }
+        Err(_) => {
+            // Keeps the child until its pipes are read.
+            tokio::spawn(async move { child.exit().await });
+            "it ended, and something that it started holds its output open".to_owned()
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bad;
 mod sandbox;
+mod sandbox_keys;
 mod supervise;
 
 use std::path::{Path, PathBuf};

@@ -9,19 +9,19 @@ use transom_process::Request;
 use transom_process::launch::Profile;
 use transom_process::launch::profile::{Files, Limits, Network};
 use transom_process::supervise::spec::{Trust, TrustedFile};
-use transom_process::supervise::{Protocol, Spec, Supervisor};
+use transom_process::supervise::{Place, Protocol, Spec, Supervisor};
 
 use super::supervise::{PATIENCE, at, call, exists, place, spec, spec_of, start};
 use super::{Folder, eventually, example};
 
-fn open_to_all(folder: &Folder) {
+pub(crate) fn open_to_all(folder: &Folder) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&folder.0, mode).unwrap();
 }
 
 /// Copies a program. Another process does it, because a file that is open for writing cannot be run, and what this process
 /// has open is for a moment open in each child that it starts meanwhile.
-fn copy_program(program: &Path, to: &Path) {
+pub(crate) fn copy_program(program: &Path, to: &Path) {
     let copied = std::process::Command::new("cp")
         .args([program, to])
         .status();
@@ -37,7 +37,16 @@ fn open() -> Profile {
 }
 
 /// What a plugin in this sandbox says of its attempt, and what the admin API says of its sandbox.
-async fn attempted(profile: Option<Profile>, attempt: &[&str]) -> (String, Node) {
+pub(crate) async fn attempted(profile: Option<Profile>, attempt: &[&str]) -> (String, Node) {
+    attempted_by(place(), profile, attempt).await
+}
+
+/// The same with another launcher.
+pub(crate) async fn attempted_by(
+    place: Place,
+    profile: Option<Profile>,
+    attempt: &[&str],
+) -> (String, Node) {
     let words: Vec<&str> = ["try"].iter().chain(attempt).copied().collect();
     // Where any user may run it: a build may lie in a folder that is its owner's alone.
     let folder = Folder::new();
@@ -50,10 +59,7 @@ async fn attempted(profile: Option<Profile>, attempt: &[&str]) -> (String, Node)
         ..spec_of(&program, &words)
     };
     let supervisor = Supervisor::new();
-    let plugin = supervisor
-        .plugin("p", Arc::new(spec), place())
-        .await
-        .unwrap();
+    let plugin = supervisor.plugin("p", Arc::new(spec), place).await.unwrap();
     let name = attempt[0];
     let said = || {
         let node = supervisor.describe("p").unwrap();

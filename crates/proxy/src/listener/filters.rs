@@ -64,6 +64,7 @@ pub(super) async fn pass(
             name: Rc::from(""),
             io,
             info,
+            failed: None,
         },
         bytes: prefix,
         end: false,
@@ -191,8 +192,11 @@ fn call<R>(
     callback: impl FnOnce(&mut Socket<'_>) -> R,
 ) -> Result<R, FilterError> {
     let mut socket = Socket::new(context);
-    catch_unwind(AssertUnwindSafe(|| callback(&mut socket)))
-        .map_err(|_| FilterError::broken("it panicked"))
+    let answer = catch_unwind(AssertUnwindSafe(|| callback(&mut socket)));
+    match (context.failed.take(), answer) {
+        (Some(error), _) => Err(error),
+        (None, answer) => answer.map_err(|_| FilterError::broken("it panicked")),
+    }
 }
 
 /// Counts a failure; `None` when the socket is to be closed for it.
@@ -210,6 +214,8 @@ struct SocketContext<'w> {
     name: Rc<str>,
     io: Io,
     info: SocketInfo,
+    /// What the filter says of itself, during one callback.
+    failed: Option<FilterError>,
 }
 
 impl SocketHost for SocketContext<'_> {
@@ -226,6 +232,10 @@ impl SocketHost for SocketContext<'_> {
             let own = socket.local_addr().ok()?;
             (!is_bound_at(self.bound, own)).then_some(own)
         })
+    }
+
+    fn fail(&mut self, error: FilterError) {
+        self.failed.get_or_insert(error);
     }
 }
 

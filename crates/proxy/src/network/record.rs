@@ -55,9 +55,13 @@ impl SessionRecord {
         self.info.end = Some(Instant::now());
         self.info.flags.add(self.connection.notes().flags());
         self.connection.notes().fill(&self.info);
+        // What network filters have left for others on the connection, who may still look at it later.
+        self.info.filter_state = self.connection.take_state();
         for log in logs {
             log.tell(&self.worker, &self, None);
         }
+        let state = std::mem::take(&mut self.info.filter_state);
+        self.connection.set_state(state);
     }
 }
 

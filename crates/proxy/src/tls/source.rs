@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use transom_api::{
     CertificateProvider, Certificates, Changed, FailurePolicy, PrepareError, Provide,
 };
@@ -171,22 +172,20 @@ impl Source {
     }
 }
 
-/// Asks a provider in a task of its own: one that panics or takes for ever is an error.
+/// Asks a provider in a task of its own: one that panics or takes for ever is an error. The task ends with whoever waits for it.
 pub(super) async fn patiently<T: Send + 'static>(
     limit: Duration,
     ask: impl FnOnce() -> Provide<T> + Send + 'static,
 ) -> Result<T, PrepareError> {
-    let mut asked = tokio::spawn(async move { ask().await });
-    match tokio::time::timeout(limit, &mut asked).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(PrepareError::new("it panicked")),
-        Err(_) => {
-            asked.abort();
-            Err(PrepareError::new(format!(
-                "it did not answer within {} s",
-                limit.as_secs()
-            )))
-        }
+    let mut asked = JoinSet::new();
+    asked.spawn(async move { ask().await });
+    match tokio::time::timeout(limit, asked.join_next()).await {
+        Ok(Some(Ok(answer))) => answer,
+        Ok(_) => Err(PrepareError::new("it panicked")),
+        Err(_) => Err(PrepareError::new(format!(
+            "it did not answer within {} s",
+            limit.as_secs()
+        ))),
     }
 }
 

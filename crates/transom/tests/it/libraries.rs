@@ -11,12 +11,12 @@ use transom_e2e::{Client, Upstream, eventually};
 use crate::program::{Folder, Program, run};
 
 /// The root of the repository.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Compiles a library; `flags` are the compiler's.
-fn compile(folder: &Folder, source: &str, name: &str, flags: &[&str]) -> PathBuf {
+pub(crate) fn compile(folder: &Folder, source: &str, name: &str, flags: &[&str]) -> PathBuf {
     let library = folder.path().join(name);
     let mut cc = Command::new("cc");
     cc.args([
@@ -60,14 +60,19 @@ fn configuration(upstream: &Upstream, declared: &str, used: &str) -> String {
     )
 }
 
-fn file(library: &Path) -> String {
+pub(crate) fn file(library: &Path) -> String {
     format!("file: {}", library.display())
 }
 
-/// Exit code and standard error of a start with a library.
+/// What is said of a start with a library that is refused.
 fn refused(folder: &Folder, declared: &str, used: &str) -> String {
     let upstream = Upstream::ok("up");
-    let file = folder.write("transom.yaml", &configuration(&upstream, declared, used));
+    run_to_error(folder, &configuration(&upstream, declared, used))
+}
+
+/// What a start with a configuration that is refused says, in one line.
+pub(crate) fn run_to_error(folder: &Folder, configuration: &str) -> String {
+    let file = folder.write("transom.yaml", configuration);
     let (code, _, said) = run(&["run", "-c"], Some(&file));
     assert_eq!(code, 2, "{said}");
     // As it was before it was broken into lines.
@@ -181,6 +186,9 @@ fn every_function_of_the_host_does_what_its_name_says() {
         ("x-shared", "status=0"),
         ("x-shared-len", "len=6"),
         ("x-shared-changed", "status=7"),
+        ("x-small", "status=4"),
+        ("x-of-connection", "status=8"),
+        ("x-connection-state", "status=0"),
         ("x-at", "status=0"),
         ("x-at-len", "len=7"),
         ("x-set", "set"),
@@ -202,6 +210,10 @@ fn every_function_of_the_host_does_what_its_name_says() {
     ] {
         assert_eq!(told(&upstream, name), what, "{name}");
     }
+    eventually("the part's timer", || {
+        client.get("/plain");
+        (told(&upstream, "x-part") == "status=0").then_some(())
+    });
     // The second request finds the handle of the first, which is gone.
     client.get("/routed");
     assert_eq!(told(&upstream, "x-old-handle"), "status=2");

@@ -2,6 +2,7 @@
 
 mod exit;
 mod libraries;
+mod library_kinds;
 mod memory;
 mod plugins;
 mod program;

@@ -9,7 +9,7 @@ use transom_e2e::eventually;
 use crate::program::{Folder, Program};
 
 /// The answer to one request, head and all.
-fn ask(socket: &Path, method: &str, path: &str) -> String {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(
         stream,

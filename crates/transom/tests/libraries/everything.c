@@ -76,7 +76,15 @@ static transom_object worker_start(transom_object config, transom_handle worker)
   // Of a stream only.
   transom_slice value;
   if (host->header_get(worker, TRANSOM_REQUEST_HEADERS, TEXT("a"), 0, &value) != TRANSOM_UNSUPPORTED) return NULL;
+  // What a part sets up here comes back in `worker_event`.
+  uint64_t timer;
+  if (host->timer_set(worker, 1, &timer) != TRANSOM_OK) return NULL;
   return config;
+}
+
+static void worker_event(transom_object part, transom_handle worker, const transom_event *event) {
+  (void)part;
+  if (event->kind == TRANSOM_EVENT_TIMER) host->shared_set(worker, TEXT("everything.part"), TEXT("awake"), 0);
 }
 
 static void worker_end(transom_object part) { (void)part; }
@@ -140,6 +148,12 @@ static int32_t request_headers(transom_object object, transom_handle stream, uin
   tell(stream, request, "x-shared", "status", host->shared_get(stream, TEXT("everything"), &value, &version));
   tell(stream, request, "x-shared-len", "len", (long long)value.len);
   tell(stream, request, "x-shared-changed", "status", host->shared_set(stream, TEXT("everything"), TEXT("x"), version + 7));
+  tell(stream, request, "x-part", "status", host->shared_get(stream, TEXT("everything.part"), &value, NULL));
+  // A struct that says it is smaller than any that there was.
+  tell(stream, request, "x-small", "status", host->send_local_reply(stream, &(transom_local_reply){.size = 8, .status = 418}));
+  tell(stream, request, "x-of-connection", "status", host->close(stream));
+  host->connection_state_set(stream, TEXT("everything"), TEXT("on the connection"));
+  tell(stream, request, "x-connection-state", "status", host->connection_state_get(stream, TEXT("everything"), &value));
   tell(stream, request, "x-at", "status", host->header_at(stream, request, 0, &field));
   tell(stream, request, "x-at-len", "len", (long long)field.name.len);
   host->header_set(stream, request, TEXT("x-set"), TEXT("set"));
@@ -256,6 +270,7 @@ static const transom_stream_filter filter = {
     .prepare_route = prepare_route,
     .release_route = release_route,
     .worker_start = worker_start,
+    .worker_event = worker_event,
     .worker_end = worker_end,
     .stream_start = stream_start,
     .stream_end = stream_end,

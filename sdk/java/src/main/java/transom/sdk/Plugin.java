@@ -1,20 +1,27 @@
 package transom.sdk;
 
 import io.grpc.BindableService;
+import io.grpc.CallOptions;
+import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
 import io.grpc.Server;
 import io.grpc.ServerServiceDefinition;
+import io.grpc.StatusRuntimeException;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.Epoll;
+import io.grpc.netty.shaded.io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollServerDomainSocketChannel;
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress;
+import io.grpc.stub.ClientCalls;
 import io.grpc.stub.ServerCalls;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.lang.reflect.Proxy;
 import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -49,6 +56,8 @@ public final class Plugin {
     final List<FilterType<?>> filters = new ArrayList<>();
     final List<NetworkType<?>> network = new ArrayList<>();
     final Map<String, Function<Config, CertificateSource>> certificates = new LinkedHashMap<>();
+    final List<AccessLog<?>> accessLogs = new ArrayList<>();
+    final List<LogSink<?>> logSinks = new ArrayList<>();
 
     /** A plugin that can nothing yet. */
     public Plugin(String name, String version) {
@@ -71,6 +80,18 @@ public final class Plugin {
     /** Adds a certificate provider under a name (empty for the only one), by how its configuration is read. */
     public Plugin certificates(String of, Function<Config, CertificateSource> parse) {
         certificates.put(of, parse);
+        return this;
+    }
+
+    /** Adds an access log. */
+    public Plugin accessLog(AccessLog<?> log) {
+        accessLogs.add(log);
+        return this;
+    }
+
+    /** Adds a log sink. */
+    public Plugin logSink(LogSink<?> sink) {
+        logSinks.add(sink);
         return this;
     }
 
@@ -102,6 +123,7 @@ public final class Plugin {
         Service service = new Service(this, configOf(arguments), levelOf(System.getenv("TRANSOM_LOG")));
         CountDownLatch over = new CountDownLatch(1);
         // It warns of options that Unix sockets do not have, at each connection.
+        HostLog.install(service.level);
         NETTY.setLevel(java.util.logging.Level.SEVERE);
         NettyServerBuilder builder;
         String address;
@@ -131,17 +153,39 @@ public final class Plugin {
         if (address == null) {
             address = "tcp|127.0.0.1:" + server.getPort();
         }
+        if (socket != null && mtls == null) {
+            warm(socket, group);
+        }
         System.out.println("1|1|" + address + "|grpc" + (mtls == null ? "" : "|" + mtls.certificate()));
         System.out.flush();
         // What is printed from now on becomes the host's log.
         System.setOut(System.err);
-        Runtime.getRuntime().addShutdownHook(new Thread(over::countDown));
+        onSignal("TERM", over::countDown);
+        // Ctrl-C reaches the whole process group, and it is the host that decides when a plugin ends.
+        onSignal("INT", () -> {});
         watchParent();
         over.await();
         server.shutdown().awaitTermination(500, TimeUnit.MILLISECONDS);
         server.shutdownNow();
         if (socket != null) {
             Files.deleteIfExists(socket);
+        }
+    }
+
+    /** Has the server answer once before the host knows of it: what Java loads and compiles for that would be missing in the host's first deadline. */
+    private static void warm(Path socket, EventLoopGroup group) {
+        ManagedChannel channel = NettyChannelBuilder.forAddress(new DomainSocketAddress(socket.toFile()))
+                .channelType(EpollDomainSocketChannel.class)
+                .eventLoopGroup(group)
+                .usePlaintext()
+                .build();
+        try {
+            CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(5, TimeUnit.SECONDS);
+            ClientCalls.blockingUnaryCall(channel, bytesMethod("grpc.health.v1.Health", "Check"), options, new byte[0]);
+        } catch (StatusRuntimeException error) {
+            // Then the host's first call is the first.
+        } finally {
+            channel.shutdownNow();
         }
     }
 
@@ -155,6 +199,24 @@ public final class Plugin {
         Path path = Files.createTempFile(Path.of(folder == null || folder.isEmpty() ? System.getProperty("java.io.tmpdir") : folder), "plugin", "");
         Files.delete(path);
         return path;
+    }
+
+    /** By Java's unsupported, and only, way to signals. */
+    private static void onSignal(String name, Runnable action) {
+        try {
+            Class<?> signal = Class.forName("sun.misc.Signal");
+            Class<?> handler = Class.forName("sun.misc.SignalHandler");
+            Object ours = Proxy.newProxyInstance(Plugin.class.getClassLoader(), new Class<?>[] {handler}, (self, method, given) -> {
+                if (method.getName().equals("handle")) {
+                    action.run();
+                    return null;
+                }
+                return method.getName().equals("hashCode") ? (Object) System.identityHashCode(self) : Boolean.valueOf(self == given[0]);
+            });
+            signal.getMethod("handle", signal, handler).invoke(null, signal.getConstructor(String.class).newInstance(name), ours);
+        } catch (ReflectiveOperationException | RuntimeException error) {
+            // This Java has none, or keeps this signal (-Xrs): its own way holds.
+        }
     }
 
     /** A plugin of a killed host would run for ever. */
@@ -213,7 +275,7 @@ public final class Plugin {
         });
     }
 
-    private static ServerServiceDefinition bytes(String service, String method, java.util.function.Supplier<byte[]> answer) {
+    private static MethodDescriptor<byte[], byte[]> bytesMethod(String service, String method) {
         MethodDescriptor.Marshaller<byte[]> raw = new MethodDescriptor.Marshaller<>() {
             @Override
             public InputStream stream(byte[] value) {
@@ -229,12 +291,16 @@ public final class Plugin {
                 }
             }
         };
-        MethodDescriptor<byte[], byte[]> descriptor = MethodDescriptor.<byte[], byte[]>newBuilder()
+        return MethodDescriptor.<byte[], byte[]>newBuilder()
                 .setType(MethodDescriptor.MethodType.UNARY)
                 .setFullMethodName(MethodDescriptor.generateFullMethodName(service, method))
                 .setRequestMarshaller(raw)
                 .setResponseMarshaller(raw)
                 .build();
+    }
+
+    private static ServerServiceDefinition bytes(String service, String method, java.util.function.Supplier<byte[]> answer) {
+        MethodDescriptor<byte[], byte[]> descriptor = bytesMethod(service, method);
         BindableService bindable = () -> ServerServiceDefinition.builder(service)
                 .addMethod(descriptor, ServerCalls.asyncUnaryCall((request, caller) -> {
                     caller.onNext(answer.get());

@@ -8,6 +8,7 @@ import io.grpc.ServerServiceDefinition;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.ProtoUtils;
+import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.ServerCalls;
 import io.grpc.stub.StreamObserver;
 import java.util.ArrayList;
@@ -16,10 +17,14 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 import transom.plugin.v1.Certificate.CertificateRequest;
 import transom.plugin.v1.Certificate.CertificateResponse;
+import transom.plugin.v1.Log.LogBatch;
+import transom.plugin.v1.Log.LogSummary;
 import transom.plugin.v1.PluginOuterClass;
 import transom.plugin.v1.PluginOuterClass.CheckRequest;
 import transom.plugin.v1.PluginOuterClass.CheckResponse;
@@ -57,6 +62,7 @@ final class Service {
         final String fault;
         Collection<String> clusters = Set.of();
         CertificateSource source;
+        Keep keep;
         private FilterType<?> type;
         private Function<Void, StreamFilter> filters;
         private Function<Void, NetworkFilter> connections;
@@ -87,6 +93,11 @@ final class Service {
         }
     }
 
+    /** What takes a log's batch. */
+    interface Keep {
+        void keep(LogBatch batch) throws Exception;
+    }
+
     /** An extension of whatever kind. */
     private record Found(
             Kind kind, String name, Phase phase, String schema, Function<Config, Prepared> parse, Function<Config, ?> route) {}
@@ -115,7 +126,96 @@ final class Service {
                     return new Prepared(ready, Needs.newBuilder(), use -> certificate(ready, ""));
                 },
                 null)));
+        plugin.accessLogs.forEach(log -> all.add(found(log)));
+        plugin.logSinks.forEach(sink -> all.add(found(sink)));
         return all;
+    }
+
+    private <S> Found found(AccessLog<S> log) {
+        Needs.Builder needs = Needs.newBuilder().addAllAttributes(log.attributes);
+        log.requestHeaders.forEach(name -> needs.addRequestHeaders(name.toLowerCase(Locale.ROOT)));
+        log.responseHeaders.forEach(name -> needs.addResponseHeaders(name.toLowerCase(Locale.ROOT)));
+        Function<Config, Keep> parse = config -> {
+            S settings = log.parse.apply(config);
+            return batch -> {
+                List<LogEntry> entries = new ArrayList<>();
+                batch.getEntriesList().forEach(entry -> entries.add(new LogEntry(entry.getValuesMap())));
+                log.keep.log(settings, entries, batch.getLost());
+            };
+        };
+        return log(Kind.ACCESS_LOG, log.name, log.schema, parse, needs);
+    }
+
+    private <S> Found found(LogSink<S> sink) {
+        Function<Config, Keep> parse = config -> {
+            S settings = sink.parse.apply(config);
+            return batch -> {
+                List<byte[]> lines = new ArrayList<>();
+                batch.getLinesList().forEach(line -> lines.add(line.toByteArray()));
+                sink.keep.write(settings, lines, batch.getLost());
+            };
+        };
+        return log(Kind.LOG_SINK, sink.name, sink.schema, parse, Needs.newBuilder());
+    }
+
+    private static Found log(Kind kind, String name, String schema, Function<Config, Keep> parse, Needs.Builder needs) {
+        return new Found(
+                kind,
+                name,
+                Phase.BEFORE_ROUTE,
+                schema,
+                config -> {
+                    Ready ready = new Ready(null);
+                    ready.keep = parse.apply(config);
+                    return new Prepared(ready, needs.clone(), use -> {});
+                },
+                null);
+    }
+
+    /** The batches of one of the host's workers, one after the other on a thread that may block. */
+    private StreamObserver<LogBatch> log(StreamObserver<LogSummary> host) {
+        ServerCallStreamObserver<LogSummary> call = (ServerCallStreamObserver<LogSummary>) host;
+        call.disableAutoRequest();
+        call.request(1);
+        return new StreamObserver<>() {
+            private CompletableFuture<Long> kept = CompletableFuture.completedFuture(0L);
+
+            @Override
+            public void onNext(LogBatch batch) {
+                kept = kept.thenApplyAsync(
+                        count -> {
+                            Keep keep = use(batch.getUseId()).keep;
+                            if (keep == null) {
+                                throw Status.INVALID_ARGUMENT
+                                        .withDescription("use " + batch.getUseId() + " is no log of this plugin that is ready")
+                                        .asRuntimeException();
+                            }
+                            try {
+                                keep.keep(batch);
+                            } catch (Exception error) {
+                                throw Status.UNAVAILABLE.withDescription("the log failed: " + error).asRuntimeException();
+                            }
+                            call.request(1);
+                            return count + batch.getEntriesCount() + batch.getLinesCount();
+                        },
+                        Plugin.THREADS);
+                kept.exceptionally(error -> {
+                    call.onError(error instanceof CompletionException ? error.getCause() : error);
+                    return 0L;
+                });
+            }
+
+            @Override
+            public void onError(Throwable gone) {}
+
+            @Override
+            public void onCompleted() {
+                kept.thenAccept(count -> {
+                    call.onNext(LogSummary.newBuilder().setEntries(count).build());
+                    call.onCompleted();
+                });
+            }
+        };
     }
 
     private <S> Found found(FilterType<S> type) {
@@ -313,6 +413,9 @@ final class Service {
                 .addMethod(
                         method(NAME, "Work", MethodType.BIDI_STREAMING, ToPlugin.getDefaultInstance(), ToHost.getDefaultInstance()),
                         ServerCalls.asyncBidiStreamingCall(host -> new Worker(this, host)))
+                .addMethod(
+                        method(NAME, "Log", MethodType.CLIENT_STREAMING, LogBatch.getDefaultInstance(), LogSummary.getDefaultInstance()),
+                        ServerCalls.asyncClientStreamingCall(this::log))
                 .build();
     }
 

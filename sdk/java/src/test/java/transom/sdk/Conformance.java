@@ -1,11 +1,14 @@
 package transom.sdk;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -43,7 +46,40 @@ public final class Conformance {
                 .filter(FilterType.of("edit", Conformance::team, Edit::new).route(Conformance::team))
                 .network(NetworkType.of("greet", nothing(), settings -> new Greet()))
                 .certificates("", Conformance::files)
+                .accessLog(AccessLog.of("", config -> Path.of(text(config, "file", null)), Conformance::log)
+                        .attributes("request.method", "request.path", "response.code", "response.size")
+                        .requestHeaders("user-agent")
+                        .responseHeaders("x-note"))
+                .logSink(LogSink.of("", config -> Path.of(text(config, "file", null)), Conformance::append))
                 .serve(arguments);
+    }
+
+    private static void log(Path file, List<LogEntry> entries, long lost) throws IOException {
+        List<byte[]> lines = new ArrayList<>();
+        for (LogEntry entry : entries) {
+            String line = String.join(
+                    " ",
+                    entry.text("request.method", "-"),
+                    entry.text("request.path", "-"),
+                    entry.text("response.code", "-"),
+                    entry.text("response.size", "-"),
+                    entry.requestHeader("user-agent", "-"),
+                    entry.responseHeader("x-note", "-"));
+            lines.add(line.getBytes(StandardCharsets.UTF_8));
+        }
+        append(file, lines, lost);
+    }
+
+    private static void append(Path file, List<byte[]> lines, long lost) throws IOException {
+        ByteArrayOutputStream text = new ByteArrayOutputStream();
+        if (lost > 0) {
+            text.writeBytes(("lost " + lost + "\n").getBytes(StandardCharsets.US_ASCII));
+        }
+        for (byte[] line : lines) {
+            text.writeBytes(line);
+            text.write('\n');
+        }
+        Files.write(file, text.toByteArray(), StandardOpenOption.CREATE, StandardOpenOption.APPEND);
     }
 
     private static FilterType<?> without(String name, Supplier<StreamFilter> make) {
@@ -277,6 +313,9 @@ public final class Conformance {
             }
             if (stream.path().equals("/fail")) {
                 stream.fail("told to fail");
+            }
+            if (stream.path().equals("/log")) {
+                System.getLogger("conformance").log(System.Logger.Level.WARNING, "told to log");
             }
             return HeadersVerdict.CONTINUE;
         }

@@ -1,0 +1,3 @@
+module transom.test/bench/libraries
+
+go 1.25
