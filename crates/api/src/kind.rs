@@ -3,11 +3,17 @@
 use std::fmt;
 
 use crate::access_log::AccessLogConfig;
+use crate::broker::Broker;
 use crate::certificate_provider::CertificateProvider;
+use crate::client::ClientProtocol;
 use crate::listener::ListenerFilterConfig;
 use crate::network::NetworkFilterConfig;
 use crate::selector::SelectorConfig;
+use crate::server::ServerProtocol;
+use crate::service_registry::ServiceRegistry;
 use crate::stream::StreamFilterConfig;
+#[cfg(unix)]
+use crate::transport::Transport;
 
 /// What an extension can be. Names are those of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +50,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kinds of which one is chosen by name for whoever names none, as in go-micro.
+    pub const CHOSEN: [Self; 6] = [
+        Self::Registry,
+        Self::Selector,
+        Self::Transport,
+        Self::Client,
+        Self::Server,
+        Self::Broker,
+    ];
+
     /// The kind's name in configuration and messages, such as `stream_filter`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -105,4 +121,18 @@ kinds! {
     Selectors = Selector => dyn SelectorConfig;
     /// The kind `certificate_provider`.
     CertificateProviders = CertificateProvider => dyn CertificateProvider;
+    /// The kind `registry`.
+    ServiceRegistries = Registry => dyn ServiceRegistry;
+    /// The kind `client`.
+    Clients = Client => dyn ClientProtocol;
+    /// The kind `server`.
+    Servers = Server => dyn ServerProtocol;
+    /// The kind `broker`.
+    Brokers = Broker => dyn Broker;
+}
+
+#[cfg(unix)]
+kinds! {
+    /// The kind `transport`.
+    Transports = Transport => dyn Transport;
 }

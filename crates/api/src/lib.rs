@@ -27,9 +27,11 @@ mod context;
 pub mod access_log;
 pub mod async_filter;
 pub mod bounds;
+pub mod broker;
 pub mod builtin;
 pub mod callout;
 pub mod certificate_provider;
+pub mod client;
 pub mod control;
 pub mod event;
 pub mod factory;
@@ -49,11 +51,15 @@ pub mod reply;
 pub mod runtime;
 pub mod schema;
 pub mod selector;
+pub mod server;
+pub mod service_registry;
 pub mod shared;
 pub mod stream;
 pub mod suggest;
 pub mod testing;
 pub mod trace_context;
+#[cfg(unix)]
+pub mod transport;
 pub mod units;
 pub mod value;
 pub mod verdict;
@@ -61,10 +67,12 @@ pub mod worker;
 
 pub use access_log::{AccessLogConfig, AccessLogWorker, Record};
 pub use bounds::UseBounds;
+pub use broker::{Broker, BrokerMessage, Deliver, PublishError, Published, Subscription};
 pub use callout::{
     CalloutDone, CalloutError, CalloutId, CalloutResponse, GrpcCall, GrpcEvent, GrpcOpen, HttpCall,
 };
 pub use certificate_provider::{Certificate, CertificateProvider, Certificates, Changed, Provide};
+pub use client::{Answer, ClientConnection, ClientProtocol, ProtocolError};
 pub use event::{Event, Message, ResetReason, Resumer, TimerId};
 pub use factory::{
     AfterFailure, BuildError, Factory, FailurePolicy, FilterError, Parsed, Prepare, PrepareContext,
@@ -73,9 +81,11 @@ pub use factory::{
 pub use flags::ResponseFlags;
 pub use headers::{Body, BodyError, BodyMut, HeaderError, HeaderMap, Headers, HeadersMut, Value};
 pub use host::{Level, OverrideError, Released};
+#[cfg(unix)]
+pub use kind::Transports;
 pub use kind::{
-    AccessLogs, CertificateProviders, ExtensionKind, Kind, ListenerFilters, NetworkFilters,
-    Selectors, StreamFilters,
+    AccessLogs, Brokers, CertificateProviders, Clients, ExtensionKind, Kind, ListenerFilters,
+    NetworkFilters, Selectors, Servers, ServiceRegistries, StreamFilters,
 };
 pub use listener::{
     ListenerFilter, ListenerFilterConfig, ListenerFilterWorker, Socket, SocketInfo,
@@ -86,15 +96,19 @@ pub use network::{
 };
 pub use networks::Networks;
 pub use node::{Fields, Key, Node, NodeKind, ParseError, Span};
-pub use registry::{DuplicateExtension, Registry, UnknownExtension};
+pub use registry::{Chosen, DuplicateExtension, Registry, UnknownExtension};
 pub use reply::LocalReply;
 pub use runtime::{Plugin, PluginLife, PreparePlugin, Runtime};
 pub use schema::{Schema, Shape};
 pub use selector::{Selector, SelectorConfig, SelectorHost, SelectorTable, SelectorView};
+pub use server::{Asked, ServerConnection, ServerProtocol};
+pub use service_registry::{Discovered, ServiceEntry, ServiceHost, ServiceRegistry};
 pub use shared::{SharedData, SharedError, SharedValue};
 pub use stream::{
     Stream, StreamFilter, StreamFilterConfig, StreamFilterWorker, StreamInstance, Wants,
 };
+#[cfg(unix)]
+pub use transport::{Connect, Destination, Transport};
 pub use value::{Attribute, FilterState, Metadata, MetadataOf, MetadataValue, attribute};
 pub use verdict::{
     DataVerdict, Direction, HeadersVerdict, ListenerVerdict, NetworkVerdict, Phase, TrailersVerdict,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::factory::Factory;
 use crate::kind::{ExtensionKind, Kind};
-use crate::node::{ParseError, known};
+use crate::node::{Node, ParseError, known};
 use crate::runtime::Runtime;
 
 /// A map from `(kind, name)` to the factory of that implementation.
@@ -19,6 +19,16 @@ pub struct Registry {
     base: Option<Arc<Registry>>,
     factories: BTreeMap<(Kind, String), Box<dyn Any + Send + Sync>>,
     runtimes: BTreeMap<String, Arc<dyn Runtime>>,
+    chosen: BTreeMap<Kind, Chosen>,
+}
+
+/// What stands for a kind where a configuration names none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// The name of the implementation.
+    pub name: String,
+    /// Its configuration; null for none.
+    pub config: Node,
 }
 
 /// A name was registered twice for one kind.
@@ -55,6 +65,7 @@ impl Registry {
             base: Some(base),
             factories: BTreeMap::new(),
             runtimes: BTreeMap::new(),
+            chosen: BTreeMap::new(),
         }
     }
 
@@ -97,6 +108,24 @@ impl Registry {
             name: key.1,
             known: self.names(K::KIND),
         })
+    }
+
+    /// Has an implementation stand for its kind where a configuration names none. It must be there, and must take the
+    /// configuration.
+    pub fn choose<K: ExtensionKind>(&mut self, name: &str, config: Node) -> Result<(), ParseError> {
+        self.find::<K>(name)?.parse(&config)?;
+        let name = name.to_owned();
+        self.chosen.insert(K::KIND, Chosen { name, config });
+        Ok(())
+    }
+
+    /// What was chosen for a kind.
+    #[must_use]
+    pub fn chosen(&self, kind: Kind) -> Option<&Chosen> {
+        match self.chosen.get(&kind) {
+            Some(chosen) => Some(chosen),
+            None => self.base.as_ref()?.chosen(kind),
+        }
     }
 
     /// Adds a runtime, in place of one of the same name.

@@ -61,11 +61,7 @@ impl SharedData {
 
     /// See [`PrepareContext::keep`](crate::factory::PrepareContext::keep), which is the only way here: the lock is for
     /// the control side.
-    pub(crate) fn keep<T: Send + Sync + 'static>(
-        &self,
-        name: &str,
-        make: impl FnOnce() -> T,
-    ) -> Arc<T> {
+    pub fn keep<T: Send + Sync + 'static>(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (TypeId::of::<T>(), name.to_owned());
         let known = kept.get(&key).and_then(Weak::upgrade);

@@ -18,6 +18,12 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Its hosts.
     pub host_set: String,
+    /// The service whose hosts a registry knows, in place of those of the host set; `None`: there is no registry.
+    pub discovery: Option<Discovery>,
+    /// How sockets are connected; `None`: `tcp` and `unix` as the hosts' addresses are.
+    pub transport: Option<Use>,
+    /// The protocol that its hosts speak; `None` is HTTP/1.1.
+    pub client: Option<Use>,
     /// Hosts that clients choose; `None`: those of the host set.
     pub original_dst: Option<OriginalDst>,
     /// What a host is told of whose connection it is; `None`: nothing.
@@ -34,6 +40,15 @@ pub struct Cluster {
     pub pool: Pool,
     /// TLS that its hosts are spoken to with; `None` for plain bytes.
     pub tls: Option<ClusterTls>,
+}
+
+/// A service whose hosts a registry knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discovery {
+    /// The name of the service.
+    pub service: String,
+    /// The registry. Where none was named it is the one that was chosen, and has no place.
+    pub registry: Use,
 }
 
 /// How a cluster's connections are kept for the next request.

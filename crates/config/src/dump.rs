@@ -486,15 +486,20 @@ fn route_filters(filters: &BTreeMap<String, RouteFilter>) -> Value {
     )
 }
 
+fn implementation(used: &Use) -> Value {
+    json!({"name": used.extension.as_str(), "config": redacted(&used.config)})
+}
+
 fn cluster(cluster: &Cluster) -> Value {
     json!({
         "name": cluster.name,
-        "load_balancing": {
-            "name": cluster.load_balancing.extension.as_str(),
-            "config": redacted(&cluster.load_balancing.config),
-        },
+        "load_balancing": implementation(&cluster.load_balancing),
         "connect_timeout": duration(cluster.connect_timeout),
         "host_set": cluster.host_set,
+        "service": cluster.discovery.as_ref().map(|discovery| discovery.service.as_str()),
+        "registry": cluster.discovery.as_ref().map(|discovery| implementation(&discovery.registry)),
+        "transport": cluster.transport.as_ref().map(implementation),
+        "client": cluster.client.as_ref().map(implementation),
         "original_dst": cluster.original_dst.as_ref().map(|original| json!({
             "networks": original.networks.iter().map(|it| json!(it.to_string())).collect::<Value>(),
             "port": original.port,

@@ -7,6 +7,7 @@ mod cluster;
 mod condition;
 mod health;
 mod hop;
+mod implementation;
 mod leaf;
 mod limits;
 mod metadata;
@@ -22,10 +23,13 @@ use serde::{Deserialize, Serialize};
 use crate::decode::{Tried, Verbatim};
 use crate::{ListenAddress, Located};
 
-pub(crate) use cluster::{Cluster, Endpoint, HostSet, LoadBalancing};
+pub(crate) use cluster::{Cluster, Endpoint, HostSet};
 pub(crate) use condition::{Condition, Conditions, UseBounds};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
+pub(crate) use implementation::{
+    ClientUse, Implementation, LoadBalancing, RegistryUse, TransportUse,
+};
 use leaf::tried;
 pub(crate) use leaf::{
     DURATION, Entries, Items, Name, NonZeroTime, Percent, Ranged, SIZE, Size, Time, format_size,

@@ -25,6 +25,7 @@
 
 mod address;
 mod chain_index;
+mod chosen;
 mod cluster;
 mod condition;
 mod decode;
@@ -56,7 +57,7 @@ mod yaml;
 pub use address::{HostAddress, ListenAddress, socket_name};
 pub use chain_index::{ChainIndex, SameMatch};
 pub use cluster::{
-    Cluster, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
+    Cluster, Discovery, Host, HostSet, OriginalDst, Pool, ProxyProtocol, ProxyValue, ProxyVersion,
 };
 pub use condition::{Case, Condition};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};

@@ -11,7 +11,7 @@ use crate::file;
 use crate::lower::lower;
 use crate::problems::Problems;
 use crate::report::Problem;
-use crate::{Configuration, Report, Sources, validate, yaml};
+use crate::{Configuration, Report, Sources, chosen, validate, yaml};
 
 /// The longest text that is read as a configuration: 16 MiB. Larger ones are refused before they are read.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -94,7 +94,10 @@ fn read_tree(
     mut problems: Problems,
 ) -> Result<Configuration, Report> {
     let file: Option<file::Configuration> = decode(root, &mut problems);
-    let lowered = file.map(|file| lower(root, file, folder, &mut problems));
+    let mut lowered = file.map(|file| lower(root, file, folder, &mut problems));
+    if let (Some((_, resources)), Some(registry)) = (&mut lowered, registry) {
+        chosen::put(resources, registry);
+    }
     if let (Some((_, resources)), Some(registry)) = (&lowered, registry) {
         let complete = problems.is_empty();
         validate::check(resources, registry, complete, &mut problems);

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
 
@@ -42,7 +43,10 @@ pub fn schema(registry: &Registry) -> Value {
         &configs::<AccessLogs>(registry),
         &["phase", "bounds"],
     );
-    splice_selectors(definitions, &configs::<Selectors>(registry));
+    splice_one::<file::LoadBalancing>(definitions, &configs::<Selectors>(registry));
+    splice_one::<file::RegistryUse>(definitions, &configs::<ServiceRegistries>(registry));
+    splice_one::<file::TransportUse>(definitions, &configs::<Transports>(registry));
+    splice_one::<file::ClientUse>(definitions, &configs::<Clients>(registry));
     let providers = configs::<CertificateProviders>(registry);
     splice::<file::CertificateProviderUse>(definitions, &providers, &PLAIN);
     splice_runtimes(definitions, registry);
@@ -132,9 +136,12 @@ fn splice<Use: JsonSchema>(
     }
 }
 
-/// A cluster's selector is its name alone, or a use.
-fn splice_selectors(definitions: &mut Map<String, Value>, selectors: &[(String, Value)]) {
-    let Some(definition) = definitions.get_mut(&*file::LoadBalancing::schema_name()) else {
+/// What there is one of in a place, such as a cluster's selector, is its name alone or a use.
+fn splice_one<Use: JsonSchema>(
+    definitions: &mut Map<String, Value>,
+    selectors: &[(String, Value)],
+) {
+    let Some(definition) = definitions.get_mut(&*Use::schema_name()) else {
         return;
     };
     let names: Vec<&str> = selectors.iter().map(|(name, _)| name.as_str()).collect();

@@ -142,6 +142,23 @@ pub enum TlsVersion {
     V13,
 }
 
+/// The system's authorities sign what hosts show, for the host's address.
+impl Default for ClusterTls {
+    fn default() -> Self {
+        Self {
+            sni: None,
+            auto_sni: false,
+            trusted: Some(TrustedCa::System),
+            revoked: None,
+            names: Vec::new(),
+            client: None,
+            providers: Vec::new(),
+            alpn: Vec::new(),
+            min_version: TlsVersion::V12,
+        }
+    }
+}
+
 impl ClientCertificate {
     /// Which certificates are good, if they are asked for.
     #[must_use]

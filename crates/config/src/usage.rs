@@ -31,6 +31,25 @@ pub struct Use {
     pub span: Option<Span>,
 }
 
+impl Use {
+    /// The use of an extension, with everything else as it is where nothing is said of it.
+    #[must_use]
+    pub fn of(extension: ExtensionName, config: Node) -> Self {
+        Self {
+            id: extension.as_str().to_owned(),
+            extension,
+            config,
+            phase: None,
+            on_failure: FailurePolicy::Closed,
+            when: None,
+            sample: None,
+            bounds: None,
+            disabled: false,
+            span: None,
+        }
+    }
+}
+
 /// An extension that is configured once, under a name of its own, and used by that name in as many chains as like. It is a
 /// resource: it changes under its users, and they share one prepared configuration.
 #[derive(Clone, Debug)]

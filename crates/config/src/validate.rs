@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::node::known;
 use transom_api::runtime::split_extension;
@@ -55,6 +56,16 @@ pub(crate) fn check(
         // The default is there wherever the proxy is.
         if cluster.load_balancing.span.is_some() {
             check.one::<Selectors>(&cluster.load_balancing);
+        }
+        if let Some(discovery) = &cluster.discovery {
+            check.one::<ServiceRegistries>(&discovery.registry);
+        }
+        // Those that stand for themselves were looked at when they were chosen.
+        for used in cluster.transport.iter().filter(|used| used.span.is_some()) {
+            check.one::<Transports>(used);
+        }
+        for used in cluster.client.iter().filter(|used| used.span.is_some()) {
+            check.one::<Clients>(used);
         }
         for used in cluster.tls.iter().flat_map(|tls| &tls.providers) {
             check.one::<CertificateProviders>(used);
@@ -283,6 +294,12 @@ impl<'c> Check<'c> {
                 self.written::<CertificateProviders>(&written);
             } else if self.find::<Selectors>(name).is_some() {
                 self.written::<Selectors>(&written);
+            } else if self.find::<ServiceRegistries>(name).is_some() {
+                self.written::<ServiceRegistries>(&written);
+            } else if self.find::<Clients>(name).is_some() {
+                self.written::<Clients>(&written);
+            } else if self.find::<Transports>(name).is_some() {
+                self.written::<Transports>(&written);
             } else {
                 self.written::<StreamFilters>(&written);
             }

@@ -27,6 +27,7 @@
 
 mod access_log;
 mod batches;
+mod brought;
 mod certificate_provider;
 mod configs;
 mod current;
@@ -49,6 +50,7 @@ mod table;
 mod tables;
 
 pub use batches::finish_logs;
+pub use brought::Brought;
 pub use error::LoadError;
 pub use load::Loaded;
 pub use probe::{Prober, probe_main};

@@ -187,6 +187,18 @@ impl Loaded {
         })
     }
 
+    /// What it has: kind and name of each extension.
+    pub(crate) fn found(&self) -> impl Iterator<Item = (abi::Kind, &str)> {
+        self.extensions
+            .iter()
+            .map(|found| (found.kind, found.name.as_str()))
+    }
+
+    /// The library's own name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// One line on what it is, for the log and for people.
     pub fn describe(&self) -> String {
         format!(

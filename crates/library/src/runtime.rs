@@ -83,14 +83,19 @@ impl Runtime for LibraryRuntime {
             cell: Arc::clone(&cell),
             prober: self.prober.clone(),
         };
-        Ok(Plugin::new(Arc::new(life))
-            .with::<StreamFilters>(maker::<StreamFilterTable>(&cell))
-            .with::<NetworkFilters>(maker::<NetworkFilterTable>(&cell))
-            .with::<ListenerFilters>(maker::<ListenerFilterTable>(&cell))
-            .with::<AccessLogs>(maker::<AccessLogTable>(&cell))
-            .with::<CertificateProviders>(maker::<CertificateProviderTable>(&cell))
-            .with::<Selectors>(maker::<SelectorTable>(&cell)))
+        Ok(plugin(Arc::new(life), &cell))
     }
+}
+
+/// What a library can be used as, once it is in the cell.
+pub(crate) fn plugin(life: Arc<dyn PluginLife>, cell: &Cell) -> Plugin {
+    Plugin::new(life)
+        .with::<StreamFilters>(maker::<StreamFilterTable>(cell))
+        .with::<NetworkFilters>(maker::<NetworkFilterTable>(cell))
+        .with::<ListenerFilters>(maker::<ListenerFilterTable>(cell))
+        .with::<AccessLogs>(maker::<AccessLogTable>(cell))
+        .with::<CertificateProviders>(maker::<CertificateProviderTable>(cell))
+        .with::<Selectors>(maker::<SelectorTable>(cell))
 }
 
 /// What makes the extensions of a kind.

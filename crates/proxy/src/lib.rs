@@ -51,3 +51,11 @@ pub use router::measure::{Lookup, RequestHead};
 pub use stream::hop::measure::HopCost;
 pub use tls::prepare::CertificateNews;
 pub use tls::providers::register as register_certificate_providers;
+
+/// Puts the transports and clients that are part of the proxy into a registry.
+pub fn register_ways(
+    registry: &mut transom_api::Registry,
+) -> Result<(), transom_api::DuplicateExtension> {
+    cluster::transports::register(registry)?;
+    http::http1_codec::register(registry)
+}

@@ -10,28 +10,39 @@ use transom_logs::Logs;
 use transom_process::supervise::Supervisor;
 
 use crate::ask::ask;
+use crate::choose::{self, Choice};
 use crate::command::Output;
-use crate::{BAD_INPUT, FAULT, GOOD, plugins};
+use crate::{BAD_INPUT, GOOD, plugins};
 
-/// All built-in extensions, and the runtimes of plugins.
-pub(crate) fn registry(logs: &Logs, supervisor: &Arc<Supervisor>) -> anyhow::Result<Registry> {
+/// All built-in extensions, the runtimes of plugins, what the environment brings along, and what is chosen.
+pub(crate) fn registry(
+    logs: &Logs,
+    supervisor: &Arc<Supervisor>,
+    choice: &Choice,
+) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
     transom_services::register(&mut registry)?;
     logs.register(&mut registry)?;
     transom_proxy::register_certificate_providers(&mut registry)?;
+    transom_proxy::register_ways(&mut registry)?;
+    transom_registries::register(&mut registry)?;
+    let brokers = transom_brokers::register(&mut registry)?;
     plugins::register_runtimes(&mut registry, supervisor)?;
+    let mut registry = choose::bring(registry, &plugins::prober())?;
+    choice.make(&mut registry)?;
+    brokers.fill(&registry);
     Ok(registry)
 }
 
 /// Says whether a configuration is good. `plugins`: they are asked about theirs.
-pub(crate) fn check(file: &Path, plugins: bool, output: Output) -> u8 {
+pub(crate) fn check(file: &Path, choice: &Choice, plugins: bool, output: Output) -> u8 {
     let supervisor = Supervisor::new();
-    let registry = match registry(&Logs::default(), &supervisor) {
+    let registry = match registry(&Logs::default(), &supervisor, choice) {
         Ok(registry) => registry,
         Err(error) => {
-            eprintln!("transom: {error}");
-            return FAULT;
+            eprintln!("transom: {error:#}");
+            return BAD_INPUT;
         }
     };
     let mut notes = Vec::new();
@@ -84,7 +95,7 @@ fn tell(notes: &[String]) {
 
 /// Prints the JSON Schema.
 pub(crate) fn schema() -> u8 {
-    match registry(&Logs::default(), &Supervisor::new()) {
+    match registry(&Logs::default(), &Supervisor::new(), &Choice::default()) {
         Ok(registry) => {
             let schema = format!("{:#}\n", transom_config::schema(&registry));
             // A reader that has seen enough (`| head`) closes the pipe.
@@ -92,8 +103,8 @@ pub(crate) fn schema() -> u8 {
             GOOD
         }
         Err(error) => {
-            eprintln!("transom: {error}");
-            FAULT
+            eprintln!("transom: {error:#}");
+            BAD_INPUT
         }
     }
 }

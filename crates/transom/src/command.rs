@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::choose::Choice;
 use crate::plugin::PluginCommand;
 
 /// Transom, a proxy for L4 and L7 that people extend without rebuilding it.
@@ -21,10 +22,13 @@ pub(crate) enum Command {
     /// SIGHUP reads the file again: the new configuration becomes active on all workers, or the old one stays.
     /// SIGTERM and SIGINT end: no more connections are taken, those that are there may finish within `drain_timeout`;
     /// a second signal ends at once. TRANSOM_LOG sets the log's level (error, warn, info, debug, trace).
+    /// TRANSOM_PLUGIN (or MICRO_PLUGIN) names libraries, with commas between them, that are loaded before anything starts.
     Run {
         /// The configuration
         #[arg(short, long, value_name = "FILE")]
         config: Option<PathBuf>,
+        #[command(flatten)]
+        choice: Choice,
     },
     /// Says whether a configuration is good, and if not, where and why
     ///
@@ -36,6 +40,8 @@ pub(crate) enum Command {
         /// Starts no plugin: what only they know is not checked
         #[arg(long)]
         no_plugins: bool,
+        #[command(flatten)]
+        choice: Choice,
         /// How the answer is written
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -60,6 +66,8 @@ pub(crate) enum Command {
         /// Starts no plugin: the phases that only they know are not shown
         #[arg(long)]
         no_plugins: bool,
+        #[command(flatten)]
+        choice: Choice,
         /// How the answer is written
         #[arg(long, value_enum, default_value_t)]
         output: Output,

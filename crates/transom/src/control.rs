@@ -82,6 +82,19 @@ impl Running {
         self.proxy.certificates_told().await;
     }
 
+    /// Waits until a registry has told of other hosts.
+    pub(crate) async fn hosts_told(&self) {
+        self.proxy.hosts_told().await;
+    }
+
+    /// Uses the hosts that registries have told. When that fails those of before stay.
+    pub(crate) async fn use_hosts(&self) {
+        match self.proxy.use_hosts().await {
+            Ok(()) => tracing::info!("the hosts that registries told are used"),
+            Err(error) => tracing::error!("the hosts that registries told cannot be used: {error}"),
+        }
+    }
+
     /// Uses the files of TLS that changed, and what providers have. What cannot be used is logged and counted.
     pub(crate) async fn refresh_certificates(&self) {
         self.proxy.refresh_certificates().await;

@@ -15,6 +15,7 @@ use transom_proxy::control::explain::explain as explain_request;
 
 use self::request::Asked;
 use crate::ask::ask;
+use crate::choose::Choice;
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD, check};
 
@@ -32,6 +33,7 @@ pub(crate) struct Question<'a> {
     pub(crate) listener: Option<&'a str>,
     /// Whether plugins are started and asked.
     pub(crate) plugins: bool,
+    pub(crate) choice: &'a Choice,
     pub(crate) output: Output,
 }
 
@@ -58,7 +60,8 @@ pub(crate) fn explain(question: &Question<'_>) -> u8 {
 
 fn answer(question: &Question<'_>) -> Answer {
     let supervisor = transom_process::supervise::Supervisor::new();
-    let registry = match check::registry(&transom_logs::Logs::default(), &supervisor) {
+    let logs = transom_logs::Logs::default();
+    let registry = match check::registry(&logs, &supervisor, question.choice) {
         Ok(registry) => registry,
         Err(error) => return Answer::refused(FAULT, Output::Text, &error.to_string(), ""),
     };

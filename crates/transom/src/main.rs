@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod choose;
 mod command;
 mod control;
 mod example;
@@ -46,12 +47,13 @@ fn main() -> ExitCode {
         }
     };
     let code = match line.command {
-        Command::Run { config } => run::run(config.as_deref()),
+        Command::Run { config, choice } => run::run(config.as_deref(), &choice),
         Command::Check {
             file,
             no_plugins,
+            choice,
             output,
-        } => check::check(&file, !no_plugins, output),
+        } => check::check(&file, &choice, !no_plugins, output),
         Command::Explain {
             file,
             method,
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
             headers,
             listener,
             no_plugins,
+            choice,
             output,
         } => explain::explain(&explain::Question {
             file: &file,
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
             headers: &headers,
             listener: listener.as_deref(),
             plugins: !no_plugins,
+            choice: &choice,
             output,
         }),
         Command::Plugin(command) => plugin::run(&command),

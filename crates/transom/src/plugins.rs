@@ -40,9 +40,13 @@ pub(crate) fn register_runtimes(
 ) -> Result<(), DuplicateExtension> {
     let launcher = Launcher::own([LAUNCHER]);
     ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry)?;
-    let prober = Prober::new("/proc/self/exe", [LIBRARY_PROBE]);
-    LibraryRuntime::new(prober).register(registry);
+    LibraryRuntime::new(prober()).register(registry);
     Ok(())
+}
+
+/// What loads a library in a process of its own first.
+pub(crate) fn prober() -> Prober {
+    Prober::new("/proc/self/exe", [LIBRARY_PROBE])
 }
 
 /// Carries out an order.

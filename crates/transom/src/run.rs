@@ -18,6 +18,7 @@ use transom_logs::Logs;
 use transom_process::supervise::Supervisor;
 use transom_proxy::{Proxy, Settings};
 
+use crate::choose::Choice;
 use crate::control::{Handle, Running, report};
 use crate::example::Example;
 use crate::{BAD_INPUT, FAULT, GOOD, check, log};
@@ -25,11 +26,14 @@ use crate::{BAD_INPUT, FAULT, GOOD, check, log};
 /// How often it is looked whether files of TLS changed: a renewal is used within this time.
 const LOOK_AT_FILES: Duration = Duration::from_secs(3);
 
+/// Changes of hosts that come faster than this are used together.
+const BETWEEN_HOSTS: Duration = Duration::from_millis(50);
+
 /// How long the last lines of access logs may take to be written.
 const WRITE_LOGS: Duration = Duration::from_secs(3);
 
 /// Serves a configuration until a signal ends it.
-pub(crate) fn run(file: Option<&Path>) -> u8 {
+pub(crate) fn run(file: Option<&Path>, choice: &Choice) -> u8 {
     let (_log, levels) = log::start();
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,7 +44,7 @@ pub(crate) fn run(file: Option<&Path>) -> u8 {
     let outcome = runtime
         .context("the control thread's event loop could not be made")
         .and_then(|runtime| {
-            let code = runtime.block_on(serve(file, levels))?;
+            let code = runtime.block_on(serve(file, choice, levels))?;
             // What still runs on blocking threads is of no interest any more.
             runtime.shutdown_timeout(Duration::from_secs(1));
             Ok(code)
@@ -69,12 +73,18 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
+async fn serve(file: Option<&Path>, choice: &Choice, levels: log::Levels) -> anyhow::Result<u8> {
     let mut signals = Signals::new()?;
     let logs = Logs::default();
     reopen_on_signal(logs.clone())?;
     let supervisor = Supervisor::new();
-    let registry = Arc::new(check::registry(&logs, &supervisor)?);
+    let registry = match check::registry(&logs, &supervisor, choice) {
+        Ok(registry) => Arc::new(registry),
+        Err(error) => {
+            eprintln!("transom: {error:#}");
+            return Ok(BAD_INPUT);
+        }
+    };
     let (configuration, example) = match load(file, &registry)? {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -114,6 +124,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
         file.map(Path::to_owned),
         configuration,
     );
+    let following = tokio::spawn(follow_hosts(Arc::clone(&running)));
     let (end_admin, admin_ends) = oneshot::channel::<()>();
     let admin = admin.map(|admin| {
         tracing::info!(address = %admin.local_address(), "admin API");
@@ -135,6 +146,7 @@ async fn serve(file: Option<&Path>, levels: log::Levels) -> anyhow::Result<u8> {
         announce(&proxy);
     }
     until_end(&mut signals, &running).await;
+    following.abort();
 
     tracing::info!(limit = ?process.drain_timeout, "draining: no more connections are taken");
     tokio::select! {
@@ -181,6 +193,15 @@ fn announce(proxy: &Proxy) {
     let lines = format!("curl -i -H 'User: admin' http://{address}/\ncurl -i http://{address}/\n");
     // Whoever started the program without a terminal does not need them.
     let _ = std::io::stdout().write_all(lines.as_bytes());
+}
+
+/// Uses what registries tell. What comes together is used together.
+async fn follow_hosts(running: Arc<Running>) {
+    loop {
+        running.hosts_told().await;
+        running.use_hosts().await;
+        tokio::time::sleep(BETWEEN_HOSTS).await;
+    }
 }
 
 /// Looks at files of TLS and asks certificate providers, beside what else is to be done: a provider may take its time.

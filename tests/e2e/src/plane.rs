@@ -220,6 +220,8 @@ impl Plane {
         let logs = Logs::default();
         logs.register(&mut builtin).unwrap();
         transom_proxy::register_certificate_providers(&mut builtin).unwrap();
+        transom_proxy::register_ways(&mut builtin).unwrap();
+        transom_registries::register(&mut builtin).unwrap();
         // Over the built-in ones: a test filter may have the name of one of them.
         let mut registry = Registry::over(Arc::new(builtin));
         let lab = transom_test_filters::register(&mut registry).unwrap();

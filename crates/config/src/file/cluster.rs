@@ -8,11 +8,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::health::{HealthCheck, OutlierDetection};
+use super::implementation::{ClientUse, LoadBalancing, RegistryUse, TransportUse};
 use super::leaf::{Items, Name, NonZeroTime, Ranged, Time, tried};
 use super::limits::CircuitBreakers;
 use super::tls;
 use super::upstream::{OriginalDst, ProxyProtocol};
-use crate::decode::{Tried, Verbatim, refuse};
+use crate::decode::{Tried, refuse};
 use crate::{HostAddress, Located};
 
 /// A set of hosts that answer alike, and how to reach them.
@@ -40,6 +41,22 @@ pub(crate) struct Cluster {
     /// The name of a host set. Either this or `endpoints`.
     #[serde(default)]
     pub(crate) host_set: Option<Tried<Located<String>>>,
+    /// The service whose hosts a registry knows. In place of `endpoints` and `host_set`. The cluster's name when there is only
+    /// a `registry`.
+    #[serde(default)]
+    pub(crate) service: Option<Tried<Located<Name>>>,
+    /// The registry that knows the hosts of the service: its name, or its name and configuration. The one chosen with
+    /// `--registry`, or `dns`, when there is only a `service`.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) registry: Option<Located<RegistryUse>>,
+    /// How sockets are connected: the name of a transport, or its name and configuration. The one chosen with `--transport`,
+    /// or `tcp` and `unix` as the addresses of the hosts are, when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) transport: Option<Located<TransportUse>>,
+    /// The protocol that the hosts speak: the name of a client, or its name and configuration. The one chosen with
+    /// `--client`, or `http1`, when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) client: Option<Located<ClientUse>>,
     /// How it is found out whether the hosts are well. All count as healthy when it is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) health_check: Option<HealthCheck>,
@@ -150,80 +167,6 @@ impl JsonSchema for Endpoint {
         json_schema!({
             "description": "A host: its address alone, or with a weight.",
             "anyOf": [address, weighted],
-        })
-    }
-}
-
-/// How a host is chosen: the name of a selector alone, or with its configuration.
-#[derive(Debug)]
-pub(crate) struct LoadBalancing {
-    pub(crate) name: Option<Located<String>>,
-    pub(crate) plugin: Option<Located<String>>,
-    pub(crate) extension: Option<Located<String>>,
-    pub(crate) config: Option<Verbatim>,
-}
-
-/// A selector and its configuration.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SelectorUse {
-    /// The name of a selector that is compiled in. This, `plugin` or `extension`.
-    #[serde(default)]
-    name: Option<Located<String>>,
-    /// The name of a plugin. This, `name` or `extension`.
-    #[serde(default)]
-    plugin: Option<Located<String>>,
-    /// The `id` of an extension below `extensions`, which has its configuration there. This, `name` or `plugin`.
-    #[serde(default)]
-    extension: Option<Located<String>>,
-    /// The selector's own configuration.
-    #[serde(default)]
-    config: Option<Verbatim>,
-}
-
-impl<'de> Deserialize<'de> for LoadBalancing {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = LoadBalancing;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a selector, or a map with `name` and `config`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LoadBalancing, E> {
-                Ok(LoadBalancing {
-                    name: Some(Located::new(text.to_owned())),
-                    plugin: None,
-                    extension: None,
-                    config: None,
-                })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<LoadBalancing, A::Error> {
-                let used = SelectorUse::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(LoadBalancing {
-                    name: used.name,
-                    plugin: used.plugin,
-                    extension: used.extension,
-                    config: used.config,
-                })
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for LoadBalancing {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LoadBalancing".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let with_config = SelectorUse::json_schema(generator);
-        json_schema!({
-            "description": "How a host is chosen: the name of a selector alone, or with its configuration.",
-            "anyOf": [{"type": "string"}, with_config],
         })
     }
 }

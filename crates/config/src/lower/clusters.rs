@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use transom_api::{FailurePolicy, Node};
+use transom_api::Node;
 
 use super::extensions::Named;
 use super::{Lowering, Unique, refer};
@@ -11,12 +11,14 @@ use crate::decode::Tried;
 use crate::file;
 use crate::report::Problem;
 use crate::{
-    CircuitBreakers, Cluster, ExtensionName, Host, HostSet, Located, OriginalDst, Pool,
-    ProxyProtocol, ProxyValue, ProxyVersion, RetryBudget, Use,
+    CircuitBreakers, Cluster, Discovery, Host, HostSet, Located, OriginalDst, Pool, ProxyProtocol,
+    ProxyValue, ProxyVersion, RetryBudget, Use,
 };
 
 /// How hosts are chosen where nothing is said of it.
 const LOAD_BALANCING: &str = "round_robin";
+/// Who knows the hosts of a service where nothing is said of it.
+const REGISTRY: &str = "dns";
 
 impl Lowering<'_> {
     pub(super) fn host_sets(&mut self, sets: file::Items<file::HostSet>) {
@@ -28,56 +30,70 @@ impl Lowering<'_> {
         }
     }
 
+    /// The one implementation of a kind that is named somewhere; `None` where none is.
+    pub(super) fn implementation<K>(
+        &mut self,
+        written: Option<Located<file::Implementation<K>>>,
+    ) -> Option<Use> {
+        let Located { value, span } = written?;
+        let named = Named {
+            // Written as text it is the name.
+            name: value.name.map(|name| Located {
+                span: name.span.or(span),
+                ..name
+            }),
+            plugin: value.plugin,
+            extension: value.extension,
+        };
+        let (extension, place) = self.extension_name(named, span)?;
+        let config = match value.config {
+            Some(config) => self.own_config(&extension, Some(config.0), span),
+            None => Node::null(),
+        };
+        let mut used = Use::of(extension, config);
+        used.span = place;
+        Some(used)
+    }
+
     /// The selector of a cluster; the default where what is written names none.
     fn load_balancing(&mut self, written: Option<Located<file::LoadBalancing>>) -> Use {
-        let written = written.and_then(|Located { value, span }| {
-            let named = Named {
-                // Written as text it is the name.
-                name: value.name.map(|name| Located {
-                    span: name.span.or(span),
-                    ..name
-                }),
-                plugin: value.plugin,
-                extension: value.extension,
-            };
-            let (extension, place) = self.extension_name(named, span)?;
-            let config = match value.config {
-                Some(config) => self.own_config(&extension, Some(config.0), span),
-                None => Node::null(),
-            };
-            Some((extension, config, place))
-        });
-        let (extension, config, span) = written.unwrap_or_else(|| {
-            let name = ExtensionName::Builtin(LOAD_BALANCING.to_owned());
-            (name, Node::null(), None)
-        });
-        Use {
-            id: extension.as_str().to_owned(),
-            extension,
-            config,
-            phase: None,
-            on_failure: FailurePolicy::Closed,
-            when: None,
-            sample: None,
-            bounds: None,
-            disabled: false,
-            span,
-        }
+        let default = || Use::of(LOAD_BALANCING.into(), Node::null());
+        self.implementation(written).unwrap_or_else(default)
+    }
+
+    /// The service that a registry is asked for.
+    fn discovery(&mut self, cluster: &mut file::Cluster) -> Option<Located<Discovery>> {
+        let (service, registry) = (cluster.service.take(), cluster.registry.take());
+        let place = match (&service, &registry) {
+            (None, None) => return None,
+            (Some(Tried(Some(service))), _) => service.span,
+            (_, registry) => registry.as_ref().and_then(|registry| registry.span),
+        };
+        let service = match service {
+            Some(Tried(Some(service))) => service.value.0,
+            _ => cluster.name.value.0.clone(),
+        };
+        let registry = self
+            .implementation(registry)
+            .unwrap_or_else(|| Use::of(REGISTRY.into(), Node::null()));
+        Some(Located {
+            value: Discovery { service, registry },
+            span: place,
+        })
     }
 
     pub(super) fn clusters(&mut self, clusters: file::Items<Located<file::Cluster>>) {
         let mut unique = Unique::default();
         for Located {
-            value: cluster,
+            value: mut cluster,
             span: whole,
         } in clusters.items
         {
-            let Located { value: name, span } = cluster.name;
-            let name = name.0;
+            let (name, span) = (cluster.name.value.0.clone(), cluster.name.span);
             if !unique.check("clusters", &name, span, self.problems) {
                 continue;
             }
-            let original_dst = match cluster.original_dst {
+            let original_dst = match cluster.original_dst.take() {
                 Some(Tried(None)) => continue,
                 Some(Tried(Some(original))) => Some(original),
                 None => None,
@@ -86,6 +102,8 @@ impl Lowering<'_> {
                 let others = [
                     (cluster.endpoints.is_some(), "endpoints"),
                     (cluster.host_set.is_some(), "host_set"),
+                    (cluster.service.is_some(), "service"),
+                    (cluster.registry.is_some(), "registry"),
                     (cluster.load_balancing.is_some(), "load_balancing"),
                     (cluster.health_check.is_some(), "health_check"),
                     (cluster.outlier_detection.is_some(), "outlier_detection"),
@@ -98,15 +116,30 @@ impl Lowering<'_> {
                     );
                 }
             }
-            let endpoints = match &original_dst {
-                Some(_) => Some(Tried(Some(file::Items::default()))),
-                None => cluster.endpoints,
+            let discovery = self.discovery(&mut cluster);
+            if let Some(discovery) = discovery.as_ref().filter(|_| original_dst.is_none()) {
+                let others = [
+                    (cluster.endpoints.is_some(), "endpoints"),
+                    (cluster.host_set.is_some(), "host_set"),
+                ];
+                for (_, key) in others.into_iter().filter(|(given, _)| *given) {
+                    let message = format!("a `service` and `{key}` exclude each other");
+                    self.problems.push(
+                        Problem::new(message, discovery.span)
+                            .with_help("the hosts of a service come from its registry"),
+                    );
+                }
+            }
+            let discovery = discovery.map(|discovery| discovery.value);
+            let transport = self.implementation(cluster.transport);
+            let client = self.implementation(cluster.client);
+            let has_no_own = original_dst.is_some() || discovery.is_some();
+            let endpoints = match has_no_own {
+                true => Some(Tried(Some(file::Items::default()))),
+                false => cluster.endpoints,
             };
             let load_balancing = self.load_balancing(cluster.load_balancing);
-            let host_set = match (
-                endpoints,
-                cluster.host_set.filter(|_| original_dst.is_none()),
-            ) {
+            let host_set = match (endpoints, cluster.host_set.filter(|_| !has_no_own)) {
                 (Some(Tried(endpoints)), None) => {
                     if self.host_sets.binary_search(&name.as_str()).is_ok() {
                         self.problems.push(
@@ -134,8 +167,9 @@ impl Lowering<'_> {
                 (None, None) if self.problems.any_within(whole) => continue,
                 (None, None) => {
                     self.problems.push(
-                        Problem::new(format!("the cluster `{name}` has no hosts"), span)
-                            .with_help("write them under `endpoints`, or name a `host_set`"),
+                        Problem::new(format!("the cluster `{name}` has no hosts"), span).with_help(
+                            "write them under `endpoints`, or name a `host_set` or a `service`",
+                        ),
                     );
                     continue;
                 }
@@ -158,6 +192,9 @@ impl Lowering<'_> {
                 load_balancing,
                 connect_timeout: cluster.connect_timeout.0,
                 host_set,
+                discovery,
+                transport,
+                client,
                 original_dst: original_dst.map(|Located { value, .. }| OriginalDst {
                     networks: value.networks.items,
                     port: value.port.and_then(|port| u16::try_from(port.0).ok()),

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{
     ExtensionKind, Factory, Node, ParseError, Parsed, Plugin, PluginLife, Prepare, PrepareContext,
@@ -38,6 +39,19 @@ pub(crate) fn registry() -> Registry {
             .register::<Selectors>(name, Arc::new(Choose))
             .unwrap();
     }
+    for name in ["dns", "file"] {
+        registry
+            .register::<ServiceRegistries>(name, Arc::new(Choose))
+            .unwrap();
+    }
+    for name in ["tcp", "unix"] {
+        registry
+            .register::<Transports>(name, Arc::new(Choose))
+            .unwrap();
+    }
+    registry
+        .register::<Clients>("http1", Arc::new(Choose))
+        .unwrap();
     registry.register_runtime("process", Arc::new(Program));
     registry.register_runtime("library", Arc::new(Library));
     registry
@@ -97,7 +111,7 @@ impl Runtime for Library {
 /// Takes `choices`.
 struct Choose;
 
-impl Factory<Selectors> for Choose {
+impl<K: ExtensionKind> Factory<K> for Choose {
     fn schema(&self) -> Schema {
         Schema::object().optional(
             "choices",
@@ -105,7 +119,7 @@ impl Factory<Selectors> for Choose {
         )
     }
 
-    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<Selectors>>, ParseError> {
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<K>>, ParseError> {
         let mut fields = config.as_fields()?;
         if let Some(choices) = fields.optional("choices") {
             choices.as_integer_in(2..=16)?;

@@ -5,14 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
+use transom_api::Destination;
 use transom_config::{HostAddress, socket_name};
 
 use super::slot::{Lease, Room, Slot, room};
-use super::{Identity, WorkerHost, proxy_header};
+use super::{Identity, WorkerHost, by_transport, proxy_header};
 use crate::io::Io;
 use crate::tls::{self, TlsConnectError, TlsInfo};
 use crate::worker::Worker;
@@ -131,9 +133,7 @@ async fn obtain(
 /// Connects, TLS and all, within the cluster's `connect_timeout`.
 async fn make(host: &WorkerHost, identity: &Identity) -> Result<Io, ConnectError> {
     let connected = tokio::time::timeout(host.cluster.connect_timeout, async {
-        let mut io = connect_socket(&host.host.address)
-            .await
-            .map_err(ConnectError::Io)?;
+        let mut io = socket(host).await.map_err(ConnectError::Io)?;
         if let Some(protocol) = &host.cluster.proxy_protocol {
             // Before TLS: it is of the connection, and not of what is said on it.
             let header = proxy_header::header(protocol, identity.client().as_deref());
@@ -149,6 +149,18 @@ async fn make(host: &WorkerHost, identity: &Identity) -> Result<Io, ConnectError
         Ok(Err(error)) => Err(error),
         Err(_) => Err(ConnectError::Timeout),
     }
+}
+
+/// A connected socket: the proxy's own, or that of the cluster's transport.
+async fn socket(host: &WorkerHost) -> io::Result<Io> {
+    let Some(transport) = &host.choices.transport else {
+        return connect_socket(&host.host.address).await;
+    };
+    let to = Destination {
+        cluster: host.cluster.name.clone(),
+        address: host.host.text.clone(),
+    };
+    by_transport(Arc::clone(&transport.config), to).await
 }
 
 async fn connect_socket(address: &HostAddress) -> io::Result<Io> {

@@ -5,6 +5,7 @@
 //! balancer's table; a [`WorkerCluster`] is a worker's view of it, with the worker's own pools.
 
 mod choice;
+mod choices;
 mod connect;
 mod host;
 mod identity;
@@ -18,6 +19,7 @@ mod slot;
 mod state;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod transports;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::worker::Worker;
 
 use self::choice::Choice;
 pub(crate) use self::choice::{HostOverride, by_text};
+pub(crate) use self::choices::{Choices, HTTP1, by_transport};
 pub(crate) use self::connect::{
     ConnectError, Connected, Connecting, Obtained, UpstreamConnection, connect, connection,
 };
@@ -82,6 +85,7 @@ pub(crate) struct PreparedCluster {
     pub(crate) tls: Option<Arc<ClientTls>>,
     /// Where the certificates of its TLS come from.
     pub(crate) providers: Vec<PreparedProvider>,
+    pub(crate) choices: Arc<Choices>,
 }
 
 /// A worker's view of a cluster.
@@ -101,6 +105,7 @@ pub(crate) struct WorkerHost {
     pub(crate) state: Arc<ClusterState>,
     pub(crate) metrics: ClusterMetrics,
     pub(crate) tls: Option<WorkerTls>,
+    pub(crate) choices: Arc<Choices>,
     pool: Pool,
 }
 
@@ -136,6 +141,7 @@ impl WorkerCluster {
                         Arc::ptr_eq(&known.host, host)
                             && known.cluster == prepared.config
                             && known.has_tls(prepared.tls.as_ref())
+                            && known.choices.same_way(&prepared.choices)
                     })
                 })
                 .map_or_else(
@@ -150,6 +156,7 @@ impl WorkerCluster {
                 .filter(|before| {
                     before.prepared.config == prepared.config
                         && before.prepared.has_tls(prepared.tls.as_ref())
+                        && before.prepared.choices.same_way(&prepared.choices)
                 })
                 .map_or_else(Chosen::default, |before| before.chosen.clone()),
             choice: Choice::new(
@@ -171,6 +178,7 @@ impl WorkerHost {
         Self {
             state: Arc::clone(&prepared.state),
             metrics: prepared.metrics,
+            choices: Arc::clone(&prepared.choices),
             pool: Pool::new(&cluster.pool),
             tls: prepared
                 .tls
@@ -199,6 +207,14 @@ impl WorkerHost {
         let client = client.filter(|_| self.cluster.proxy_protocol.is_some());
         let client = client.map(Rc::downgrade);
         Ok(Identity { tls, client })
+    }
+
+    /// What it is spoken to with, for logs.
+    pub(crate) fn protocol(&self) -> &str {
+        match &self.choices.client {
+            Some(client) => client.config.name(),
+            None => "HTTP/1.1",
+        }
     }
 
     /// An idle connection that is still good and was made for the same.

@@ -59,6 +59,7 @@ pub(crate) fn prepared(hosts: usize) -> PreparedCluster {
         metrics: ClusterMetrics::define(&MetricStore::new(1), &config()).unwrap(),
         tls: None,
         providers: Vec::new(),
+        choices: Arc::default(),
     }
 }
 
@@ -79,6 +80,9 @@ fn config() -> Cluster {
         },
         connect_timeout: Duration::from_secs(5),
         host_set: "up".to_owned(),
+        discovery: None,
+        transport: None,
+        client: None,
         original_dst: None,
         proxy_protocol: None,
         health_check: None,

@@ -7,15 +7,15 @@ use tokio::task::JoinHandle;
 use transom_config::ListenAddress;
 
 use super::snapshot::{PreparedListener, Snapshot};
+use crate::cluster::transports::{MemoryListeners, Take};
 use crate::listener::accept::{Accepting, Stop, accept};
-use crate::listener::limits::{Admission, ListenerLimits};
+use crate::listener::limits::{Admission, Full, ListenerLimits, On};
 use crate::metrics::{MetricStore, Shard};
 use crate::socket::SocketSet;
 use crate::worker::inbox::Command;
 
 /// The tasks that accept.
-#[derive(Default)]
-pub(super) struct Acceptors(Vec<Acceptor>);
+pub(super) struct Acceptors(Vec<Acceptor>, Arc<MemoryListeners>);
 
 struct Acceptor {
     sockets: Arc<SocketSet>,
@@ -38,6 +38,11 @@ struct Target {
 }
 
 impl Acceptors {
+    /// None; those that come can be connected by `listeners`.
+    pub(super) fn new(listeners: Arc<MemoryListeners>) -> Self {
+        Self(Vec::new(), listeners)
+    }
+
     /// Ends those whose socket `next` does not have. What is queued there has gone to the workers when this returns: it is for the
     /// listeners that they have now.
     pub(super) async fn stop_others(&mut self, next: Option<&Snapshot>) {
@@ -72,9 +77,13 @@ impl Acceptors {
                 continue;
             }
             match socket {
-                Ok(socket) => self
-                    .0
-                    .push(Acceptor::start(listener, target, socket, metrics)),
+                Ok(socket) => {
+                    let acceptor = Acceptor::start(listener, target, socket, metrics);
+                    let shared = Arc::downgrade(&acceptor.shared);
+                    self.1
+                        .put(listener.config.address.value.to_string(), shared);
+                    self.0.push(acceptor);
+                }
                 Err(error) => {
                     tracing::error!(listener = name, %error, "its connections cannot be accepted");
                 }
@@ -108,6 +117,21 @@ impl Acceptor {
 impl Shared {
     fn target(&self) -> std::sync::MutexGuard<'_, Target> {
         self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The transport `memory` hands over what nobody has queued.
+impl Take for Shared {
+    fn take(&self, socket: OwnedFd) -> bool {
+        match self.limits().admit(On::Least(None), false) {
+            Ok(admission) => self.serve(socket, admission),
+            Err(Full::Listener) => {
+                self.shard.add(self.limits().metrics.refused.0, 1);
+                return false;
+            }
+            Err(Full::Process) => return false,
+        }
+        true
     }
 }
 

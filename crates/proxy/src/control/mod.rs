@@ -6,6 +6,7 @@
 
 mod acceptors;
 pub mod certificates;
+pub(crate) mod discovery;
 pub mod explain;
 pub mod generations;
 mod prepare;
@@ -34,6 +35,7 @@ use self::retire::retire;
 use self::snapshot::Snapshot;
 use self::status::ClusterStatus;
 use crate::cluster::PreparedCluster;
+use crate::cluster::transports::MemoryListeners;
 use crate::health::HealthChecks;
 use crate::metrics::MetricStore;
 use crate::shared::SharedStore;
@@ -56,6 +58,7 @@ pub struct Proxy {
     /// What others read while an activation is under way.
     seen: StdMutex<Seen>,
     told: Arc<Notify>,
+    hosts_changed: Arc<Notify>,
 }
 
 struct Active {
@@ -132,6 +135,7 @@ impl Proxy {
             .iter()
             .map(|worker| Arc::clone(&worker.inbox))
             .collect();
+        let memory = shared.clone();
         let preparer = Preparer::new(
             settings.registry,
             Arc::clone(&metrics),
@@ -141,13 +145,14 @@ impl Proxy {
         .map_err(io::Error::other)?;
         Ok(Self {
             told: Arc::clone(&preparer.told),
+            hosts_changed: Arc::clone(&preparer.hosts_changed),
             inboxes,
             workers: StdMutex::new(handles),
             active: Mutex::new(Active {
                 preparer,
                 snapshot: None,
                 health: HealthChecks::default(),
-                acceptors: Acceptors::default(),
+                acceptors: Acceptors::new(MemoryListeners::of(&memory)),
                 newer: HashMap::new(),
                 version: 0,
             }),
@@ -264,6 +269,21 @@ impl Proxy {
     /// ([`refresh_certificates`](Self::refresh_certificates)) out of turn.
     pub async fn certificates_told(&self) {
         self.told.notified().await;
+    }
+
+    /// Waits until a registry has told of other hosts: the time to [use them](Self::use_hosts).
+    pub async fn hosts_told(&self) {
+        self.hosts_changed.notified().await;
+    }
+
+    /// Uses the hosts that registries have told since the last activation. When that fails those of before stay.
+    pub async fn use_hosts(&self) -> Result<(), ApplyError> {
+        let mut active = self.active.lock().await;
+        let resources = active.snapshot.as_ref().map(|it| it.resources.clone());
+        match resources {
+            Some(resources) => self.activate(&mut active, &resources).await,
+            None => Ok(()),
+        }
     }
 
     /// The address that a listener is bound to: of use where the configuration says port 0. None for a Unix socket.

@@ -15,6 +15,7 @@ use transom_config::{
     Chain, ChainIndex, Http, ListenAddress, Listener, NetworkFilter, Resources, ResponseOrder, Use,
 };
 
+mod choices;
 mod clusters;
 mod extensions;
 mod network;
@@ -52,6 +53,8 @@ pub(crate) struct Preparer {
     limit_metric: Gauge,
     /// Certificate providers tell by it that they have something new.
     pub(crate) told: Arc<Notify>,
+    /// Registries tell by it that hosts are others.
+    pub(crate) hosts_changed: Arc<Notify>,
     cluster_ids: BTreeMap<String, ClusterId>,
     generations: AtomicU64,
 }
@@ -78,6 +81,7 @@ impl Preparer {
             total: Arc::new(Total::new(inboxes.len())),
             inboxes: inboxes.into(),
             told: Arc::default(),
+            hosts_changed: Arc::default(),
             cluster_ids: BTreeMap::new(),
             generations: AtomicU64::new(0),
         })
@@ -92,7 +96,11 @@ impl Preparer {
     ) -> Result<Snapshot, ApplyError> {
         let plugins = self.prepare_plugins(resources, before).await?;
         let declared = Declared::new(resources, before, plugins);
-        let clusters = self.prepare_clusters(resources, before, &declared).await?;
+        let services = self.follow(resources, before, &declared).await?;
+        let resources = &choices::with_hosts(resources, &services);
+        let clusters = self
+            .prepare_clusters(resources, before, &services, &declared)
+            .await?;
         let mut listeners = BTreeMap::new();
         let mut udp_listeners = BTreeMap::new();
         for (name, listener) in &resources.listeners {

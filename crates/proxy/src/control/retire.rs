@@ -55,6 +55,16 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
         for used in &cluster.providers {
             show(&used.config, &mut each);
         }
+        let choices = &cluster.choices;
+        if let Some(followed) = &choices.followed {
+            show(&followed.registry.config, &mut each);
+        }
+        if let Some(used) = &choices.transport {
+            show(&used.config, &mut each);
+        }
+        if let Some(used) = &choices.client {
+            show(&used.config, &mut each);
+        }
     }
     snapshot.extensions.visit(&mut each);
     snapshot.plugins.visit(&mut each);

@@ -354,7 +354,15 @@ impl Exchange {
                 detail: "http1_codec_error",
             },
             PeerError::TooLarge => Fault::RequestTooLarge,
-            PeerError::CutOff | PeerError::Unanswered | PeerError::Io(_) | PeerError::Encode(_) => {
+            PeerError::Foreign(error) if !error.of_request => Fault::BadRequest {
+                status: 400,
+                detail: "codec_error",
+            },
+            PeerError::CutOff
+            | PeerError::Unanswered
+            | PeerError::Io(_)
+            | PeerError::Foreign(_)
+            | PeerError::Encode(_) => {
                 return Err(ResetReason::Downstream);
             }
         };

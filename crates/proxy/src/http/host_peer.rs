@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::client::Http1Client;
+use super::foreign::ForeignClient;
 use super::head::Head;
 use super::peer::{Peer, PeerError, PeerEvent, Upstream};
 use super::raw::RawClient;
-use crate::cluster::{Connected, Identity};
+use crate::cluster::{Connected, Identity, WorkerHost};
 use crate::stream::Message;
 use crate::worker::Worker;
 
@@ -20,11 +21,18 @@ pub(crate) enum HostPeer {
     Http1(Box<Http1Client>),
     /// A tunnel that ends here.
     Raw(Box<RawClient>),
+    /// An extension's protocol.
+    Foreign(Box<ForeignClient>),
 }
 
 impl HostPeer {
-    /// The end that speaks HTTP on a fresh connection.
-    pub(crate) fn new(connected: Connected, worker: &Rc<Worker>) -> Self {
+    /// The end that speaks to a host on a fresh connection.
+    pub(crate) fn new(connected: Connected, worker: &Rc<Worker>, host: &WorkerHost) -> Self {
+        if let Some(client) = &host.choices.client {
+            let worker = Rc::clone(worker);
+            let foreign = ForeignClient::new(connected, worker, &*client.config);
+            return Self::Foreign(Box::new(foreign));
+        }
         Self::Http1(Box::new(Http1Client::new(connected, Rc::clone(worker))))
     }
 
@@ -40,6 +48,7 @@ macro_rules! each {
         match $self {
             Self::Http1($peer) => $call,
             Self::Raw($peer) => $call,
+            Self::Foreign($peer) => $call,
         }
     };
 }

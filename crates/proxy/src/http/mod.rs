@@ -7,15 +7,18 @@
 //!
 //! [`connection`] serves the requests of one connection, one after another; [`exchange`] drives one request and its
 //! response between two ends that it knows as [`peer::Downstream`] and [`peer::Upstream`]: another protocol is another
-//! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`].
+//! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`]; [`foreign`] is that of an
+//! extension's codec.
 
 pub(crate) mod attempts;
 pub(crate) mod body;
 mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;
+pub(crate) mod foreign;
 pub(crate) mod head;
 pub(crate) mod host_peer;
+pub(crate) mod http1_codec;
 pub(crate) mod peer;
 mod raw;
 mod server;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use thiserror::Error;
+use transom_api::ProtocolError;
 use transom_http1::{DecodeError, EncodeError};
 
 use super::head::Head;
@@ -156,6 +157,9 @@ pub(crate) enum PeerError {
     /// Its body is over the limit.
     #[error("its body is over the limit")]
     TooLarge,
+    /// An extension's codec says so.
+    #[error("{0}")]
+    Foreign(#[from] ProtocolError),
     /// It is gone.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -183,7 +187,7 @@ impl PeerError {
                     | io::ErrorKind::UnexpectedEof
                     | io::ErrorKind::ConnectionAborted
             ),
-            Self::Decode(_) | Self::Encode(_) | Self::TooLarge => false,
+            Self::Decode(_) | Self::Encode(_) | Self::Foreign(_) | Self::TooLarge => false,
         }
     }
 }

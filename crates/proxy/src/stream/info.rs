@@ -245,8 +245,8 @@ impl<'a> Attributes<'a> {
             upstream_local: upstream.and_then(|connection| connection.local),
             upstream_tls: upstream.and_then(|connection| connection.tls.as_deref().map(tls_facts)),
             upstream_connection_id: upstream.map_or(0, |connection| connection.id),
-            // The only one that hosts are spoken to in; a relayed connection has none.
-            upstream_protocol: upstream.map(|_| "HTTP/1.1"),
+            // A relayed connection has none.
+            upstream_protocol: upstream.and(info.upstream.as_ref().map(|host| host.protocol())),
             upstream_cluster: info.cluster.as_deref(),
             upstream_failure: info.upstream_failure.as_deref(),
             upstream_attempts: info.attempts,

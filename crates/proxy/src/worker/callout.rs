@@ -130,7 +130,11 @@ async fn fresh(
     let connected = connect(host, worker, identity).await;
     let (connected, slot) = connected.map_err(|_| CalloutError::Unavailable)?;
     let facts = Rc::clone(&connected.facts);
-    Ok(Lease::new(HostPeer::new(connected, worker), slot, facts))
+    Ok(Lease::new(
+        HostPeer::new(connected, worker, host),
+        slot,
+        facts,
+    ))
 }
 
 enum AttemptError {

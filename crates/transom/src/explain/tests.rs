@@ -58,6 +58,7 @@ fn ask_of(text: &str, url: &str, headers: &[&str], output: Output) -> Answer {
         headers: &headers,
         listener: None,
         plugins: false,
+        choice: &crate::choose::Choice::default(),
         output,
     })
 }
@@ -208,6 +209,7 @@ clusters:
             headers: &[],
             listener: None,
             plugins: false,
+            choice: &crate::choose::Choice::default(),
             output: Output::Text,
         })
     };
@@ -283,6 +285,7 @@ fn a_bad_configuration_is_shown_as_check_shows_it() {
         headers: &[],
         listener: None,
         plugins: false,
+        choice: &crate::choose::Choice::default(),
         output: Output::Text,
     };
     let text = answer(&question);
@@ -309,6 +312,7 @@ fn a_bad_method_and_an_unknown_listener_end_with_2() {
         headers: &[],
         listener: None,
         plugins: false,
+        choice: &crate::choose::Choice::default(),
         output: Output::Json,
     };
     let refused = answer(&question);
@@ -360,6 +364,7 @@ fn a_plugin_that_does_not_start_is_told_of_and_explained_nevertheless() {
         headers: &[],
         listener: None,
         plugins: true,
+        choice: &crate::choose::Choice::default(),
         output: Output::Text,
     };
     let told = answer(&question);

@@ -27,6 +27,25 @@ pub(crate) enum Language {
 /// What is written: a path and a text, with @NAME@ and @SDK@ in it.
 type Template = (&'static str, &'static str);
 
+/// A file of the example that new plugins begin as.
+macro_rules! example {
+    ($file:literal) => {
+        include_str!(concat!("../../../../examples/plugins/filter/", $file))
+    };
+}
+
+/// What of the example's text is its own name, and how it is written for another.
+const EXAMPLES_OWN: [(&str, &str); 4] = [
+    ("\"filter\"", "\"@NAME@\""),
+    ("filter_denied", "@NAME@_denied"),
+    ("// Command filter ", "// Command @NAME@ "),
+    (
+        "import transom\n\n\nclass",
+        "try:\n    import transom\nexcept ImportError:  # the SDK is not installed: it lies beside Transom's sources\n    import sys\n\n    \
+         sys.path.insert(0, \"@SDK@/python\")\n    import transom\n\n\nclass",
+    ),
+];
+
 impl Language {
     fn name(self) -> &'static str {
         match self {
@@ -37,34 +56,32 @@ impl Language {
         }
     }
 
+    /// The filter itself is that of `examples/plugins/filter`, under another name.
     fn files(self) -> &'static [Template] {
         match self {
             Self::Rust => &[
                 ("Cargo.toml", include_str!("templates/rust/Cargo.toml.in")),
-                ("src/main.rs", include_str!("templates/rust/main.rs")),
+                ("src/main.rs", example!("rust/src/main.rs")),
             ],
             Self::Go => &[
                 ("go.mod", include_str!("templates/go/go.mod.in")),
-                ("main.go", include_str!("templates/go/main.go.in")),
-                ("main_test.go", include_str!("templates/go/main_test.go.in")),
+                ("main.go", example!("go/main.go")),
+                ("main_test.go", example!("go/main_test.go")),
             ],
             Self::Python => &[
-                ("plugin.py", include_str!("templates/python/plugin.py")),
-                (
-                    "test_plugin.py",
-                    include_str!("templates/python/test_plugin.py"),
-                ),
+                ("filter.py", example!("python/filter.py")),
+                ("test_filter.py", example!("python/test_filter.py")),
             ],
             Self::Java => &[
                 ("pom.xml", include_str!("templates/java/pom.xml")),
                 ("plugin/pom.xml", include_str!("templates/java/plugin.xml")),
                 (
                     "plugin/src/main/java/Filter.java",
-                    include_str!("templates/java/Filter.java"),
+                    example!("java/src/main/java/Filter.java"),
                 ),
                 (
                     "plugin/src/test/java/FilterTest.java",
-                    include_str!("templates/java/FilterTest.java"),
+                    example!("java/src/test/java/FilterTest.java"),
                 ),
             ],
         }
@@ -93,7 +110,7 @@ impl Language {
         match self {
             Self::Rust => vec![format!("target/debug/{name}")],
             Self::Go => vec![format!("./{name}")],
-            Self::Python => vec!["python3".to_owned(), "plugin.py".to_owned()],
+            Self::Python => vec!["python3".to_owned(), "filter.py".to_owned()],
             Self::Java => vec![
                 "java".to_owned(),
                 "-cp".to_owned(),
@@ -161,7 +178,11 @@ fn written(
         }
     };
     let fill = |text: &str| {
-        text.replace("@NAME@", name)
+        let own = |text: String, (own, other): &(&str, &str)| text.replace(own, other);
+        EXAMPLES_OWN
+            .iter()
+            .fold(text.to_owned(), own)
+            .replace("@NAME@", name)
             .replace("@SDK@", &sdk.display().to_string())
             .replace("@LANG@", language.name())
             .replace("@BUILD@", language.build())

@@ -4,6 +4,7 @@ mod exit;
 mod libraries;
 mod library_kinds;
 mod memory;
+mod plugin_commands;
 mod plugins;
 mod program;
 mod signals;

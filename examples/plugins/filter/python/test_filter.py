@@ -2,8 +2,7 @@
 
 import unittest
 
-import transom
-from filter import Filter
+from filter import Filter, transom
 
 
 class Test(unittest.TestCase):

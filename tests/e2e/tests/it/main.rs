@@ -7,6 +7,7 @@ mod bounds;
 mod callouts;
 mod certificates;
 mod chains;
+mod choices;
 mod client_names;
 mod clusters;
 mod expect;

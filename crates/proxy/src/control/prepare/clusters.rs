@@ -7,10 +7,12 @@ use std::sync::Arc;
 use transom_api::{SelectorConfig, SelectorHost, SelectorTable, Selectors};
 use transom_config::{Cluster, HostAddress, HostSet, Resources};
 
+use super::choices::{Services, check_hosts, with_tls};
 use super::{ApplyError, Declared, Preparer, Snapshot};
 use crate::cluster::{
     Ailment, ClusterId, ClusterMetrics, ClusterState, Host, PreparedCluster, by_text,
 };
+use crate::control::discovery::Followed;
 
 /// Tables of more hosts than this are made on a thread for blocking work: the control thread has a millisecond at a time.
 const LARGE: usize = 256;
@@ -20,6 +22,7 @@ impl Preparer {
         &mut self,
         resources: &Resources,
         before: Option<&Snapshot>,
+        services: &Services,
         declared: &Declared<'_>,
     ) -> Result<BTreeMap<String, Arc<PreparedCluster>>, ApplyError> {
         let mut clusters = BTreeMap::new();
@@ -34,8 +37,9 @@ impl Preparer {
             let same_hosts = before
                 .and_then(|before| before.resources.host_sets.get(&cluster.host_set))
                 == Some(hosts);
+            let followed = services.get(name).map(Arc::clone);
             let prepared = self
-                .prepare_cluster(cluster, hosts, known, same_hosts, declared)
+                .prepare_cluster(cluster, hosts, followed, known, same_hosts, declared)
                 .await?;
             clusters.insert(name.clone(), prepared);
         }
@@ -46,11 +50,22 @@ impl Preparer {
         &mut self,
         cluster: &Arc<Cluster>,
         set: &HostSet,
+        followed: Option<Arc<Followed>>,
         known: Option<&Arc<PreparedCluster>>,
         same_hosts: bool,
         declared: &Declared<'_>,
     ) -> Result<Arc<PreparedCluster>, ApplyError> {
         let name = cluster.name.as_str();
+        let choices = self
+            .prepare_choices(
+                cluster,
+                known.map(|known| &*known.choices),
+                followed,
+                declared,
+            )
+            .await?;
+        let cluster = &with_tls(cluster, &choices);
+        check_hosts(cluster, set, &choices)?;
         let (tls, providers) = match &cluster.tls {
             Some(tls) => {
                 let known = known.map(|known| &**known);
@@ -74,6 +89,7 @@ impl Preparer {
             && same_selector
             && known.config == *cluster
             && known.has_tls(tls.as_ref())
+            && known.choices.same(&choices)
         {
             return Ok(Arc::clone(known));
         }
@@ -118,6 +134,7 @@ impl Preparer {
             metrics: ClusterMetrics::define(&self.metrics, cluster)?,
             tls,
             providers,
+            choices: Arc::new(choices),
         }))
     }
 }

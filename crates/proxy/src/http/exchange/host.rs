@@ -96,7 +96,7 @@ impl Exchange {
                         let facts = Rc::clone(&connected.facts);
                         let peer = match self.stream.core().terminates_connect() {
                             true => HostPeer::raw(connected, &self.worker),
-                            false => HostPeer::new(connected, &self.worker),
+                            false => HostPeer::new(connected, &self.worker, &host),
                         };
                         Lease::new(peer, slot, facts)
                     }
@@ -258,13 +258,19 @@ impl Exchange {
         let fault = match error {
             PeerError::Unanswered | PeerError::CutOff | PeerError::Io(_) => Fault::UpstreamReset,
             PeerError::Decode(_) | PeerError::TooLarge => Fault::UpstreamProtocol,
-            PeerError::Encode(_) => Fault::FilterFailed {
+            PeerError::Foreign(error) if !error.of_request => Fault::UpstreamProtocol,
+            PeerError::Encode(_) | PeerError::Foreign(_) => Fault::FilterFailed {
                 name: "request".to_owned(),
                 status: 500,
             },
         };
         // What is at fault is not the host, or an answer has begun.
-        if matches!(error, PeerError::Encode(_)) || core.response.side.begun {
+        let of_request = match error {
+            PeerError::Encode(_) => true,
+            PeerError::Foreign(error) => error.of_request,
+            _ => false,
+        };
+        if of_request || core.response.side.begun {
             self.upstream = Host::None;
             self.stream.fault(&fault);
             return;
