@@ -1,5 +1,6 @@
 //! The program: command line, and the only place that knows all runtimes and sources.
 
+mod allocator;
 mod ask;
 mod check;
 mod choose;
@@ -7,6 +8,7 @@ mod command;
 mod control;
 mod example;
 mod explain;
+mod folders;
 mod log;
 mod node_json;
 mod plugin;
@@ -19,10 +21,8 @@ use clap::Parser;
 
 use crate::command::{Command, CommandLine};
 
-/// Streams are made and dropped at the rate of requests; this allocator does that in fewer instructions than the
-/// system's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Ended well.
 const GOOD: u8 = 0;

@@ -119,8 +119,8 @@ impl Pool {
             .cloned()
     }
 
-    /// Lets one more call in, if there is a place for it.
-    pub(super) fn admit(&self, link: &Link) -> Option<Admitted> {
+    /// Lets one more call of a stream in, if there is a place for it.
+    pub(super) fn admit(&self, link: &Link, stream: u64) -> Option<Admitted> {
         let place = match &self.shared.most {
             None => None,
             Some(most) => {
@@ -135,7 +135,7 @@ impl Pool {
                 Some(Place(Arc::clone(&self.shared)))
             }
         };
-        let permit = link.instance().admit().ok()?;
+        let permit = link.admit(stream).ok()?;
         Some(Admitted {
             permit,
             _place: place,
