@@ -261,15 +261,11 @@ impl<'c> Check<'c> {
             ExtensionName::Resource(_) => "`bounds` has no meaning beside `extension`".to_owned(),
             ExtensionName::Plugin(_) => {
                 let (plugin, _) = split_extension(name);
-                let declared = self.resources.plugins.get(plugin);
-                // One that is not there was told of.
-                let Some(runtime) = declared.map(|declared| &declared.runtime) else {
-                    return;
-                };
-                match self.registry.runtime(runtime) {
-                    Some(hosts) if !hosts.bounds_uses() => {
-                        format!("uses of plugins of the runtime `{runtime}` have no `bounds`")
+                match self.plugins.get(plugin) {
+                    Some(declared) if !declared.bounds_uses() => {
+                        format!("the plugin `{plugin}` has no `bounds` of single uses")
                     }
+                    // One that is not there, or has a mistake of its own, was told of already.
                     _ => return,
                 }
             }

@@ -81,14 +81,11 @@ impl Runtime for Program {
         }
         fields.finish()?;
         let plugin = Plugin::new(Arc::new(Program))
+            .that_bounds_uses()
             .with::<StreamFilters>(|_| Arc::new(HeaderMatch))
             .with::<NetworkFilters>(|_| Arc::new(Authorize(PhantomData)))
             .with::<AccessLogs>(|_| Arc::new(Authorize(PhantomData)));
         Ok(plugin)
-    }
-
-    fn bounds_uses(&self) -> bool {
-        true
     }
 }
 
