@@ -81,6 +81,11 @@ pub(crate) struct Configuration {
     #[serde(default, deserialize_with = "tried")]
     #[schemars(with = "std::collections::BTreeMap<String, Plugin>")]
     pub(crate) plugins: Entries<Verbatim>,
+    /// Folders in which each program is a plugin, by name. `plugin: NAME/*` is a use of each of them, in the order of their names.
+    #[serde(default, deserialize_with = "tried")]
+    #[schemars(with = "std::collections::BTreeMap<String, PluginFolder>")]
+    #[expect(dead_code, reason = "its programs are among the plugins by then")]
+    pub(crate) plugin_folders: Entries<PluginFolder>,
     /// Extensions that are configured once and used by name, with `extension`. Names are unique.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) extensions: Items<Located<Extension>>,
@@ -159,6 +164,20 @@ pub(crate) struct Plugin {
         reason = "read by hand: the runtime's own keys stand beside it"
     )]
     pub(crate) runtime: String,
+}
+
+/// A folder in which each program is a plugin: declared when it appears, and no more when it is gone.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read before the file is: folders.rs")]
+pub(crate) struct PluginFolder {
+    /// Where it is. Programs, and the folder, must belong to root or to the user that the process runs as, and nobody else may change them.
+    pub(crate) path: String,
+    /// What holds for each of them: keys of a plugin with `runtime: process`, but for `command`. A file `PROGRAM.yaml` beside a program says
+    /// more of that one.
+    #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, serde_json::Value>")]
+    pub(crate) plugin: Option<Verbatim>,
 }
 
 /// An extension that is configured once and used by name. Its users share it, and a reload that changes it alone leaves

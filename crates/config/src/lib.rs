@@ -32,6 +32,7 @@ mod decode;
 mod dump;
 mod file;
 mod filter_chain;
+mod folders;
 mod health;
 mod hop;
 mod http;
@@ -60,6 +61,7 @@ pub use cluster::{
 };
 pub use condition::{Case, Condition};
 pub use filter_chain::{ChainMatch, ConnectionFacts, FilterChain, SourceType, TransportProtocol};
+pub use folders::{Dropped, DroppedPlugin, Memory};
 pub use health::{HealthCheck, HttpCheck, OutlierDetection, Statuses};
 pub use hop::{Forwarded, ForwardedMode, HopOptions, RequestId, Server, Trace, Trust};
 pub use http::{
@@ -70,7 +72,9 @@ pub use limits::{CircuitBreakers, RetryBudget, RetryOn, RetryPolicy};
 pub use listener::{
     AcceptRate, Balance, Chain, Listener, NetworkFilter, OnTimeout, TcpProxy, UdpProxy, UnixSocket,
 };
-pub use load::{LARGEST, check_file, check_str, load_file, load_str, load_tree};
+pub use load::{
+    LARGEST, check_again, check_file, check_file_with, check_str, load_file, load_str, load_tree,
+};
 pub use located::Located;
 pub use network::IpNetwork;
 pub use pattern::Pattern;

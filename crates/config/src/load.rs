@@ -11,7 +11,7 @@ use crate::file;
 use crate::lower::lower;
 use crate::problems::Problems;
 use crate::report::Problem;
-use crate::{Configuration, Report, Sources, chosen, validate, yaml};
+use crate::{Configuration, Dropped, Memory, Report, Sources, chosen, folders, validate, yaml};
 
 /// The longest text that is read as a configuration: 16 MiB. Larger ones are refused before they are read.
 pub const LARGEST: u64 = 16 * 1024 * 1024;
@@ -24,7 +24,13 @@ pub const LARGEST: u64 = 16 * 1024 * 1024;
 pub fn load_file(path: &Path) -> Result<Configuration, Report> {
     let shown = path.display().to_string();
     match read(path) {
-        Ok(text) => read_text(&shown, &text, folder_of(path).as_deref(), None),
+        Ok(text) => read_text(
+            &shown,
+            &text,
+            folder_of(path).as_deref(),
+            None,
+            &Memory::default(),
+        ),
         Err(problem) => Err(Report::new(vec![problem], Sources::default())),
     }
 }
@@ -32,27 +38,55 @@ pub fn load_file(path: &Path) -> Result<Configuration, Report> {
 /// Reads a configuration from a text. `name` is what messages call it. Relative paths begin at the process's working
 /// directory.
 pub fn load_str(name: &str, text: &str) -> Result<Configuration, Report> {
-    read_text(name, text, None, None)
+    read_text(name, text, None, None, &Memory::default())
 }
 
 /// [`load_file`] and [`validate`](crate::validate) in one: the report has the problems of both.
 pub fn check_file(path: &Path, registry: &Registry) -> Result<Configuration, Report> {
+    check_file_with(path, registry, &Memory::default())
+}
+
+/// The same, with what is remembered of folders of plugins.
+pub fn check_file_with(
+    path: &Path,
+    registry: &Registry,
+    memory: &Memory,
+) -> Result<Configuration, Report> {
     let shown = path.display().to_string();
     match read(path) {
-        Ok(text) => read_text(&shown, &text, folder_of(path).as_deref(), Some(registry)),
+        Ok(text) => read_text(
+            &shown,
+            &text,
+            folder_of(path).as_deref(),
+            Some(registry),
+            memory,
+        ),
         Err(problem) => Err(Report::new(vec![problem], Sources::default())),
     }
 }
 
+/// Reads the text of a configuration again, and the folders of plugins that it names: these may have changed.
+pub fn check_again(
+    configuration: &Configuration,
+    registry: &Registry,
+    memory: &Memory,
+) -> Result<Configuration, Report> {
+    let first = configuration.sources.iter().next();
+    let (name, text) = first.map_or(("", ""), |source| (&*source.name, &*source.text));
+    let folder = configuration.resources.folder.as_deref();
+    read_text(name, text, folder, Some(registry), memory)
+}
+
 /// [`load_str`] and [`validate`](crate::validate) in one: the report has the problems of both.
 pub fn check_str(name: &str, text: &str, registry: &Registry) -> Result<Configuration, Report> {
-    read_text(name, text, None, Some(registry))
+    read_text(name, text, None, Some(registry), &Memory::default())
 }
 
 /// Reads a configuration from a tree of the same shape as a file, for sources that make one. Its places refer to
 /// `sources`.
 pub fn load_tree(root: &Node, sources: Sources) -> Result<Configuration, Report> {
-    read_tree(root, sources, None, None, Problems::default())
+    let dropped = Dropped::default();
+    read_tree(root, sources, None, None, (Problems::default(), dropped))
 }
 
 /// Where relative paths of a file begin: the folder that it lies in.
@@ -65,15 +99,19 @@ fn read_text(
     text: &str,
     folder: Option<&Path>,
     registry: Option<&Registry>,
+    memory: &Memory,
 ) -> Result<Configuration, Report> {
     let mut problems = Problems::default();
     if text.len() as u64 > LARGEST {
         problems.push(too_large(name));
         return Err(Report::new(problems.into_vec(), Sources::default()));
     }
-    let sources = Sources::one(name, text);
+    let mut sources = Sources::one(name, text);
     match yaml::parse(0, text, &mut problems) {
-        Some(root) if !root.is_null() => read_tree(&root, sources, folder, registry, problems),
+        Some(mut root) if !root.is_null() => {
+            let dropped = folders::expand(&mut root, folder, &mut sources, memory);
+            read_tree(&root, sources, folder, registry, (problems, dropped))
+        }
         _ => {
             if problems.is_empty() {
                 problems.push(
@@ -91,7 +129,7 @@ fn read_tree(
     sources: Sources,
     folder: Option<&Path>,
     registry: Option<&Registry>,
-    mut problems: Problems,
+    (mut problems, dropped): (Problems, Dropped),
 ) -> Result<Configuration, Report> {
     let file: Option<file::Configuration> = decode(root, &mut problems);
     let mut lowered = file.map(|file| lower(root, file, folder, &mut problems));
@@ -107,6 +145,7 @@ fn read_tree(
             process,
             resources,
             sources,
+            dropped,
         }),
         _ => Err(Report::new(problems.into_vec(), sources)),
     }

@@ -43,6 +43,7 @@ pub(crate) fn lower(
         host_sets: names(root, "host_sets", "name"),
         extensions: names(root, "extensions", "id"),
         plugins: keys(root, "plugins"),
+        folders: keys(root, crate::folders::KEY),
         declared: HashMap::new(),
         chains: BTreeMap::new(),
         route_filters: Vec::new(),
@@ -82,6 +83,8 @@ struct Lowering<'a> {
     host_sets: Vec<&'a str>,
     extensions: Vec<&'a str>,
     plugins: Vec<&'a str>,
+    /// Folders of plugins.
+    folders: Vec<&'a str>,
     /// Where each of `extensions` is declared, for messages.
     declared: HashMap<String, Option<Span>>,
     /// The stream filters of the chains that use a route table, by its name.

@@ -80,6 +80,12 @@ impl Report {
         &self.problems
     }
 
+    /// The text that a place is in.
+    #[must_use]
+    pub fn source(&self, span: Span) -> Option<&Source> {
+        self.sources.source(span)
+    }
+
     /// As text for a person; with colour only for a terminal.
     #[must_use]
     pub fn render(&self, colour: bool) -> String {
@@ -202,6 +208,27 @@ impl Sources {
     #[must_use]
     pub fn source(&self, span: Span) -> Option<&Source> {
         self.0.get(usize::try_from(span.source).ok()?)
+    }
+
+    /// The number that the next text will have.
+    pub(crate) fn next(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Adds a text, and says its number.
+    pub(crate) fn add(&mut self, name: &str, text: Arc<str>) -> u32 {
+        let number = self.next();
+        self.0.push(Source {
+            name: name.to_owned(),
+            text,
+        });
+        number
+    }
+
+    /// The number of the text of this name.
+    pub(crate) fn place_of(&self, name: &str) -> Option<u32> {
+        let at = self.0.iter().position(|source| source.name == name)?;
+        u32::try_from(at).ok()
     }
 
     /// All of them.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use transom_api::Node;
 
 use crate::{
-    Cluster, Extension, ExtensionName, HostSet, ListenAddress, Listener, PluginDeclaration,
-    RouteTable, Sources, Use,
+    Cluster, Dropped, Extension, ExtensionName, HostSet, ListenAddress, Listener,
+    PluginDeclaration, RouteTable, Sources, Use,
 };
 
 /// All that a source of configuration says.
@@ -22,6 +22,8 @@ pub struct Configuration {
     pub resources: Resources,
     /// The texts it was read from, so that later checks can show the lines at fault.
     pub sources: Sources,
+    /// What folders of plugins had in them.
+    pub dropped: Dropped,
 }
 
 /// Settings of the process.

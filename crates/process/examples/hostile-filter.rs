@@ -1,4 +1,4 @@
-//! A filter over `transom.plugin.v1` that is as bad as a file says: tests run the proxy with it.
+//! A filter over `transom.plugin.v1`, or MOSN's `call`, that is as bad as a file says: tests run the proxy with it.
 //!
 //! `hostile-filter FILE`: the first word of FILE is the mode, read at the start and again with each callback. It speaks the protocol's bare
 //! messages and not by an SDK, which would keep it from most of this.
@@ -51,6 +51,13 @@ fn main() -> ExitCode {
     }
     let watched = file.clone();
     std::thread::spawn(move || watch(&watched));
+    if std::env::var("MOSN_PLUGIN").is_ok_and(|cookie| cookie == "ON") {
+        let code = transom_process::serve(move |_| mosns(read(&file)));
+        if mode == "deaf" {
+            sleep();
+        }
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,6 +77,30 @@ fn main() -> ExitCode {
         sleep();
     }
     code
+}
+
+/// The same by MOSN's protocol.
+async fn mosns(mode: String) -> Result<transom_process::Response, transom_process::ServiceError> {
+    let mut answer = transom_process::Response {
+        status: 1,
+        ..Default::default()
+    };
+    match mode.as_str() {
+        "hang" => std::future::pending().await,
+        "late" => tokio::time::sleep(Duration::from_millis(450)).await,
+        "die" => std::process::exit(5),
+        "busy" => drop(std::hint::black_box(vec![b'x'; 64 << 20].clone())),
+        "big" => answer.body = vec![b'x'; 64 << 20],
+        "headers" => {
+            if let action::Action::Fields(ChangeFields { set, .. }) = forbidden() {
+                let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                let pairs = set.into_iter().map(|it| (text(it.name), text(it.value)));
+                answer.header = pairs.collect();
+            }
+        }
+        _ => {}
+    }
+    Ok(answer)
 }
 
 /// What is done beside the calls.

@@ -45,6 +45,7 @@ pub mod needs;
 pub mod probe;
 mod remote;
 pub mod runtime;
+mod servers;
 pub mod supervise;
 pub mod v1;
 

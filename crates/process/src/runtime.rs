@@ -1,7 +1,7 @@
 //! The runtime `process`: what hosts a plugin that is declared with `runtime: process`.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use transom_api::kind::{AccessLogs, CertificateProviders, NetworkFilters, StreamFilters};
 use transom_api::{
@@ -12,6 +12,7 @@ use transom_api::{
 use crate::agents::{self, Agent, Agents};
 use crate::launch::Launcher;
 use crate::remote::{Cell, CertificateFactory, LogFactory, NetworkFactory, Running, StreamFactory};
+use crate::servers::Askers;
 use crate::supervise::{Place, Protocol, Spec, Supervisor, spec};
 
 /// The name of the runtime in declarations.
@@ -22,6 +23,8 @@ pub const NAME: &str = "process";
 pub struct ProcessRuntime {
     supervisor: Arc<Supervisor>,
     launcher: Launcher,
+    /// Those of the registry that the runtime was put into.
+    askers: OnceLock<Askers>,
 }
 
 impl ProcessRuntime {
@@ -30,12 +33,15 @@ impl ProcessRuntime {
         Arc::new(Self {
             supervisor,
             launcher,
+            askers: OnceLock::new(),
         })
     }
 
     /// Puts the runtime into a registry, as `process`, and the agents of MOSN's plugins under MOSN's names: the stream filters `demo_plugin`
-    /// and `pluginfilter`, and the certificate provider `loader`.
+    /// and `pluginfilter`, and the certificate provider `loader`. Plugins that are servers of `ext_proc`, `ext_authz` or `als` are used by the
+    /// extensions of these names, which must be in the registry by then.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) -> Result<(), DuplicateExtension> {
+        self.askers.get_or_init(|| Askers::of(registry));
         registry.register_runtime(NAME, Arc::<Self>::clone(self));
         let agents = Agents::Named {
             supervisor: Arc::clone(&self.supervisor),
@@ -58,6 +64,7 @@ impl Runtime for ProcessRuntime {
     fn parse(&self, name: &str, declaration: &Node) -> Result<Plugin, ParseError> {
         let spec = Arc::new(Spec::parse(declaration)?);
         let protocol = spec.protocol;
+        let address = spec.address.clone().unwrap_or_default();
         let cell = Cell::default();
         let called = Agents::Declared(Arc::default());
         let life = Life {
@@ -108,7 +115,10 @@ impl Runtime for ProcessRuntime {
                     })
                     .with::<CertificateProviders>(move |_| agents::loader(of_loader.clone()))
             }
-            _ => plugin,
+            _ => match self.askers.get() {
+                Some(askers) => askers.offer(plugin, protocol, &address),
+                None => plugin,
+            },
         })
     }
 }

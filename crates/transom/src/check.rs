@@ -7,6 +7,7 @@ use std::sync::Arc;
 use transom_api::Registry;
 use transom_config::{Report, check_file};
 use transom_logs::Logs;
+use transom_process::launch::cgroup::Delegated;
 use transom_process::supervise::Supervisor;
 
 use crate::choose::{self, Choice};
@@ -19,6 +20,16 @@ pub(crate) fn registry(
     supervisor: &Arc<Supervisor>,
     choice: &Choice,
 ) -> anyhow::Result<Registry> {
+    registry_in(logs, supervisor, choice, None)
+}
+
+/// The same for a program that runs plugins, each in a cgroup of its own where some were delegated.
+pub(crate) fn registry_in(
+    logs: &Logs,
+    supervisor: &Arc<Supervisor>,
+    choice: &Choice,
+    cgroup: Option<Delegated>,
+) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     transom_filters::register(&mut registry)?;
     transom_services::register(&mut registry)?;
@@ -27,7 +38,7 @@ pub(crate) fn registry(
     transom_proxy::register_ways(&mut registry)?;
     transom_registries::register(&mut registry)?;
     let brokers = transom_brokers::register(&mut registry)?;
-    plugins::register_runtimes(&mut registry, supervisor)?;
+    plugins::register_runtimes(&mut registry, supervisor, cgroup)?;
     let mut registry = choose::bring(registry, &plugins::prober())?;
     choice.make(&mut registry)?;
     brokers.fill(&registry);

@@ -1,14 +1,14 @@
 //! The running program as the admin API sees it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use transom_api::control::{
     Control, LogLevels, MetricFamily, Ordered, PluginAnswered, PluginOrder, PluginOrdered,
     Readiness,
 };
 use transom_api::{Level, Node, Registry};
-use transom_config::{Configuration, Problem, Report, check_file};
+use transom_config::{Configuration, Memory, Problem, Report, check_again, check_file_with};
 use transom_logs::Logs;
 use transom_process::supervise::Supervisor;
 use transom_proxy::Proxy;
@@ -25,6 +25,8 @@ pub(crate) struct Running {
     /// The file to read again; `None` for the embedded example.
     file: Option<PathBuf>,
     active: Mutex<Configuration>,
+    /// What is known of programs in folders of plugins.
+    memory: Mutex<Memory>,
     /// Reloads happen one after another.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -35,12 +37,16 @@ impl Running {
         registry: Arc<Registry>,
         file: Option<PathBuf>,
         configuration: Configuration,
+        mut memory: Memory,
     ) -> Arc<Self> {
+        memory.activated(&configuration.dropped);
+        tell_passed_over(&configuration);
         Arc::new(Self {
             proxy,
             registry,
             file,
             active: Mutex::new(configuration),
+            memory: Mutex::new(memory),
             reloading: tokio::sync::Mutex::new(()),
         })
     }
@@ -51,21 +57,58 @@ impl Running {
             return Err("the embedded example has no file to read again".to_owned());
         };
         let _one_at_a_time = self.reloading.lock().await;
-        let registry = Arc::clone(&self.registry);
-        // Reading and parsing may take a while; the control thread stays free.
-        let loaded = tokio::task::spawn_blocking(move || check_file(&file, &registry)).await;
-        let configuration = match loaded {
-            Ok(Ok(configuration)) => configuration,
-            Ok(Err(report)) => return Err(report.to_string()),
-            Err(_) => {
-                return Err("the configuration could not be read: its loader panicked".to_owned());
+        self.activate(move |registry, memory| check_file_with(&file, registry, memory))
+            .await
+    }
+
+    /// Looks again at the folders of plugins that the active configuration names. Its file is not read for that: whoever changes it says
+    /// when it is done.
+    pub(crate) async fn reload_folders(&self) -> Result<(), String> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let active = lock(&self.active).clone();
+        self.activate(move |registry, memory| check_again(&active, registry, memory))
+            .await
+    }
+
+    /// The folders of plugins of the active configuration.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        lock(&self.active).dropped.folders.clone()
+    }
+
+    async fn activate(
+        &self,
+        load: impl Fn(&Registry, &Memory) -> Result<Configuration, Report> + Send + Sync + 'static,
+    ) -> Result<(), String> {
+        let load = Arc::new(load);
+        let mut memory = lock(&self.memory).clone();
+        let configuration = loop {
+            let (load, registry, known) = (
+                Arc::clone(&load),
+                Arc::clone(&self.registry),
+                memory.clone(),
+            );
+            // Reading and parsing may take a while; the control thread stays free.
+            let loaded = tokio::task::spawn_blocking(move || load(&registry, &known)).await;
+            let why = match loaded {
+                Ok(Ok(configuration)) => match self.proxy.apply(&configuration.resources).await {
+                    Ok(()) => break configuration,
+                    Err(error) => report(error, &configuration),
+                },
+                Ok(Err(report)) => report,
+                Err(_) => {
+                    return Err(
+                        "the configuration could not be read: its loader panicked".to_owned()
+                    );
+                }
+            };
+            if !go_without(&mut memory, &why) {
+                return Err(why.to_string());
             }
         };
-        self.proxy
-            .apply(&configuration.resources)
-            .await
-            .map_err(|error| report(error, &configuration).to_string())?;
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        tell_passed_over(&configuration);
+        memory.activated(&configuration.dropped);
+        *lock(&self.memory) = memory;
+        let mut active = lock(&self.active);
         if active.process != configuration.process {
             tracing::warn!(
                 "`workers`, `admin` and `drain_timeout` hold from the start of the process: restart it to change them"
@@ -121,8 +164,7 @@ impl Control for Handle {
     }
 
     fn config_dump(&self) -> Node {
-        let active = &self.running.active;
-        let active = active.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = lock(&self.running.active);
         crate::node_json::node(active.dump())
     }
 
@@ -177,6 +219,28 @@ impl Control for Handle {
     fn plugin_query(&self, query: String, may_change: bool) -> PluginAnswered {
         plugins::answer(&self.supervisor, &query, may_change)
     }
+}
+
+/// Takes note of programs in folders of plugins that are all that is wrong, and says so. Whether to try without them.
+pub(crate) fn go_without(memory: &mut Memory, why: &Report) -> bool {
+    let blamed = memory.blame(why);
+    for path in &blamed {
+        tracing::error!(
+            "{} cannot be a plugin, and is passed over until it is changed:\n{why}",
+            path.display()
+        );
+    }
+    !blamed.is_empty()
+}
+
+fn tell_passed_over(configuration: &Configuration) {
+    for (path, why) in &configuration.dropped.passed_over {
+        tracing::warn!("{} is passed over: {why}", path.display());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An error of the data plane, shown at its place in the configuration.

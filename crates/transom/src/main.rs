@@ -6,6 +6,7 @@ mod command;
 mod control;
 mod example;
 mod explain;
+mod folders;
 mod log;
 mod node_json;
 mod plugin;

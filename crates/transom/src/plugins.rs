@@ -7,6 +7,7 @@ use transom_api::control::{PluginAnswer, PluginAnswered, PluginFault, PluginOrde
 use transom_api::registry::DuplicateExtension;
 use transom_library::{LibraryRuntime, Prober};
 use transom_process::ProcessRuntime;
+use transom_process::launch::cgroup::Delegated;
 use transom_process::launch::{self, Launcher};
 use transom_process::supervise::{Order, Question, Supervisor};
 
@@ -37,8 +38,9 @@ pub(crate) fn probe() -> Option<std::process::ExitCode> {
 pub(crate) fn register_runtimes(
     registry: &mut Registry,
     supervisor: &Arc<Supervisor>,
+    cgroup: Option<Delegated>,
 ) -> Result<(), DuplicateExtension> {
-    let launcher = Launcher::own([LAUNCHER]);
+    let launcher = Launcher::own([LAUNCHER]).in_cgroup(cgroup);
     ProcessRuntime::new(Arc::clone(supervisor), launcher).register(registry)?;
     LibraryRuntime::new(prober()).register(registry);
     Ok(())

@@ -13,15 +13,16 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use transom_admin::Admin;
 use transom_api::Registry;
-use transom_config::{Configuration, check_file, check_str};
+use transom_config::{Configuration, Memory, check_again, check_file_with, check_str};
 use transom_logs::Logs;
+use transom_process::launch::cgroup::Delegated;
 use transom_process::supervise::Supervisor;
 use transom_proxy::{Proxy, Settings};
 
 use crate::choose::Choice;
-use crate::control::{Handle, Running, report};
+use crate::control::{Handle, Running, go_without, report};
 use crate::example::Example;
-use crate::{BAD_INPUT, FAULT, GOOD, check, log};
+use crate::{BAD_INPUT, FAULT, GOOD, check, folders, log};
 
 /// How often it is looked whether files of TLS changed: a renewal is used within this time.
 const LOOK_AT_FILES: Duration = Duration::from_secs(3);
@@ -78,18 +79,23 @@ async fn serve(file: Option<&Path>, choice: &Choice, levels: log::Levels) -> any
     let logs = Logs::default();
     reopen_on_signal(logs.clone())?;
     let supervisor = Supervisor::new();
-    let registry = match check::registry(&logs, &supervisor, choice) {
+    let cgroup = Delegated::find();
+    let registry = match check::registry_in(&logs, &supervisor, choice, cgroup) {
         Ok(registry) => Arc::new(registry),
         Err(error) => {
             eprintln!("transom: {error:#}");
             return Ok(BAD_INPUT);
         }
     };
-    let (configuration, example) = match load(file, &registry)? {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            check::show(&problems);
-            return Ok(BAD_INPUT);
+    let mut memory = Memory::default();
+    let (mut configuration, example) = loop {
+        match load(file, &registry, &memory)? {
+            Ok(loaded) => break loaded,
+            Err(problems) if go_without(&mut memory, &problems) => {}
+            Err(problems) => {
+                check::show(&problems);
+                return Ok(BAD_INPUT);
+            }
         }
     };
     let process = configuration.process.clone();
@@ -109,8 +115,18 @@ async fn serve(file: Option<&Path>, choice: &Choice, levels: log::Levels) -> any
             return Ok(BAD_INPUT);
         }
     };
-    if let Err(error) = proxy.apply(&configuration.resources).await {
-        check::show(&report(error, &configuration));
+    while let Err(error) = proxy.apply(&configuration.resources).await {
+        let mut problems = report(error, &configuration);
+        if go_without(&mut memory, &problems) {
+            match check_again(&configuration, &registry, &memory) {
+                Ok(without) => {
+                    configuration = without;
+                    continue;
+                }
+                Err(others) => problems = others,
+            }
+        }
+        check::show(&problems);
         return Ok(BAD_INPUT);
     }
     for name in configuration.resources.listeners.keys() {
@@ -123,6 +139,7 @@ async fn serve(file: Option<&Path>, choice: &Choice, levels: log::Levels) -> any
         registry,
         file.map(Path::to_owned),
         configuration,
+        memory,
     );
     let following = tokio::spawn(follow_hosts(Arc::clone(&running)));
     let (end_admin, admin_ends) = oneshot::channel::<()>();
@@ -176,9 +193,10 @@ async fn serve(file: Option<&Path>, choice: &Choice, levels: log::Levels) -> any
 
 type Loaded = Result<(Configuration, Option<Example>), transom_config::Report>;
 
-fn load(file: Option<&Path>, registry: &Registry) -> anyhow::Result<Loaded> {
+fn load(file: Option<&Path>, registry: &Registry, memory: &Memory) -> anyhow::Result<Loaded> {
     if let Some(file) = file {
-        return Ok(check_file(file, registry).map(|configuration| (configuration, None)));
+        let loaded = check_file_with(file, registry, memory);
+        return Ok(loaded.map(|configuration| (configuration, None)));
     }
     let example = Example::bind().context("the example's upstream could not be started")?;
     let configuration = check_str("the embedded example", &example.configuration(), registry);
@@ -214,6 +232,7 @@ fn look(running: &Arc<Running>) {
 async fn until_end(signals: &mut Signals, running: &Arc<Running>) {
     let mut looks = tokio::time::interval(LOOK_AT_FILES);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::spawn(folders::follow(Arc::downgrade(running)));
     loop {
         tokio::select! {
             () = async { signals.hangup.recv().await; } => {}

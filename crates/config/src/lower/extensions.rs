@@ -97,12 +97,17 @@ impl Lowering<'_> {
         let extension = match key {
             "name" => ExtensionName::Builtin(value.clone()),
             "plugin" => {
-                let (plugin, _) = split_extension(value);
+                let (plugin, extension) = split_extension(value);
+                let is_folder = extension == "*";
                 let plugin = Located {
                     value: plugin.to_owned(),
                     span: *span,
                 };
-                refer("plugin", &plugin, &self.plugins, self.problems);
+                match is_folder {
+                    // Of one that is known the uses stand here already, unless something is wrong with it, which was told.
+                    true => refer("plugin folder", &plugin, &self.folders, self.problems),
+                    false => refer("plugin", &plugin, &self.plugins, self.problems),
+                }
                 ExtensionName::Plugin(value.clone())
             }
             _ => {

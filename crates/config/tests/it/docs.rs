@@ -131,6 +131,7 @@ fn value_of(key: &str, schema: &Value) -> String {
             "AcceptRate" => ("rate", "accept-rates"),
             "UnixSocket" => ("Unix socket", "unix-sockets"),
             "Plugin" => ("plugin", "plugins"),
+            "PluginFolder" => ("folder of plugins", "folders-of-plugins"),
             "GoPluginConfig" => ("library", "libraries-as-mosn-names-them"),
             "Admin" => ("admin", "the-admin-interface"),
             "Listener" => ("listener", "listeners"),

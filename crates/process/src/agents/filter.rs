@@ -1,13 +1,13 @@
 //! The stream filters `demo_plugin` and `pluginfilter`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tonic::Status;
+use tonic::{Code, Status};
 use transom_api::kind::StreamFilters;
 use transom_api::{
     BuildError, DataVerdict, Direction, Event, Factory, FilterError, HeaderError, HeaderMap,
@@ -20,7 +20,7 @@ use transom_goplugin::{Channel, MAX_MESSAGE};
 use super::{Agent, Agents, Called, fields, outcome};
 use crate::call::proto::plugin_client::PluginClient;
 use crate::call::{Request, Response};
-use crate::supervise::{Instance, Permit};
+use crate::supervise::{Instance, Outcome, Permit};
 
 /// How long MOSN's `pluginfilter` waits.
 const WHOLE_TIMEOUT: Duration = Duration::from_millis(10);
@@ -173,6 +173,7 @@ impl StreamFilterConfig for Ready {
         Ok(Rc::new(Part {
             ready: Rc::new(self.clone()),
             channels: Rc::default(),
+            waiting: Rc::default(),
         }))
     }
 }
@@ -183,6 +184,24 @@ type Channels = Rc<RefCell<HashMap<u64, (Arc<Instance>, Channel)>>>;
 struct Part {
     ready: Rc<Ready>,
     channels: Channels,
+    /// How many requests wait for a process.
+    waiting: Rc<Cell<usize>>,
+}
+
+/// A request that waits for a process, until it is dropped.
+struct Waits(Rc<Cell<usize>>);
+
+impl Waits {
+    fn begin(waiting: &Rc<Cell<usize>>) -> Self {
+        waiting.set(waiting.get() + 1);
+        Self(Rc::clone(waiting))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl WorkerPart for Part {}
@@ -192,6 +211,7 @@ impl StreamFilterWorker for Part {
         Ok(StreamInstance::own(CallFilter {
             ready: Rc::clone(&self.ready),
             channels: Rc::clone(&self.channels),
+            waiting: Rc::clone(&self.waiting),
             task: None,
         }))
     }
@@ -200,6 +220,7 @@ impl StreamFilterWorker for Part {
 struct CallFilter {
     ready: Rc<Ready>,
     channels: Channels,
+    waiting: Rc<Cell<usize>>,
     /// The call that is under way.
     task: Option<AbortHandle>,
 }
@@ -208,12 +229,20 @@ impl CallFilter {
     /// Begins a call whose end comes as an event.
     fn call(&mut self, stream: &mut Stream<'_>) -> Result<(), FilterError> {
         let name = self.ready.agent.name();
-        let instance = self.ready.agent.choose().ok_or_else(|| {
-            FilterError::unavailable(format!("no process of the plugin `{name}` runs"))
-        })?;
-        let permit = instance
-            .admit()
-            .map_err(|refused| FilterError::unavailable(format!("`{name}`: {refused}")))?;
+        let permit = match self.ready.agent.choose() {
+            Some(instance) => {
+                let refused = |refused| FilterError::unavailable(format!("`{name}`: {refused}"));
+                Some(instance.admit().map_err(refused)?)
+            }
+            None => None,
+        };
+        let waits = permit.is_none().then(|| Waits::begin(&self.waiting));
+        let queue = self.ready.agent.bounds().queue as usize;
+        if waits.is_some() && self.waiting.get() > queue {
+            return Err(FilterError::unavailable(format!(
+                "no process of the plugin `{name}` runs, and as many requests wait for one as `bounds.queue` allows"
+            )));
+        }
         let whole = self.ready.manner == Manner::Whole;
         let request = Request {
             header: map(stream, HeaderMap::RequestHeaders),
@@ -228,11 +257,18 @@ impl CallFilter {
             ..Request::default()
         };
         let resumer = stream.resumer();
-        let channels = Rc::clone(&self.channels);
-        let timeout = self.ready.timeout;
+        let (channels, ready) = (Rc::clone(&self.channels), Rc::clone(&self.ready));
+        let waiting = Rc::clone(&self.waiting);
         let task = tokio::task::spawn_local(async move {
-            let answer = ask(&channels, &permit, request, timeout).await;
-            permit.end(outcome(&answer));
+            let permit = match permit {
+                Some(permit) => Ok(permit),
+                None => ready.agent.next(0).await,
+            };
+            drop(waits);
+            let answer = match permit {
+                Ok(permit) => ready.answer(&channels, permit, request, &waiting).await,
+                Err(error) => Err(error),
+            };
             resumer.post_with(0, answer);
         });
         self.task = Some(task.abort_handle());
@@ -323,8 +359,12 @@ impl StreamFilter for CallFilter {
             Err(status) => {
                 let name = self.ready.agent.name();
                 let message = format!("the plugin `{name}`: {status}");
-                // As MOSN's `demo_plugin`: 500.
-                self.failed(stream, FilterError::broken(message));
+                let error = match status.code() {
+                    Code::Unavailable => FilterError::unavailable(message),
+                    // As MOSN's `demo_plugin`: 500.
+                    _ => FilterError::broken(message),
+                };
+                self.failed(stream, error);
                 if self.ready.mosn_defects {
                     stream.continue_request();
                 }
@@ -338,6 +378,50 @@ impl Drop for CallFilter {
         if let Some(task) = self.task.take() {
             task.abort();
         }
+    }
+}
+
+/// How long it may take until the end of a process is seen whose connection has broken.
+const SEEN: Duration = Duration::from_millis(50);
+
+impl Ready {
+    /// What a process answers, or the next one when it has ended meanwhile. Once: it may be what they die of.
+    async fn answer(
+        &self,
+        channels: &Channels,
+        permit: Permit,
+        request: Request,
+        waiting: &Rc<Cell<usize>>,
+    ) -> Result<Response, Status> {
+        let instance = Arc::clone(permit.instance());
+        let again = request.clone();
+        let answer = ask(channels, &permit, request, self.timeout).await;
+        let is_lost = match &answer {
+            // By gRPC this may be tried elsewhere, whoever says so.
+            Err(status) if status.code() == Code::Unavailable => {
+                self.agent.has_other(instance.number()) || ended_soon(&instance).await
+            }
+            _ => false,
+        };
+        if !is_lost {
+            permit.end(outcome(&answer));
+            return answer;
+        }
+        permit.end(Outcome::Lost);
+        let permit = {
+            let _waits = Waits::begin(waiting);
+            self.agent.next(instance.number()).await?
+        };
+        let answer = ask(channels, &permit, again, self.timeout).await;
+        permit.end(outcome(&answer));
+        answer
+    }
+}
+
+async fn ended_soon(instance: &Instance) -> bool {
+    match instance.connector() {
+        Ok(connector) => tokio::time::timeout(SEEN, connector.ended()).await.is_ok(),
+        Err(_) => false,
     }
 }
 

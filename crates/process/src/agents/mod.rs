@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tonic::Code;
+use tonic::{Code, Status};
 use transom_api::kind::{CertificateProviders, StreamFilters};
 use transom_api::{
     DuplicateExtension, Factory, Fields, Node, ParseError, PrepareContext, PrepareError, Registry,
@@ -24,7 +24,10 @@ use transom_api::{
 };
 
 use crate::launch::Launcher;
-use crate::supervise::{Instance, Outcome, Place, Plugin, Protocol, Spec, Supervisor};
+use crate::supervise::spec::Bounds;
+use crate::supervise::{
+    Instance, Outcome, Permit, Place, Plugin, Protocol, Spec, State, Supervisor,
+};
 
 use filter::{FilterFactory, Manner};
 use loader::LoaderFactory;
@@ -181,6 +184,50 @@ impl Agent {
 
     fn name(&self) -> &str {
         self.plugin.name()
+    }
+
+    fn bounds(&self) -> &Bounds {
+        &self.plugin.spec().bounds
+    }
+
+    /// Whether another process than this one takes calls.
+    fn has_other(&self, not: u64) -> bool {
+        let instances = self.plugin.instances();
+        instances
+            .iter()
+            .any(|it| it.is_open() && it.number() != not)
+    }
+
+    /// A place at a process that is not this one, as soon as there is one.
+    async fn next(&self, not: u64) -> Result<Permit, Status> {
+        let name = self.name();
+        let mut changes = self.plugin.changes();
+        let found = async {
+            loop {
+                changes.mark_unchanged();
+                let instances = self.plugin.instances();
+                let open = instances.iter().filter(|it| it.is_open());
+                let others = open.filter(|it| it.number() != not);
+                let found = others.min_by_key(|it| (it.state() != State::Ready, it.in_flight()));
+                if let Some(instance) = found {
+                    return instance
+                        .admit()
+                        .map_err(|refused| Status::unavailable(refused.to_string()));
+                }
+                if changes.changed().await.is_err() {
+                    return Err(Status::unavailable("it is gone"));
+                }
+            }
+        };
+        let limit = self.bounds().queue_time;
+        tokio::time::timeout(limit, found)
+            .await
+            .unwrap_or_else(|_| {
+                let limit = limit.as_millis();
+                Err(Status::unavailable(format!(
+                    "no process of the plugin `{name}` ran for {limit} ms"
+                )))
+            })
     }
 
     /// The process with the least to do.

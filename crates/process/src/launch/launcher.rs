@@ -14,6 +14,7 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 use transom_goplugin::environment::UNIX_SOCKET_DIR;
 
 use super::calls;
+use super::cgroup::enter;
 use super::files::{self, Own};
 use super::granted::Granted;
 use super::order::{Order, VARIABLE};
@@ -47,6 +48,9 @@ fn launch() -> Result<Never, String> {
     let order: Order = serde_json::from_str(&text).map_err(|error| {
         format!("{VARIABLE} is not what a host of this version writes: {error}")
     })?;
+    if let Some(group) = &order.cgroup {
+        enter(group).map_err(|error| format!("cannot enter {}: {error}", group.display()))?;
+    }
     let verified = Verified::new(&order)?;
     // What is verified by name and run by name must be the same file: so it is run from the copy.
     let program = verified.of(&order.program).map(AsRawFd::as_raw_fd);

@@ -3,9 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Delegated;
 use super::profile::Profile;
 
 /// The variable by which a launcher is told what to do. The program that it becomes does not get it.
@@ -20,6 +22,7 @@ const LONGEST: usize = 128 * 1024 - 64;
 pub struct Launcher {
     program: PathBuf,
     arguments: Vec<OsString>,
+    cgroup: Option<Arc<Delegated>>,
 }
 
 impl Launcher {
@@ -31,7 +34,19 @@ impl Launcher {
         Self {
             program: program.into(),
             arguments: arguments.into_iter().map(Into::into).collect(),
+            cgroup: None,
         }
+    }
+
+    /// The same, for a proxy that was delegated a part of the tree of cgroups: each process gets a group of its own there.
+    #[must_use]
+    pub fn in_cgroup(mut self, delegated: Option<Delegated>) -> Self {
+        self.cgroup = delegated.map(Arc::new);
+        self
+    }
+
+    pub(crate) fn cgroup(&self) -> Option<&Delegated> {
+        self.cgroup.as_deref()
     }
 
     /// The running program itself: the very file that runs, even when another has taken its place on disk.
@@ -53,6 +68,8 @@ impl Launcher {
 /// What a launcher does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
+    /// The cgroup that it goes into.
+    pub(crate) cgroup: Option<PathBuf>,
     pub(crate) profile: Option<Profile>,
     /// Where the program is.
     pub(crate) program: PathBuf,
@@ -78,6 +95,7 @@ impl Order {
         };
         let arguments = arguments.iter().map(|argument| text(argument));
         Ok(Self {
+            cgroup: None,
             profile: Some(profile),
             program: program.to_owned(),
             arguments: std::iter::once(text(program.as_os_str()))

@@ -23,7 +23,7 @@ use tower_service::Service;
 use transom_api::Resumer;
 
 use super::wire::{self, field};
-use crate::supervise::Instance;
+use crate::supervise::{Hold, Instance, Permit, Refused};
 use crate::v1::{Action, Answer, ToHost, action, to_host};
 
 /// What a plugin may send before more is granted: answers and actions, and bytes of bodies in them.
@@ -79,6 +79,8 @@ struct Sent {
 struct Entry {
     generation: u32,
     resumer: Option<Resumer>,
+    /// The process stays as long as the stream.
+    hold: Option<Hold>,
     mail: VecDeque<Mail>,
     /// The callback that is not answered yet; 0 for none.
     open: u64,
@@ -145,8 +147,9 @@ impl Link {
         self.open.get() && !self.ended.get() && self.instance.is_open()
     }
 
-    /// Gives a stream or connection a number. It is woken by its resumer when something came for it.
-    pub(super) fn begin(&self, resumer: Resumer) -> u64 {
+    /// Gives a stream or connection a number. It is woken by its resumer when something came for it. `None` when the process takes nothing new.
+    pub(super) fn begin(&self, resumer: Resumer) -> Option<u64> {
+        let hold = self.instance.hold()?;
         let mut state = self.state.borrow_mut();
         let index = match state.free.pop() {
             Some(index) => index,
@@ -155,6 +158,7 @@ impl Link {
                     // From 1, so that no number is 0.
                     generation: 1,
                     resumer: None,
+                    hold: None,
                     mail: VecDeque::new(),
                     open: 0,
                     told: false,
@@ -162,11 +166,17 @@ impl Link {
                 u32::try_from(state.entries.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        let Some(entry) = state.entries.get_mut(index as usize) else {
-            return 0;
-        };
+        let entry = state.entries.get_mut(index as usize)?;
         entry.resumer = Some(resumer);
-        u64::from(entry.generation) << 32 | u64::from(index)
+        entry.hold = Some(hold);
+        Some(u64::from(entry.generation) << 32 | u64::from(index))
+    }
+
+    /// Takes one more call of a stream, or says why not: also while the process drains.
+    pub(super) fn admit(&self, stream: u64) -> Result<Permit, Refused> {
+        let mut state = self.state.borrow_mut();
+        let hold = state.entry(stream).and_then(|entry| entry.hold.as_ref());
+        hold.map_or(Err(Refused::Draining), Hold::admit)
     }
 
     /// Forgets a stream: what comes for it is dropped, but for what is recorded.
@@ -177,6 +187,7 @@ impl Link {
         };
         entry.generation = entry.generation.wrapping_add(1).max(1);
         entry.resumer = None;
+        entry.hold = None;
         entry.open = 0;
         entry.told = false;
         let mail = std::mem::take(&mut entry.mail);

@@ -149,14 +149,16 @@ impl RemoteNetworkFilter {
             let Some(link) = self.pool.choose() else {
                 return self.wait(connection, None);
             };
-            let number = link.begin(self.resumer(connection));
+            let Some(number) = link.begin(self.resumer(connection)) else {
+                return self.wait(connection, None);
+            };
             self.bound = Some(Bound { link, number });
         }
         let Some(bound) = &self.bound else {
             return Ok(());
         };
         let (link, number) = (Rc::clone(&bound.link), bound.number);
-        let Ok(permit) = link.instance().admit() else {
+        let Ok(permit) = link.admit(number) else {
             return self.wait(connection, None);
         };
         let callback = self.callbacks + 1;

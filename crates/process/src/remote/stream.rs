@@ -229,7 +229,7 @@ impl RemoteFilter {
         };
         let link = Rc::clone(&bound.link);
         let (number, begins) = (bound.stream, !bound.begun);
-        let Ok(permit) = link.instance().admit() else {
+        let Ok(permit) = link.admit(number) else {
             return self.wait(stream, None);
         };
         let callback = self.callbacks + 1;
@@ -355,7 +355,10 @@ impl RemoteFilter {
                 return Ok(None);
             };
             let resumer = self.resumer(stream);
-            let number = link.begin(resumer);
+            let Some(number) = link.begin(resumer) else {
+                self.wait(stream, None)?;
+                return Ok(None);
+            };
             self.bound = Some(Bound {
                 link,
                 stream: number,

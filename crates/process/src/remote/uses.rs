@@ -22,6 +22,10 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// The pause before a process is asked again that could not prepare a use.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Why a process of another version is not used.
+const OTHER_NEEDS: &str =
+    "a process of another version asks for other callbacks or metrics than the one before it";
+
 /// Numbers of uses: never used twice.
 static NEXT_USE: AtomicU64 = AtomicU64::new(1);
 
@@ -69,7 +73,7 @@ impl Running {
             );
         }
         let channel = plugin
-            .choose()
+            .newest()
             .and_then(|instance| instance.channel())
             .ok_or_else(|| failed("it has no connection".to_owned()))?;
         let request = DescribeRequest {
@@ -145,11 +149,22 @@ impl Used {
         let mut needs = None;
         let mut ready: Vec<Arc<Instance>> = Vec::new();
         let mut failed = None;
-        for instance in plugin.instances().iter() {
+        // What the newest version says counts: one that it takes over from may not know the configuration.
+        let mut instances = plugin.instances().to_vec();
+        instances.sort_by_key(|instance| !plugin.owns(instance));
+        for instance in &instances {
             match prepare_in(instance, &request).await {
                 Ok(answer) if answer.faults.is_empty() => {
-                    needs.get_or_insert(answer.needs.unwrap_or_default());
-                    ready.push(Arc::clone(instance));
+                    let asked = answer.needs.unwrap_or_default();
+                    if *needs.get_or_insert_with(|| asked.clone()) == asked {
+                        plugin.use_ready(id, instance);
+                        ready.push(Arc::clone(instance));
+                    } else {
+                        plugin.use_refused(instance, OTHER_NEEDS);
+                    }
+                }
+                Ok(answer) if needs.is_some() && !plugin.owns(instance) => {
+                    plugin.use_refused(instance, reasons(&answer.faults));
                 }
                 Ok(answer) => return Err(faults(&answer.faults, &subject.config)),
                 // The others may do; one that died is started again meanwhile.
@@ -163,6 +178,7 @@ impl Used {
                 plugin.name()
             )));
         };
+        plugin.use_begins(id);
         let (publish, ready) = watch::channel(Arc::from(ready));
         let (alive, ends) = watch::channel(());
         let follower = Follower {
@@ -223,23 +239,22 @@ impl Follower {
                     Ok(answer)
                         if answer.faults.is_empty()
                             && answer.needs.as_ref().unwrap_or(&Needs::default())
-                                == &self.needs => {}
+                                == &self.needs =>
+                    {
+                        self.plugin.use_ready(self.use_id(), instance);
+                    }
                     Ok(answer) if answer.faults.is_empty() => {
                         tracing::error!(
                             plugin = self.plugin.name(),
-                            "a new process asks for other callbacks or metrics than the one before it: it gets no traffic of this use; reload \
-                             the configuration"
+                            "{OTHER_NEEDS}: it gets no traffic of this use; reload the configuration"
                         );
+                        self.plugin.use_refused(instance, OTHER_NEEDS);
                         continue;
                     }
                     Ok(answer) => {
-                        let why: Vec<_> =
-                            answer.faults.iter().map(|fault| &*fault.message).collect();
-                        tracing::error!(
-                            plugin = self.plugin.name(),
-                            "a new process refuses the configuration that the one before it took: {}",
-                            why.join("; ")
-                        );
+                        let why = reasons(&answer.faults);
+                        tracing::error!(plugin = self.plugin.name(), "{why}");
+                        self.plugin.use_refused(instance, why);
                         continue;
                     }
                     Err(why) => {
@@ -262,8 +277,13 @@ impl Follower {
         again
     }
 
+    fn use_id(&self) -> u64 {
+        self.request.subject.as_ref().map_or(0, |it| it.id)
+    }
+
     async fn release(&self) {
-        let use_id = self.request.subject.as_ref().map_or(0, |it| it.id);
+        let use_id = self.use_id();
+        self.plugin.use_ends(use_id);
         let ready = Arc::clone(&self.publish.borrow());
         for instance in ready.iter() {
             if let Some(channel) = instance.channel().filter(|_| !instance.is_gone()) {
@@ -284,6 +304,15 @@ async fn prepare_in(
         Code::Unimplemented => format!("it does not have this kind: {}", status.message()),
         _ => status.to_string(),
     })
+}
+
+/// What a process found wrong with a configuration that another had taken.
+fn reasons(faults: &[v1::ConfigFault]) -> String {
+    let why: Vec<&str> = faults.iter().map(|fault| &*fault.message).collect();
+    format!(
+        "a process refuses the configuration that another version took: {}",
+        why.join("; ")
+    )
 }
 
 /// What a plugin found wrong, at the place of the first.

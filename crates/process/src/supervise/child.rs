@@ -14,7 +14,7 @@ use transom_goplugin::{Channel, HandshakeConfig, PluginAddr};
 use super::error::StartError;
 use super::output::Output;
 use super::spec::{Protocol, Spec, Variable};
-use crate::launch::{Launcher, Order};
+use crate::launch::{Cgroup, Launcher, Order, cgroup};
 
 /// The cookie of `transom.plugin.v1`.
 pub const COOKIE: (&str, &str) = ("TRANSOM_PLUGIN_COOKIE", "transom.plugin.v1");
@@ -50,26 +50,28 @@ impl Child {
         spec: &Spec,
         place: &Place,
         output: &Arc<Output>,
+        cgroup: Option<&Cgroup>,
     ) -> Result<Self, StartError> {
-        let (command, environment) = command(spec, place)?;
+        let (command, environment) = command(spec, place, cgroup)?;
+        let launched = is_launched(spec, cgroup);
         match spec.protocol {
             Protocol::Transom => {
                 let handshake = HandshakeConfig::new(1, COOKIE.0, COOKIE.1);
-                plugin(spec, output, command, environment, handshake).await
+                plugin(spec, output, (command, environment, launched), handshake).await
             }
             Protocol::Call => {
                 let handshake = crate::call::handshake();
-                plugin(spec, output, command, environment, handshake).await
+                plugin(spec, output, (command, environment, launched), handshake).await
             }
             Protocol::ExtProc | Protocol::ExtAuthz | Protocol::Als => {
-                server(spec, place, output, command, environment).await
+                server(spec, place, output, (command, environment, launched)).await
             }
             Protocol::None => {
                 let program = Program::start(
                     command,
                     environment,
                     output.stdout(),
-                    output.stderr(spec.is_launched()),
+                    output.stderr(launched),
                 )
                 .await?;
                 Ok(Self::Plain(program))
@@ -148,8 +150,7 @@ impl Child {
 async fn plugin(
     spec: &Spec,
     output: &Arc<Output>,
-    command: Command,
-    environment: Environment,
+    (command, environment, launched): (Command, Environment, bool),
     handshake: HandshakeConfig,
 ) -> Result<Child, StartError> {
     let config = ClientConfig::new(handshake)
@@ -159,7 +160,7 @@ async fn plugin(
         .stop_timeout(spec.stop_timeout)
         .sync_stdout(output.writer())
         .stdout(output.stdout())
-        .log(output.stderr(spec.is_launched()));
+        .log(output.stderr(launched));
     let client = host::Client::start(config).await?;
     let connector = client.connector().map_err(StartError::Connect)?;
     Ok(Child::Plugin(Box::new(client), connector))
@@ -169,8 +170,7 @@ async fn server(
     spec: &Spec,
     place: &Place,
     output: &Arc<Output>,
-    command: Command,
-    environment: Environment,
+    (command, environment, launched): (Command, Environment, bool),
 ) -> Result<Child, StartError> {
     let deadline = Instant::now() + spec.start_timeout;
     let text = spec.address.as_deref().unwrap_or_default();
@@ -189,7 +189,7 @@ async fn server(
         command,
         environment,
         output.stdout(),
-        output.stderr(spec.is_launched()),
+        output.stderr(launched),
     )
     .await?;
     let connector = Connector::to(address.clone(), program.gone());
@@ -253,18 +253,28 @@ async fn knock(address: &PluginAddr) -> bool {
     }
 }
 
+/// Whether a launcher stands between the fork and the program.
+fn is_launched(spec: &Spec, cgroup: Option<&Cgroup>) -> bool {
+    spec.sandbox.is_some() || !spec.trust.is_empty() || cgroup.is_some()
+}
+
 /// The command that is run: the plugin's own, or the launcher's, which becomes it.
-fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartError> {
+fn command(
+    spec: &Spec,
+    place: &Place,
+    cgroup: Option<&Cgroup>,
+) -> Result<(Command, Environment), StartError> {
     let written = Path::new(spec.program());
     let program =
         find(written, &place.folder).ok_or_else(|| StartError::NotFound(written.to_owned()))?;
     let arguments = spec.command.iter().skip(1);
-    let mut command = if !spec.is_launched() {
+    let mut command = if !is_launched(spec, cgroup) {
         let mut command = Command::new(&program);
         command.args(arguments);
         command
     } else {
         let order = Order {
+            cgroup: cgroup.map(|group| group.path().to_owned()),
             profile: spec.sandbox.clone(),
             program,
             arguments: spec.command.clone(),
@@ -296,6 +306,48 @@ fn command(spec: &Spec, place: &Place) -> Result<(Command, Environment), StartEr
         crate::call::environment(&mut command, spec.max_procs, spec.log_base.as_deref());
     }
     Ok((command, Environment::Allowed(allowed)))
+}
+
+/// The cgroup of a process to come; `None` where none was delegated, or nothing asks for one.
+pub(super) fn cgroup_of(
+    name: &str,
+    spec: &Spec,
+    place: &Place,
+) -> Result<Option<Cgroup>, StartError> {
+    let bounds = cgroup::Bounds {
+        memory: spec.memory,
+        processes: spec.cgroup.processes,
+        cpu: spec.cgroup.cpu,
+    };
+    let required = spec.cgroup.required;
+    let Some(delegated) = place.launcher.cgroup() else {
+        return match required {
+            true => Err(StartError::Cgroup(
+                "none was delegated: run Transom with systemd's `Delegate=yes`, or name a cgroup of its own in TRANSOM_CGROUP".to_owned(),
+            )),
+            false => Ok(None),
+        };
+    };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().take(64).map(safe).collect();
+    match delegated.group(&name, &bounds) {
+        Ok(group) if required && !group.missing.is_empty() => Err(StartError::Cgroup(format!(
+            "the kernel has no controller here for: {}",
+            group.missing.join(", ")
+        ))),
+        Ok(group) => Ok(Some(group)),
+        Err(error) if required => Err(StartError::Cgroup(error.to_string())),
+        Err(error) => {
+            tracing::warn!(plugin = name, %error, "the plugin runs without a cgroup");
+            Ok(None)
+        }
+    }
 }
 
 /// Where a program is. One without a slash is looked up in `PATH`, as the shell does.

@@ -50,6 +50,9 @@ pub enum StartError {
         /// What it printed last, led in by a line of its own; or empty.
         said: String,
     },
+    /// The kernel does not hold all bounds that are required.
+    #[error("a cgroup that holds all of `cgroup` and `memory` cannot be had: {0}")]
+    Cgroup(String),
     /// It was stopped or disabled before it was ready.
     #[error("the plugin was stopped while it started")]
     Stopped,

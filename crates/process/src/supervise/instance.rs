@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use std::time::Instant;
 
 use transom_goplugin::Channel;
@@ -22,6 +22,8 @@ pub struct Instance {
     connector: Option<Connector>,
     load: Arc<Load>,
     in_flight: AtomicU32,
+    /// Streams and connections that it has something of, whether it is asked at this moment or not.
+    held: AtomicU32,
     /// Calls in a row that were not answered in time.
     timeouts: AtomicU32,
     state: AtomicU8,
@@ -51,6 +53,7 @@ impl Instance {
             connector: parts.connector,
             load: parts.load,
             in_flight: AtomicU32::new(0),
+            held: AtomicU32::new(0),
             timeouts: AtomicU32::new(0),
             state: AtomicU8::new(State::Ready as u8),
             gone: AtomicBool::new(false),
@@ -96,6 +99,10 @@ impl Instance {
         if !self.is_open() {
             return Err(self.load.refused(Refused::Draining));
         }
+        self.enter()
+    }
+
+    fn enter(self: &Arc<Self>) -> Result<Permit, Refused> {
         self.load.enter()?;
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Permit {
@@ -103,6 +110,22 @@ impl Instance {
             begun: Instant::now(),
             ended: false,
         })
+    }
+
+    /// Keeps the process for a stream that it will know something of: one that drains is not told to end before it is let go, or the
+    /// time for draining is over. `None` when the instance takes nothing new.
+    pub fn hold(self: &Arc<Self>) -> Option<Hold> {
+        // Counted first, and the state looked at then; who lets it drain does both the other way round. So one of the two sees the other.
+        self.held.fetch_add(1, Ordering::SeqCst);
+        let hold = Hold(Arc::clone(self));
+        fence(Ordering::SeqCst);
+        self.is_open().then_some(hold)
+    }
+
+    /// Whether calls or streams would be lost with the process.
+    pub(super) fn is_needed(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.in_flight() > 0 || self.held.load(Ordering::SeqCst) > 0
     }
 
     /// Calls that it has not answered yet.
@@ -148,6 +171,26 @@ impl Instance {
 
     pub(super) fn set_gone(&self) {
         self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A stream or connection that a process has something of. It may go on calling it while that drains.
+#[derive(Debug)]
+pub struct Hold(Arc<Instance>);
+
+impl Hold {
+    /// Takes one more call of this stream, or says why not. Never waits.
+    pub fn admit(&self) -> Result<Permit, Refused> {
+        match self.0.is_gone() {
+            true => Err(self.0.load.refused(Refused::Draining)),
+            false => self.0.enter(),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

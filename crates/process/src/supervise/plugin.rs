@@ -12,6 +12,7 @@ use super::error::StartError;
 use super::group::Group;
 use super::instance::Instance;
 use super::load::{Counts, InFlight};
+use super::readiness::Readiness;
 use super::slot::Report;
 use super::spec::{Protocol, Spec};
 use super::state::State;
@@ -25,7 +26,12 @@ use super::swap::Swapping;
 pub struct Plugin {
     pub(super) shared: Arc<Shared>,
     pub(super) groups: Mutex<Groups>,
+    /// The version that has the calls which this one does not get yet, or does not get any more.
+    pub(super) older: Mutex<Option<Arc<Plugin>>>,
 }
+
+/// Numbers of processes and of versions: none is given twice, so that versions can be told apart that take over from each other.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// The processes of a plugin, and, during a swap, those that may take over.
 pub(super) struct Groups {
@@ -46,7 +52,8 @@ pub(super) struct Shared {
     /// Held for moments, by who changes what is published.
     publishing: Mutex<()>,
     changes: watch::Sender<u64>,
-    next_number: AtomicU64,
+    /// In which processes the uses are ready.
+    readiness: Mutex<Readiness>,
     turn: AtomicUsize,
     /// The number of the group that takes a share of the calls only; 0 for none.
     candidate: AtomicU64,
@@ -86,7 +93,7 @@ impl Plugin {
             published: ArcSwap::from_pointee(Arc::from([])),
             publishing: Mutex::default(),
             changes: watch::Sender::new(0),
-            next_number: AtomicU64::new(1),
+            readiness: Mutex::default(),
             turn: AtomicUsize::new(0),
             candidate: AtomicU64::new(0),
         });
@@ -99,6 +106,7 @@ impl Plugin {
                 swapping: Swapping::default(),
                 retired: Counts::default(),
             }),
+            older: Mutex::default(),
         });
         (plugin, first)
     }
@@ -160,14 +168,56 @@ impl Plugin {
         self.shared.side(turn)
     }
 
+    /// An instance of the newest version that may have calls, whichever of them have the calls.
+    pub fn newest(&self) -> Option<Arc<Instance>> {
+        let own = self.current().number;
+        let instances = self.instances();
+        let newest = instances.iter().find(|instance| instance.group() == own);
+        newest.cloned().or_else(|| self.choose())
+    }
+
+    /// Whether an instance is of this version's own processes, and not of the one that it takes over from.
+    pub fn owns(&self, instance: &Instance) -> bool {
+        let groups = lock(&self.groups);
+        let candidate = groups.candidate.iter();
+        let mut own = [&groups.current].into_iter().chain(candidate);
+        own.any(|group| group.number == instance.group())
+    }
+
+    /// Takes note of a use, which from now on is to be ready in each process; see [`use_ready`](Self::use_ready).
+    pub fn use_begins(&self, used: u64) {
+        lock(&self.shared.readiness).begins(used);
+    }
+
+    /// A use is no more.
+    pub fn use_ends(&self, used: u64) {
+        lock(&self.shared.readiness).ends(used);
+    }
+
+    /// A use is ready in a process. A new version takes over when all are.
+    pub fn use_ready(&self, used: u64, instance: &Instance) {
+        lock(&self.shared.readiness).is_ready(used, instance.number());
+    }
+
+    /// A process will not have a use. A new version with such a process does not take over.
+    pub fn use_refused(&self, instance: &Instance, why: impl Into<String>) {
+        lock(&self.shared.readiness).refuses(instance.number(), why.into());
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
-        self.current().state()
+        match self.fallback() {
+            Some(older) => older.state(),
+            None => self.current().state(),
+        }
     }
 
     /// Whether it may run.
     pub fn is_enabled(&self) -> bool {
-        self.current().wanted().enabled
+        match self.fallback() {
+            Some(older) => older.is_enabled(),
+            None => self.current().wanted().enabled,
+        }
     }
 
     /// Whether it was told to end.
@@ -200,6 +250,10 @@ impl Plugin {
 
     /// Starts it, whatever was before: after a crash loop too. Resolves when one instance is ready, or none would start.
     pub async fn enable(&self) -> Result<(), String> {
+        if self.fallback().is_some() {
+            // The older version is asked itself.
+            return Ok(());
+        }
         let order = |wanted: &mut super::group::Wanted| wanted.enabled = true;
         self.current().order(order).await
     }
@@ -207,6 +261,9 @@ impl Plugin {
     /// Lets calls end, then the processes. It is not started again until it is enabled.
     pub async fn disable(&self) {
         self.roll_back("the plugin was disabled").await;
+        if self.fallback().is_some() {
+            return;
+        }
         let order = |wanted: &mut super::group::Wanted| wanted.enabled = false;
         // What cannot start is down as well.
         let _ = self.current().order(order).await;
@@ -215,6 +272,9 @@ impl Plugin {
     /// Starts a new process for each, and ends the old ones when those are ready. If one does not start, the old one stays.
     pub async fn restart(&self) -> Result<(), String> {
         self.roll_back("the plugin was started again").await;
+        if self.fallback().is_some() {
+            return Ok(());
+        }
         let order = |wanted: &mut super::group::Wanted| wanted.restart = wanted.order;
         self.current().order(order).await
     }
@@ -265,7 +325,11 @@ impl Side {
 
 impl Shared {
     pub(super) fn number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
+        NEXT_NUMBER.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn readiness(&self) -> MutexGuard<'_, Readiness> {
+        lock(&self.readiness)
     }
 
     pub(super) fn set_candidate(&self, group: u64) {
@@ -288,9 +352,10 @@ impl Shared {
 
     pub(super) fn withdraw(&self, number: u64) {
         self.change(|instances| instances.retain(|instance| instance.number() != number));
+        lock(&self.readiness).forgets(number);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Instance>>)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Vec<Arc<Instance>>)) {
         {
             let _one = lock(&self.publishing);
             let mut instances = self.published.load().to_vec();
@@ -305,12 +370,12 @@ impl Shared {
         self.spec.address.is_none() && self.spec.protocol != Protocol::None
     }
 
-    /// Waits until nothing is under way at an instance, for as long as the configuration allows.
+    /// Waits until nothing is under way at an instance and no stream needs it, for as long as the configuration allows.
     pub(super) async fn drain(&self, instance: &Instance) {
         /// Often enough that nobody notices, seldom enough to cost nothing.
         const LOOK: Duration = Duration::from_millis(5);
         let quiet = async {
-            while instance.in_flight() > 0 && !instance.is_gone() {
+            while instance.is_needed() && !instance.is_gone() {
                 tokio::time::sleep(LOOK).await;
             }
         };

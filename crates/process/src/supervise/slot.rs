@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::child::Child;
+use super::child::{Child, cgroup_of};
 use super::error::StartError;
 use super::group::Wanted;
 use super::instance::{Instance, Parts};
@@ -18,6 +18,7 @@ use super::plugin::{Shared, lock};
 use super::restarts::{Next, Restarts};
 use super::state::State;
 use super::usage::{self, Usage};
+use crate::launch::Cgroup;
 
 /// How often it is looked whether calls time out, and, where there is a bound, how much memory is used.
 const LOOK: Duration = Duration::from_millis(250);
@@ -65,11 +66,22 @@ pub(super) struct Facts {
     /// CPU time of processes that have ended.
     pub(super) spent: Duration,
     pub(super) failed_checks: u64,
+    pub(super) cgroup: Option<Granted>,
+}
+
+/// What a cgroup holds of the bounds.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub(super) path: String,
+    pub(super) held: Vec<&'static str>,
+    pub(super) missing: Vec<&'static str>,
 }
 
 /// A process that is published.
 struct Running {
     child: Arc<Child>,
+    /// Whatever is left in it ends with this.
+    cgroup: Option<Cgroup>,
     instance: Arc<Instance>,
     since: Instant,
     restart: u64,
@@ -159,8 +171,9 @@ impl Slot {
         let shared = Arc::clone(&self.shared);
         let output = Arc::clone(&self.report.output);
         let restart = self.wanted.borrow().restart;
+        let cgroup = cgroup_of(&shared.name, &shared.spec, &shared.place)?;
         let child = {
-            let starting = Child::start(&shared.spec, &shared.place, &output);
+            let starting = Child::start(&shared.spec, &shared.place, &output, cgroup.as_ref());
             tokio::select! {
                 biased;
                 child = starting => child?,
@@ -178,6 +191,7 @@ impl Slot {
         }));
         let running = Running {
             child: Arc::new(child),
+            cgroup,
             instance,
             since: Instant::now(),
             restart,
@@ -191,6 +205,11 @@ impl Slot {
             facts.since = Some(running.since);
             facts.spent += facts.usage.cpu;
             facts.usage = Usage::default();
+            facts.cgroup = running.cgroup.as_ref().map(|group| Granted {
+                path: group.path().display().to_string(),
+                held: group.held.clone(),
+                missing: group.missing.clone(),
+            });
         });
         tracing::info!(
             plugin = &*shared.name,
@@ -413,8 +432,14 @@ impl Slot {
     ) -> impl Future<Output = String> + Send + 'static {
         let (shared, report) = (Arc::clone(&self.shared), Arc::clone(&self.report));
         let (child, pid) = (Arc::clone(&running.child), running.instance.pid());
+        // Its group goes with it.
+        let group = running.cgroup.as_ref();
+        let ran_out = group.is_some_and(Cgroup::ran_out_of_memory);
         async move {
-            let text = how_it_ended(child).await;
+            let mut text = how_it_ended(child).await;
+            if ran_out {
+                text.push_str(": the kernel ended it at its bound of memory");
+            }
             tracing::warn!(plugin = &*shared.name, pid, "plugin ended: {text}");
             report.change(|facts| facts.last = Some(text.clone()));
             text
@@ -616,6 +641,7 @@ impl Report {
                 usage: Usage::default(),
                 spent: Duration::ZERO,
                 failed_checks: 0,
+                cgroup: None,
             }),
             done: watch::Sender::new((0, None)),
         }

@@ -8,7 +8,7 @@ use transom_api::metrics::MetricKind;
 
 use super::load::{BUCKETS, Counts};
 use super::plugin::{Plugin, lock};
-use super::slot::Report;
+use super::slot::{self, Report};
 use super::state::State;
 use super::supervisor::Supervisor;
 use super::swap::Swapping;
@@ -230,6 +230,7 @@ fn version(plugin: &Plugin) -> Node {
             "command",
             Node::list(spec.command.iter().map(|word| word.as_str().into())),
         ),
+        ("origin", optional(spec.origin.as_deref().map(Node::from))),
         ("protocol", spec.protocol.name().into()),
         ("address", optional(spec.address.as_deref().map(Node::from))),
         (
@@ -308,10 +309,20 @@ fn process(report: &Report, stopping: bool) -> Node {
             "sandbox",
             optional(report.output.granted().map(|granted| sandbox(&granted))),
         ),
+        ("cgroup", optional(facts.cgroup.as_ref().map(cgroup))),
         (
             "output",
             Node::list(report.output.tail().iter().map(|line| line.as_str().into())),
         ),
+    ])
+}
+
+fn cgroup(granted: &slot::Granted) -> Node {
+    let names = |names: &[&str]| Node::list(names.iter().map(|name| (*name).into()));
+    Node::map([
+        ("path", granted.path.as_str().into()),
+        ("held", names(&granted.held)),
+        ("missing", names(&granted.missing)),
     ])
 }
 

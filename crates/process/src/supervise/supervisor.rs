@@ -43,6 +43,8 @@ impl Supervisor {
     /// The plugin of this name and specification: the one that runs already, or one that is started. So all uses share it, and a reload
     /// that does not change it leaves its processes alone. It lives as long as somebody holds it.
     ///
+    /// Where the specification says so, it takes over from the version that runs as a swap does: by share at first.
+    ///
     /// A name that was disabled stays so: then the plugin is not started, and has no instances.
     pub async fn plugin(
         &self,
@@ -57,7 +59,13 @@ impl Supervisor {
         }
         let plugin = match entry.is_disabled() {
             true => Plugin::disabled(name, spec, place),
-            false => Plugin::start(name, spec, place).await?,
+            false => {
+                let plugin = Plugin::start(name, spec, place).await?;
+                if let Some(older) = entry.newest() {
+                    plugin.take_over_from(&older);
+                }
+                plugin
+            }
         };
         entry.add(&plugin);
         Ok(plugin)
@@ -164,6 +172,10 @@ impl Entry {
         self.versions()
             .into_iter()
             .rfind(|plugin| **plugin.spec() == *spec)
+    }
+
+    fn newest(&self) -> Option<Arc<Plugin>> {
+        self.versions().pop()
     }
 
     fn add(&self, plugin: &Arc<Plugin>) {

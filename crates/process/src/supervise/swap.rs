@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::group::Group;
@@ -12,6 +13,9 @@ use super::spec::Swap;
 
 /// How often it is looked how the new version does.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long after it was watched a new version may still take to prepare its uses.
+const UNREADY: Duration = Duration::from_secs(30);
 
 /// How the last swap went.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -34,8 +38,14 @@ impl Plugin {
     ///
     /// Resolves when the new version is ready; an error says why it is not, and then nothing has changed.
     pub async fn swap(self: &Arc<Self>) -> Result<String, String> {
+        if self.fallback().is_some() {
+            return Err("the declared version was rolled back: declare another one".to_owned());
+        }
         if !self.is_enabled() || self.is_stopping() {
             return Err("the plugin is disabled: enable it first".to_owned());
+        }
+        if lock(&self.older).is_some() {
+            return Err("a swap is under way: wait for its end".to_owned());
         }
         if !self.shared.can_overlap() {
             self.restart().await?;
@@ -63,33 +73,91 @@ impl Plugin {
             "the new version is ready, gets {} % of the calls and is watched for {:?}",
             rules.share, rules.watch
         );
-        tokio::spawn(watch(Arc::downgrade(self), candidate));
+        Trial::begin(self, candidate, self.current());
         Ok(said)
+    }
+
+    /// Gets a share of the older version's calls, and all of them when it did no worse for a while; if it does worse, it ends, and the older
+    /// version has all calls for as long as this one is declared. Only where [`Swap::on_reload`] says so, and both can run side by side.
+    pub(super) fn take_over_from(self: &Arc<Self>, older: &Arc<Self>) {
+        // One that has not taken over itself has the calls from somebody else.
+        let older = lock(&older.older)
+            .clone()
+            .unwrap_or_else(|| Arc::clone(older));
+        let may = self.spec().swap.on_reload
+            && self.spec().protocol == older.spec().protocol
+            && self.shared.can_overlap()
+            && older.shared.can_overlap()
+            && older.is_enabled()
+            && !older.is_stopping();
+        if !may {
+            return;
+        }
+        let new = self.current();
+        lock(&self.groups).swapping = Swapping::Watched;
+        self.shared.set_candidate(new.number);
+        *lock(&self.older) = Some(Arc::clone(&older));
+        self.adopt();
+        tokio::spawn(follow(Arc::downgrade(self), older.changes()));
+        Trial::begin(self, new, older.current());
+    }
+
+    /// The older version, where it has all calls because this one did worse.
+    pub(super) fn fallback(&self) -> Option<Arc<Self>> {
+        let older = lock(&self.older).clone()?;
+        let groups = lock(&self.groups);
+        matches!(groups.swapping, Swapping::RolledBack(_)).then_some(older)
+    }
+
+    /// Publishes the older version's instances among its own, as long as that has calls. Whether it has.
+    fn adopt(&self) -> bool {
+        let older = lock(&self.older);
+        let theirs = older.as_ref().map(|older| older.instances());
+        self.shared.change(|instances| {
+            instances.retain(|instance| self.owns(instance));
+            instances.extend(theirs.iter().flat_map(|theirs| theirs.iter().cloned()));
+        });
+        theirs.is_some()
     }
 
     /// Ends the new version, if a swap is under way.
     pub(super) async fn roll_back(&self, why: &str) {
+        let is_newest = lock(&self.older).is_some();
         let candidate = {
             let mut groups = lock(&self.groups);
-            let Some(candidate) = groups.candidate.take() else {
+            let on_trial = is_newest && groups.swapping == Swapping::Watched;
+            let candidate = groups.candidate.take();
+            let Some(candidate) =
+                candidate.or_else(|| on_trial.then(|| Arc::clone(&groups.current)))
+            else {
                 return;
             };
             groups.swapping = Swapping::RolledBack(why.to_owned());
-            groups.retired.add(&candidate.load.counts());
+            if !Arc::ptr_eq(&candidate, &groups.current) {
+                groups.retired.add(&candidate.load.counts());
+            }
             candidate
         };
         tracing::warn!(plugin = self.name(), "the old version stays: {why}");
         // Its instances are withdrawn first: without a candidate they would be like the others.
         candidate.end();
         candidate.ended().await;
-        // Unless the next swap has begun.
-        if lock(&self.groups).candidate.is_none() {
+        // Unless the next swap has begun, or there is nothing of its own to go back to.
+        if !is_newest && lock(&self.groups).candidate.is_none() {
             self.shared.set_candidate(0);
         }
     }
 
     /// Gives all calls to the new version, and ends the old one.
     async fn promote(&self, candidate: &Arc<Group>) {
+        if lock(&self.older).take().is_some() {
+            lock(&self.groups).swapping = Swapping::Promoted;
+            self.shared.set_candidate(0);
+            // The older version ends when the last stream of a configuration that has it is over.
+            self.adopt();
+            tracing::info!(plugin = self.name(), "the new version took over");
+            return;
+        }
         let old = {
             let mut groups = lock(&self.groups);
             if !groups
@@ -111,53 +179,111 @@ impl Plugin {
         old.ended().await;
     }
 
-    fn is_candidate(&self, group: &Arc<Group>) -> bool {
+    fn is_on_trial(&self, group: &Arc<Group>) -> bool {
         let groups = lock(&self.groups);
-        groups
-            .candidate
-            .as_ref()
-            .is_some_and(|one| Arc::ptr_eq(one, group))
+        let new = groups.candidate.as_ref().unwrap_or(&groups.current);
+        groups.swapping == Swapping::Watched && Arc::ptr_eq(new, group)
     }
 }
 
-/// Watches the new version until it is decided.
-async fn watch(plugin: Weak<Plugin>, candidate: Arc<Group>) {
-    let begun = Instant::now();
-    let before = plugin
-        .upgrade()
-        .map(|plugin| plugin.current().load.counts());
-    let before = before.unwrap_or_default();
-    loop {
-        tokio::time::sleep(LOOK).await;
+/// Keeps up with the older version's instances.
+async fn follow(plugin: Weak<Plugin>, mut changes: watch::Receiver<u64>) {
+    // An error: the older version is gone, and so are its instances.
+    while changes.changed().await.is_ok() {
         let Some(plugin) = plugin.upgrade() else {
             return;
         };
-        if !plugin.is_candidate(&candidate) || plugin.is_stopping() {
+        if !plugin.adopt() {
             return;
         }
+    }
+}
+
+/// A new version beside an old one, until it is decided which has the calls.
+struct Trial {
+    plugin: Weak<Plugin>,
+    new: Arc<Group>,
+    old: Arc<Group>,
+    /// What the old one had counted when it began.
+    before: Counts,
+    begun: Instant,
+}
+
+impl Trial {
+    fn begin(plugin: &Arc<Plugin>, new: Arc<Group>, old: Arc<Group>) {
+        let trial = Self {
+            plugin: Arc::downgrade(plugin),
+            new,
+            before: old.load.counts(),
+            old,
+            begun: Instant::now(),
+        };
+        tokio::spawn(trial.run());
+    }
+
+    async fn run(self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Some(plugin) = self.plugin.upgrade() else {
+                return;
+            };
+            if !plugin.is_on_trial(&self.new) || plugin.is_stopping() {
+                return;
+            }
+            match self.verdict(&plugin) {
+                Verdict::Worse(why) => return plugin.roll_back(&why).await,
+                Verdict::Better => return plugin.promote(&self.new).await,
+                Verdict::Good => {}
+            }
+        }
+    }
+
+    fn verdict(&self, plugin: &Plugin) -> Verdict {
         let rules = &plugin.spec().swap;
-        let old = plugin.current().load.counts().since(&before);
-        let ended = candidate.reports.iter().any(|report| {
+        let ended = self.new.reports.iter().any(|report| {
             let facts = report.facts();
             facts.restarts > 0 || facts.last.is_some()
         });
-        let verdict = match ended {
-            true => Verdict::Worse("a process of the new version ended".to_owned()),
-            false => compare(rules, &old, &candidate.load.counts()),
+        if ended {
+            return Verdict::Worse("a process of the new version ended".to_owned());
+        }
+        let instances = plugin.instances();
+        let readiness = plugin.shared.readiness();
+        let of = |group: &Arc<Group>| {
+            let number = group.number;
+            instances.iter().filter(move |it| it.group() == number)
         };
-        match verdict {
-            Verdict::Worse(why) => return plugin.roll_back(&why).await,
-            Verdict::Good if begun.elapsed() >= rules.watch => {
-                return plugin.promote(&candidate).await;
-            }
-            Verdict::Good => {}
+        let refusal = |group| of(group).find_map(|it| readiness.refusal(it.number()));
+        if let Some(why) = refusal(&self.new) {
+            return Verdict::Worse(why.to_owned());
+        }
+        let is_ready = of(&self.new).any(|it| readiness.has_all(it.number()));
+        if is_ready && let Some(why) = refusal(&self.old) {
+            // The configuration is the new version's, and the old one cannot serve it.
+            tracing::warn!(
+                plugin = plugin.name(),
+                "the new version takes over at once: {why}"
+            );
+            return Verdict::Better;
+        }
+        let old = self.old.load.counts().since(&self.before);
+        match compare(rules, &old, &self.new.load.counts()) {
+            Verdict::Good if self.begun.elapsed() < rules.watch => Verdict::Good,
+            Verdict::Good if is_ready => Verdict::Better,
+            Verdict::Good if self.begun.elapsed() > rules.watch + UNREADY => Verdict::Worse(
+                "the new version has not prepared all that the plugin is used for".to_owned(),
+            ),
+            verdict => verdict,
         }
     }
 }
 
 #[derive(Debug, Eq, PartialEq)]
 enum Verdict {
+    /// Good so far.
     Good,
+    /// It may have all calls.
+    Better,
     Worse(String),
 }
 

@@ -1,6 +1,7 @@
 //! The library and the supervisor against real processes.
 
 mod bad;
+mod cgroup;
 mod sandbox;
 mod sandbox_keys;
 mod supervise;

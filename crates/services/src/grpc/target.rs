@@ -154,13 +154,16 @@ impl TargetConfig {
         })
     }
 
-    /// Reads the files that it names.
+    /// Reads the files that it names. Relative paths, a socket's too, begin at the configuration's folder.
     pub fn prepare(&self, context: &PrepareContext) -> Result<Target, PrepareError> {
         let tls = self.tls.as_ref().map(|tls| tls.load(context)).transpose()?;
-        Ok(Target {
-            config: self.clone(),
-            tls,
-        })
+        let mut config = self.clone();
+        for address in &mut config.addresses {
+            if let Address::Unix(path) = address {
+                *path = context.path(&*path);
+            }
+        }
+        Ok(Target { config, tls })
     }
 }
 

@@ -4,5 +4,6 @@ mod als;
 mod connections;
 mod ext_authz;
 mod ext_proc;
+mod plugins;
 mod server;
 mod settings;

@@ -98,6 +98,8 @@ macro_rules! rows {
 }
 
 const UNAVAILABLE: &[&str] = &["503"];
+/// MOSN's agents answer 500 when the plugin is late, too.
+const FAILED: &[&str] = &["500", "503"];
 const QUICK_START: &str = "start_timeout: 250ms";
 
 rows! {
@@ -120,6 +122,12 @@ rows! {
     fills_its_stderr: Row { keys: "", bad: Bad::Calls("flood"), closed: UNAVAILABLE, shown: Shown::Nothing },
     ignores_sigterm: Row { keys: "", bad: Bad::Deaf, closed: &[], shown: Shown::Restarts },
     changed_on_disk_after_it_was_verified: Row { keys: "sha256: SHA256", bad: Bad::Changed, closed: UNAVAILABLE, shown: Shown::Failures },
+    by_mosns_protocol_killed: Row { keys: "protocol: call", bad: Bad::Signal(Signal::KILL), closed: UNAVAILABLE, shown: Shown::Restarts },
+    by_mosns_protocol_killed_beside_another: Row { keys: "protocol: call, instances: 2", bad: Bad::OneKilled, closed: &[], shown: Shown::Restarts },
+    by_mosns_protocol_hangs_in_a_call: Row { keys: "protocol: call, health: {timeouts: 5}", bad: Bad::Calls("hang"), closed: FAILED, shown: Shown::Failures },
+    by_mosns_protocol_dies_in_a_call: Row { keys: "protocol: call", bad: Bad::Calls("die"), closed: UNAVAILABLE, shown: Shown::Failures },
+    by_mosns_protocol_answers_after_its_deadline: Row { keys: "protocol: call, health: {timeouts: 0}", bad: Bad::Calls("late"), closed: FAILED, shown: Shown::Failures },
+    by_mosns_protocol_sends_headers_that_http_forbids: Row { keys: "protocol: call", bad: Bad::Calls("headers"), closed: FAILED, shown: Shown::Failures },
 }
 
 /// One row at a time: two at once would measure each other.

@@ -235,6 +235,11 @@ fn configuration(folder: &Path, keys: &str, upstream: SocketAddr, plugins: &str)
         let sum = String::from_utf8(sum.stdout).unwrap();
         declared = declared.replace("SHA256", sum.split_whitespace().next().unwrap());
     }
+    // MOSN's agents have a time of their own.
+    let config = match keys.contains("protocol: call") {
+        true => ", config: {timeout: 300ms}",
+        false => "",
+    };
     let listener = |name: &str, filters: &str| {
         format!(
             "  - name: {name}\n    address: 127.0.0.1:0\n    network_filters:\n      - name: http\n        config:\n          \
@@ -248,8 +253,11 @@ fn configuration(folder: &Path, keys: &str, upstream: SocketAddr, plugins: &str)
         folder.join("filter"),
         folder.join("mode"),
         listener("plain", ""),
-        listener("closed", "{plugin: p, id: c}"),
-        listener("open", "{plugin: p, id: o, on_failure: open}"),
+        listener("closed", &format!("{{plugin: p, id: c{config}}}")),
+        listener(
+            "open",
+            &format!("{{plugin: p, id: o, on_failure: open{config}}}")
+        ),
     )
 }
 

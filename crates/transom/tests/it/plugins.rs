@@ -22,7 +22,7 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> String {
 }
 
 /// The number behind a key of the JSON.
-fn number(json: &str, key: &str) -> Option<u32> {
+pub(crate) fn number(json: &str, key: &str) -> Option<u32> {
     let (_, rest) = json.split_once(&format!("\"{key}\": "))?;
     rest.split(|c: char| !c.is_ascii_digit())
         .next()?

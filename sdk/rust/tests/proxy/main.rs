@@ -1,5 +1,7 @@
 //! Filters in processes of their own, between real clients and real upstreams: the SDK's conformance plugin in the proxy.
 
+mod swap;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,14 +14,15 @@ use transom_process::ProcessRuntime;
 use transom_process::launch::Launcher;
 use transom_process::supervise::Supervisor;
 
-/// The conformance plugin, which cargo built from `examples/`.
+/// The conformance plugin.
 fn program() -> PathBuf {
+    example("conformance")
+}
+
+/// A program that cargo built from `examples/`.
+fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples/conformance");
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(path.exists(), "{} is not built", path.display());
     path
 }

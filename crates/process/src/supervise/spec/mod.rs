@@ -45,6 +45,8 @@ pub struct Spec {
     pub bounds: Bounds,
     /// Most memory (resident, its children's included) in bytes. Above it, it is started again.
     pub memory: Option<u64>,
+    /// What the kernel bounds of it, where a cgroup was delegated.
+    pub cgroup: CgroupBounds,
     /// What it may do; `None` for all that the proxy's user may.
     pub sandbox: Option<Profile>,
     /// What its files must be.
@@ -57,6 +59,8 @@ pub struct Spec {
     pub log_base: Option<PathBuf>,
     /// How a new version takes over from the old one.
     pub swap: Swap,
+    /// Where the declaration came from, if not from the configuration itself.
+    pub origin: Option<String>,
 }
 
 /// A variable of the child's environment.
@@ -198,9 +202,22 @@ pub struct Logging {
     pub lines_per_second: u32,
 }
 
+/// Bounds of a plugin's process, with all that it starts, that a cgroup holds; beside [`Spec::memory`], which it holds as well.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CgroupBounds {
+    /// Processes and threads.
+    pub processes: Option<u32>,
+    /// Cores.
+    pub cpu: Option<f64>,
+    /// Whether the plugin is not started where the kernel cannot hold them.
+    pub required: bool,
+}
+
 /// How a new version takes over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Swap {
+    /// Whether a declaration that a reload has changed takes over like this too, and not at once.
+    pub on_reload: bool,
     /// The part of calls that the new version gets at first, in percent.
     pub share: u8,
     /// How long it is watched before it gets all.
@@ -230,18 +247,15 @@ impl Spec {
             health: Health::default(),
             bounds: Bounds::default(),
             memory: None,
+            cgroup: CgroupBounds::default(),
             sandbox: None,
             trust: Trust::default(),
             log: Logging::default(),
             max_procs: 1,
             log_base: None,
             swap: Swap::default(),
+            origin: None,
         }
-    }
-
-    /// Whether a launcher stands between the fork and the program.
-    pub(super) fn is_launched(&self) -> bool {
-        self.sandbox.is_some() || !self.trust.is_empty()
     }
 
     /// The name of the program.
@@ -300,6 +314,7 @@ impl Default for Logging {
 impl Default for Swap {
     fn default() -> Self {
         Self {
+            on_reload: false,
             share: 10,
             watch: Duration::from_secs(30),
             calls: 100,

@@ -7,7 +7,10 @@ use std::time::Duration;
 use transom_api::node::known;
 use transom_api::{Fields, Level, Node, ParseError};
 
-use super::{Bounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile, Variable};
+use super::{
+    Bounds, CgroupBounds, Health, Logging, Protocol, Restart, Spec, Swap, Trust, TrustedFile,
+    Variable,
+};
 use crate::launch::profile::{Files, Limits, Network, Profile};
 
 /// Most instances of one plugin.
@@ -81,6 +84,9 @@ impl Spec {
             .map(sandbox_of)
             .transpose()?
             .flatten();
+        if let Some(cgroup) = fields.optional("cgroup") {
+            spec.cgroup = cgroup_of(cgroup)?;
+        }
         spec.trust = trust_of(fields)?;
         if let Some(log) = fields.optional("log") {
             spec.log = log_of(log)?;
@@ -89,6 +95,8 @@ impl Spec {
             spec.max_procs = procs.as_integer()?;
         }
         spec.log_base = fields.optional("log_base").map(path).transpose()?;
+        let origin = fields.optional("origin").map(Node::as_str).transpose()?;
+        spec.origin = origin.map(str::to_owned);
         if let Some(swap) = fields.optional("swap") {
             spec.swap = swap_of(swap)?;
         }
@@ -512,9 +520,36 @@ const LEVELS: [(&str, Option<Level>); 6] = [
     ("off", None),
 ];
 
+fn cgroup_of(node: &Node) -> Result<CgroupBounds, ParseError> {
+    let mut bounds = CgroupBounds::default();
+    let mut fields = node.as_fields()?;
+    if let Some(processes) = fields.optional("processes") {
+        bounds.processes = u32::try_from(processes.as_integer_in(1..=4_194_304)?).ok();
+    }
+    if let Some(cpu) = fields.optional("cpu") {
+        let cores = cpu.as_number()?;
+        if !(0.01..=10_000.0).contains(&cores) {
+            return Err(cpu
+                .error(format!(
+                    "expected a number of cores from 0.01 to 10000, found {cores}"
+                ))
+                .with_help("0.5 is half a core, 2 are two"));
+        }
+        bounds.cpu = Some(cores);
+    }
+    if let Some(required) = fields.optional("required") {
+        bounds.required = required.as_bool()?;
+    }
+    fields.finish()?;
+    Ok(bounds)
+}
+
 fn swap_of(node: &Node) -> Result<Swap, ParseError> {
     let mut swap = Swap::default();
     let mut fields = node.as_fields()?;
+    if let Some(on_reload) = fields.optional("on_reload") {
+        swap.on_reload = on_reload.as_bool()?;
+    }
     if let Some(share) = fields.optional("share") {
         swap.share = u8::try_from(share.as_integer_in(0..=100)?).unwrap_or(100);
     }

@@ -42,7 +42,14 @@ pub fn schema() -> Schema {
         .optional("log", log())
         .optional("max_procs", number("Threads that a `call` plugin may use: 0 to 4; 0 is one for each CPU.", 1))
         .optional("log_base", Schema::string().describe("Folder for the logs of a `call` plugin."))
+        .optional("cgroup", cgroup())
         .optional("swap", swap())
+        .optional(
+            "origin",
+            Schema::string().describe(
+                "Where the declaration came from: set by what declares plugins itself, and shown by the admin API.",
+            ),
+        )
 }
 
 fn restart() -> Schema {
@@ -98,9 +105,34 @@ fn log() -> Schema {
         )
 }
 
+fn cgroup() -> Schema {
+    Schema::object()
+        .describe("What the kernel bounds of each process and all that it starts, where a cgroup was delegated; `memory` is held there as well.")
+        .optional(
+            "processes",
+            of(Shape::Integer(1, 4_194_304), "Processes and threads (`pids.max`)."),
+        )
+        .optional(
+            "cpu",
+            of(Shape::Number(0.01, 10_000.0), "Cores (`cpu.max`); 0.5 is half of one."),
+        )
+        .optional(
+            "required",
+            of(Shape::Bool, "Does not start the plugin where the kernel cannot hold these bounds.").or(false),
+        )
+}
+
 fn swap() -> Schema {
     Schema::object()
         .describe("How a new version takes over.")
+        .optional(
+            "on_reload",
+            of(
+                Shape::Bool,
+                "A declaration that a reload has changed takes over like this too, and not at once.",
+            )
+            .or(false),
+        )
         .optional(
             "share",
             of(

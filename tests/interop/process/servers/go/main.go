@@ -227,11 +227,21 @@ func (accessLog) StreamAccessLogs(stream als.AccessLogService_StreamAccessLogsSe
 }
 
 func main() {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	network, address := "tcp", "127.0.0.1:0"
+	if len(os.Args) > 3 {
+		// Where it listens; else the system chooses, and it says where.
+		address = os.Args[3]
+		if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+			network, address = "unix", path
+		}
+	}
+	listener, err := net.Listen(network, address)
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(listener.Addr().(*net.TCPAddr).Port)
+	if bound, isTCP := listener.Addr().(*net.TCPAddr); isTCP {
+		fmt.Println(bound.Port)
+	}
 	server := grpc.NewServer()
 	extproc.RegisterExternalProcessorServer(server, processor{})
 	auth.RegisterAuthorizationServer(server, authorization{})

@@ -103,6 +103,7 @@ server = grpc.server(ThreadPoolExecutor(max_workers=32))
 external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(Processor(), server)
 external_auth_pb2_grpc.add_AuthorizationServicer_to_server(Authorization(), server)
 als_pb2_grpc.add_AccessLogServiceServicer_to_server(AccessLog(), server)
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+# A third argument is where it listens; else the system chooses, and it says where.
+print(server.add_insecure_port(sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1:0"), flush=True)
 server.start()
 server.wait_for_termination()
