@@ -7,6 +7,7 @@ from pathlib import Path
 
 import proxies
 import report
+import symbols
 from cases import CASES
 from measure import Cell, LoadFailed, read_report
 
@@ -123,6 +124,51 @@ class Load(unittest.TestCase):
         ):
             with self.assertRaises(LoadFailed):
                 read_report(status, output)
+
+
+class Layout(unittest.TestCase):
+    def test_what_ran_of_the_program_is_found_and_nothing_else(self):
+        # Names stand once, behind their number; behind a call comes what the called took.
+        dump = """fl=(1) a.rs
+ob=(1) /bin/transom
+fn=(1) _ZN1a1bE
+10 5
+cob=(2) /lib/libc.so
+cfn=(2) memcpy
+calls=1 20
+12 7
+fn=(3) never
+cfn=(4) called'2
+calls=1 20
+12 7
+ob=(2)
+fn=(2)
++3 9
+ob=(1)
+fn=(4)
+* 2
+fn=(5) (below main)
+* 2
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "counts.1"
+            path.write_text(dump)
+            self.assertEqual(symbols.executed(path, Path("/bin/transom")), {"_ZN1a1bE", "called"})
+
+    def test_hashes_versions_and_long_types_are_left_open(self):
+        for symbol, pattern in {
+            "_ZN4core3ptr5write17h0123456789abcdefE": ".text*._ZN4core3ptr5write17h*E",
+            "_RNvNtCsgEmfK2I1SDS_4core3fmt5write": ".text*._RNvNtCs*_4core3fmt5write",
+            "aws_lc_0_47_0_EVP_sha256": ".text.aws_lc_*_EVP_sha256",
+            "mi_page_extend_free.constprop.0": ".text.mi_page_extend_free.constprop*",
+            "_ZN" + "x" * 80: ".text*._ZN" + "x" * (symbols.LONGEST_NAME - 3) + "*",
+        }.items():
+            self.assertEqual(symbols.pattern(symbol), pattern)
+
+    def test_what_serves_comes_first_and_each_stands_once(self):
+        text = symbols.layout({"b", "a"}, {"b", "c"})
+        self.assertEqual([line.strip() for line in text.splitlines() if "*(" in line], ["*(.text.a)", "*(.text.b)", "*(.text.c)"])
+        self.assertTrue(text.endswith("} INSERT BEFORE .text;\n"))
 
 
 if __name__ == "__main__":

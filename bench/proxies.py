@@ -22,6 +22,7 @@ FOLDER = Path(__file__).resolve().parent / "peers"
 # What wrk sends, and what Transom's `header_match` asks for.
 HEADER = ("User", "admin")
 READY_SECONDS = 10
+ANSWER_SECONDS = 5
 END_SECONDS = 5
 
 
@@ -156,9 +157,9 @@ class Running:
 
 def ask(address: str, path: str, headers: dict[str, str], secure: bool = False) -> tuple[int, bytes]:
     if secure:
-        connection = http.client.HTTPSConnection(address, timeout=5, context=tls.client())
+        connection = http.client.HTTPSConnection(address, timeout=ANSWER_SECONDS, context=tls.client())
     else:
-        connection = http.client.HTTPConnection(address, timeout=5)
+        connection = http.client.HTTPConnection(address, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()

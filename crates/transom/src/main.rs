@@ -1,5 +1,6 @@
 //! The program: command line, and the only place that knows all runtimes and sources.
 
+mod allocator;
 mod check;
 mod choose;
 mod command;
@@ -19,10 +20,8 @@ use clap::Parser;
 
 use crate::command::{Command, CommandLine};
 
-/// Streams are made and dropped at the rate of requests; this allocator does that in fewer instructions than the
-/// system's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Ended well.
 const GOOD: u8 = 0;

@@ -51,16 +51,10 @@ enum Client {
         /// The last read found nothing, and the event loop wakes this task when something comes.
         awaited: bool,
     },
-    Awake(Box<Awake>),
+    /// It has more from the first byte of a request to the last of its answer.
+    Awake(Box<Http1Server>),
     /// Not for longer than it takes to get from one to the other.
     Between,
-}
-
-/// What a connection has from the first byte of a request to the last of its answer.
-struct Awake {
-    server: Http1Server,
-    /// Receives the next head once its first bytes are there; its start is when they came.
-    stream: Option<Box<Stream>>,
 }
 
 enum State {
@@ -89,18 +83,16 @@ impl Client {
         worker: &Rc<Worker>,
         options: &Rc<HttpOptions>,
         info: &ConnectionInfo,
-    ) -> Option<&mut Awake> {
+    ) -> Option<&mut Http1Server> {
         if let Self::Resting { .. } = self
             && let Self::Resting { io, .. } = std::mem::replace(self, Self::Between)
         {
             let (worker, options) = (Rc::clone(worker), Rc::clone(options));
-            *self = Self::Awake(Box::new(Awake {
-                server: Http1Server::new(io, worker, options, info.scheme()),
-                stream: None,
-            }));
+            let server = Http1Server::new(io, worker, options, info.scheme());
+            *self = Self::Awake(Box::new(server));
         }
         match self {
-            Self::Awake(awake) => Some(awake),
+            Self::Awake(server) => Some(server),
             Self::Resting { .. } | Self::Between => None,
         }
     }
@@ -108,12 +100,11 @@ impl Client {
     /// Keeps the socket only, if there is nothing else to know.
     #[inline]
     fn rest(&mut self) {
-        if let Self::Awake(awake) = self
-            && awake.stream.is_none()
-            && awake.server.is_at_rest()
-            && let Self::Awake(awake) = std::mem::replace(self, Self::Between)
+        if let Self::Awake(server) = self
+            && server.is_at_rest()
+            && let Self::Awake(server) = std::mem::replace(self, Self::Between)
         {
-            let (io, awaited) = awake.server.into_socket();
+            let (io, awaited) = server.into_socket();
             *self = Self::Resting { io, awaited };
         }
     }
@@ -121,7 +112,7 @@ impl Client {
     /// Whether no byte of a request has come.
     fn is_idle(&self) -> bool {
         match self {
-            Self::Awake(awake) => awake.server.is_idle(),
+            Self::Awake(server) => server.is_idle(),
             Self::Resting { .. } | Self::Between => true,
         }
     }
@@ -179,12 +170,11 @@ impl HttpConnection {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
-        let Some(Awake { server, stream }) =
-            self.client.wake(&self.worker, &self.options, &self.info)
-        else {
+        let awake = self.client.wake(&self.worker, &self.options, &self.info);
+        let Some(server) = awake else {
             return Poll::Ready(None);
         };
-        let takes_one = stream.is_none();
+        let takes_one = server.stream.is_none();
         if takes_one {
             // An idle connection holds no stream, and looks before it takes one.
             match ready!(server.poll_begin(cx)) {
@@ -196,7 +186,8 @@ impl HttpConnection {
         let Some(http) = self.chain.http() else {
             return Poll::Ready(Some(linger(&self.worker)));
         };
-        let target = stream.get_or_insert_with(|| self.worker.take_stream(&http));
+        let taken = server.stream.take();
+        let mut target = taken.unwrap_or_else(|| self.worker.take_stream(&http));
         let head = match server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
@@ -210,18 +201,18 @@ impl HttpConnection {
                 if server.is_idle() {
                     // An idle connection holds no stream. An empty line (RFC 9112 section 2.2) is no request: it has been idle
                     // all the time.
-                    if let Some(stream) = stream.take() {
-                        self.worker.give_stream(stream);
+                    self.worker.give_stream(target);
+                } else {
+                    if takes_one {
+                        // The head has begun: from now on its own time runs.
+                        target.core_mut().info.start = self.worker.now();
                     }
-                } else if takes_one {
-                    // The head has begun: from now on its own time runs.
-                    target.core_mut().info.start = self.worker.now();
+                    server.stream = Some(target);
                 }
                 return Poll::Pending;
             }
         };
-        let stream = stream.take();
-        Poll::Ready(stream.map(|stream| self.begin(stream, http, &head)))
+        Poll::Ready(Some(self.begin(target, http, &head)))
     }
 
     fn begin(
@@ -264,11 +255,11 @@ impl HttpConnection {
         if outcome != Outcome::Complete {
             return None;
         }
-        let Client::Awake(awake) = &mut self.client else {
+        let Client::Awake(server) = &mut self.client else {
             return None;
         };
-        let reusable = awake.server.is_reusable();
-        awake.server.end_exchange();
+        let reusable = server.is_reusable();
+        server.end_exchange();
         if reusable && !self.slot.is_draining() {
             return Some(State::Idle {
                 since: self.worker.now(),
@@ -283,10 +274,10 @@ impl HttpConnection {
         match &self.state {
             State::Idle { since, fresh } => {
                 let timeouts = &self.options.timeouts;
-                if let Client::Awake(awake) = &self.client
-                    && !awake.server.is_idle()
+                if let Client::Awake(server) = &self.client
+                    && !server.is_idle()
                 {
-                    let head = awake.stream.as_ref();
+                    let head = server.stream.as_ref();
                     let begun = head.map_or(*since, |stream| stream.core().info.start);
                     return begun.checked_add(limit(timeouts.header)?);
                 }
@@ -296,7 +287,7 @@ impl HttpConnection {
                 since.checked_add(limit(timeouts.idle)?)
             }
             State::Serving(exchange) => match &self.client {
-                Client::Awake(awake) => exchange.deadline(&awake.server),
+                Client::Awake(server) => exchange.deadline(&**server),
                 Client::Resting { .. } | Client::Between => None,
             },
             State::Flushing { until } => Some(*until),
@@ -308,7 +299,7 @@ impl HttpConnection {
     #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
         let awake = self.client.wake(&self.worker, &self.options, &self.info);
-        let Some(Awake { server, .. }) = awake else {
+        let Some(server) = awake else {
             return Some(None);
         };
         match &mut self.state {
@@ -349,7 +340,7 @@ impl Future for HttpConnection {
                 State::Idle { .. } => this.poll_idle(cx),
                 state => {
                     let awake = this.client.wake(&this.worker, &this.options, &this.info);
-                    let Some(Awake { server, .. }) = awake else {
+                    let Some(server) = awake else {
                         return Poll::Ready(());
                     };
                     match state {

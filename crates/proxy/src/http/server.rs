@@ -17,7 +17,7 @@ use super::tunnel::{Tunnel, allowed};
 use super::wire::{LARGEST_READ, Wire};
 use crate::error::reason;
 use crate::io::Io;
-use crate::stream::Message;
+use crate::stream::{Message, Stream};
 use crate::worker::Worker;
 use transom_config::HalfClose;
 
@@ -27,6 +27,8 @@ const NO_FIELDS: [(&[u8], &[u8]); 0] = [];
 /// [`Http1Server::is_at_rest`].
 pub(crate) struct Http1Server {
     wire: Wire,
+    /// Receives the next head once its first bytes are there; its start is when they came.
+    pub(crate) stream: Option<Box<Stream>>,
     options: Rc<HttpOptions>,
     /// Clients speak TLS: the scheme is https.
     secure: bool,
@@ -58,6 +60,7 @@ impl Http1Server {
     ) -> Self {
         Self {
             wire: Wire::new(io, worker),
+            stream: None,
             secure: scheme == "https",
             decoder: None,
             options,
@@ -76,12 +79,13 @@ impl Http1Server {
     /// Whether there is nothing to know of it but its socket: all is sent, and nothing of a request has come.
     #[inline]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.decoder.is_none() && self.wire.is_at_rest()
+        self.stream.is_none() && self.decoder.is_none() && self.wire.is_at_rest()
     }
 
     /// The socket, and whether the event loop wakes this task when something comes on it.
     #[inline]
-    pub(crate) fn into_socket(self) -> (Io, bool) {
+    // Taken in its box, so that it is not moved out of it to be taken apart.
+    pub(crate) fn into_socket(self: Box<Self>) -> (Io, bool) {
         (self.wire.io, self.wire.awaited)
     }
 

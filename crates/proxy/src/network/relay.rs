@@ -138,7 +138,10 @@ impl Relay {
         let buffer = &mut self.buffer;
         let read = from.poll_read_into(cx, || {
             if buffer.len() < BufferPool::LARGE {
-                pool.give(std::mem::replace(buffer, pool.take_large()));
+                let small = std::mem::replace(buffer, pool.take_large());
+                if !small.is_empty() {
+                    pool.give(small);
+                }
             }
             buffer
         });

@@ -57,9 +57,6 @@ pub(crate) fn spawn(settings: WorkerSettings) -> io::Result<WorkerHandle> {
     let mut builder = Builder::new_current_thread();
     builder
         .enable_all()
-        // Tasks that run before the sockets are asked again. What was found ready at once is mostly less than that: with
-        // fewer, half of the calls bring nothing.
-        .event_interval(127)
         .on_thread_unpark(|| TURN.set(Some(Instant::now())))
         .on_thread_park(move || {
             // From unpark to park is one turn: all that was ready, once.
