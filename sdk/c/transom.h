@@ -164,6 +164,20 @@ typedef struct {
   uint64_t refresh_after_ms;
 } transom_certificates;
 
+// The head of an answer that a codec has read.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // 200 to 599.
+  uint32_t status;
+  // 0.
+  uint32_t reserved;
+  // Header fields. A name or value that is none in HTTP makes the answer a bad one.
+  const transom_field *fields;
+  // How many.
+  size_t field_count;
+} transom_message_head;
+
 // The host's functions: static, never changed, never freed. A library must not use one that lies beyond `size`.
 //
 // A handle names what the callback is of: a stream, a connection, a socket, a record of an access log, a selector's choice, a
@@ -199,13 +213,13 @@ typedef struct {
   transom_status (*shared_get)(transom_handle handle, transom_slice key, transom_slice *value, uint32_t *version);
   // Sets a value of shared data; with a `version` that is not 0, only if it has that one.
   transom_status (*shared_set)(transom_handle handle, transom_slice key, transom_slice value, uint32_t version);
-  // The `nth` value of `name`. Of streams and records.
+  // The `nth` value of `name`. Of streams, records and codecs.
   transom_status (*header_get)(transom_handle handle,
                                transom_map map,
                                transom_slice name,
                                size_t nth,
                                transom_slice *value);
-  // The entry at `index`, in order, pseudo-headers first. Of streams and records.
+  // The entry at `index`, in order, pseudo-headers first. Of streams, records and codecs.
   transom_status (*header_at)(transom_handle handle, transom_map map, size_t index, transom_field *field);
   // One value in place of all of `name`.
   transom_status (*header_set)(transom_handle stream, transom_map map, transom_slice name, transom_slice value);
@@ -244,7 +258,8 @@ typedef struct {
   // Does without these callbacks (bits of `transom_wants`) for the rest of the stream.
   transom_status (*forgo)(transom_handle stream, uint32_t callbacks);
   // The filter failed on this stream, connection or socket: the use's policy holds, and the filter is called no more.
-  // `status` is 503 for what is not available, 500 otherwise.
+  // `status` is 503 for what is not available, 500 otherwise. In a codec, why its function does not answer
+  // `TRANSOM_OK`.
   transom_status (*fail)(transom_handle handle, uint32_t status, transom_slice why);
   // What `transom_stream_filter.prepare_route` made for the stream's route; null for none.
   void *(*route_config)(transom_handle stream);
@@ -309,6 +324,14 @@ typedef struct {
   uint32_t (*host_active)(transom_handle choice, size_t host);
   // A random number, all of whose bits are good.
   uint64_t (*random)(transom_handle choice);
+  // Appends bytes to what goes to the host, in `transom_client`'s functions but `read`.
+  transom_status (*codec_write)(transom_handle codec, transom_slice bytes);
+  // Tells the head of an answer that `transom_client.read` has found; then come its data and its end.
+  transom_status (*message_head)(transom_handle codec, const transom_message_head *head);
+  // Tells a piece of its body.
+  transom_status (*message_data)(transom_handle codec, transom_slice data);
+  // Tells that it is over.
+  transom_status (*message_end)(transom_handle codec);
 } transom_host;
 
 // One thing that a library can be used as.
@@ -810,6 +833,63 @@ typedef struct {
   size_t (*position)(transom_object selector);
 } transom_selector;
 
+// What a client says of itself.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // What logs call the protocol, such as `HTTP/1.1`. The library's, until the configuration is released; empty is the
+  // library's.
+  transom_slice name;
+} transom_client_wants;
+
+// The functions of a client: a protocol that hosts are spoken to with. Those that may be null say so.
+//
+// ```text
+// check                   any thread, any time; keeps nothing
+// prepare … release       the control side: one configuration
+//   connection_start … connection_end    each connection to a host, on its worker: one request after the other, each
+//                                        request, data, end; and read, which tells the answer
+// ```
+//
+// A request is the same whatever the host speaks: pseudo-headers, fields, a body, trailers. The functions of a connection write
+// it in the protocol with `transom_host.codec_write`, and tell what they have read with
+// `transom_host.message_head`, `transom_host.message_data` and
+// `transom_host.message_end`. Their answer is `TRANSOM_OK`; `TRANSOM_UNSUPPORTED` for a
+// request that cannot be said in the protocol; anything else when the peer does not speak it. Why, they say with
+// `transom_host.fail`.
+typedef struct {
+  // The size of this struct, as its maker knows it.
+  size_t size;
+  // Whether a configuration, as JSON, is good: `TRANSOM_OK`, or anything else and why. Null: `prepare` says so.
+  transom_status (*check)(transom_slice config, transom_fault *fault);
+  // Makes a configuration ready. `control` is good for `transom_host.metric_define` and the log.
+  // Null refuses it, and `fault` says why.
+  transom_object (*prepare)(transom_handle control,
+                            transom_slice config,
+                            transom_client_wants *wants,
+                            transom_fault *fault);
+  // The configuration is gone; nothing of it is in use.
+  void (*release)(transom_object config);
+  // A connection to a host was made. Its answer is what its callbacks get; it may be null, which is no failure. Any
+  // worker.
+  transom_object (*connection_start)(transom_object config);
+  // The connection is over. May be null.
+  void (*connection_end)(transom_object connection);
+  // Begins a request, whose head is the map `TRANSOM_REQUEST_HEADERS`: `:method`, `:path` and `:authority`
+  // are there. `end` is 1 when that is all of it.
+  transom_status (*request)(transom_object, transom_handle, uint32_t end);
+  // A piece of the request's body.
+  transom_status (*data)(transom_object, transom_handle, transom_slice data);
+  // The request is over; its trailers, none for most, are the map
+  // `TRANSOM_REQUEST_TRAILERS`.
+  transom_status (*end)(transom_object, transom_handle);
+  // Reads of what the host sent: all bytes that it has not used before are there again. How many it has used goes to
+  // `used`. It is called again as long as it uses some, and else when more have come. `eof` is 1 when no more will.
+  transom_status (*read)(transom_object, transom_handle, transom_slice bytes, uint32_t eof, size_t *used);
+  // 1 if the connection may be used for another request, asked when an answer is over. May be null: it may not.
+  uint32_t (*is_reusable)(transom_object);
+} transom_client;
+
 // A resumer's post; `number` is its token.
 #define TRANSOM_EVENT_RESUMED 0
 
@@ -848,6 +928,9 @@ typedef struct {
 
 // `table` is a `transom_selector`.
 #define TRANSOM_SELECTOR 7
+
+// `table` is a `transom_client`.
+#define TRANSOM_CLIENT 9
 
 // Only grows.
 #define TRANSOM_COUNTER 0

@@ -3,6 +3,7 @@
 use core::ffi::c_void;
 
 use crate::certificate_provider::{Certificates, Question};
+use crate::client::MessageHead;
 use crate::library::Metric;
 use crate::listener::{HandOver, SocketField};
 use crate::values::{
@@ -57,7 +58,7 @@ pub struct Host {
     pub shared_set:
         unsafe extern "C" fn(handle: Handle, key: Slice, value: Slice, version: u32) -> Status,
 
-    /// The `nth` value of `name`. Of streams and records.
+    /// The `nth` value of `name`. Of streams, records and codecs.
     pub header_get: unsafe extern "C" fn(
         handle: Handle,
         map: Map,
@@ -65,7 +66,7 @@ pub struct Host {
         nth: usize,
         value: *mut Slice,
     ) -> Status,
-    /// The entry at `index`, in order, pseudo-headers first. Of streams and records.
+    /// The entry at `index`, in order, pseudo-headers first. Of streams, records and codecs.
     pub header_at:
         unsafe extern "C" fn(handle: Handle, map: Map, index: usize, field: *mut Field) -> Status,
     /// One value in place of all of `name`.
@@ -122,7 +123,8 @@ pub struct Host {
     /// Does without these callbacks (bits of [`Wants`](crate::Wants)) for the rest of the stream.
     pub forgo: unsafe extern "C" fn(stream: Handle, callbacks: u32) -> Status,
     /// The filter failed on this stream, connection or socket: the use's policy holds, and the filter is called no more.
-    /// `status` is 503 for what is not available, 500 otherwise.
+    /// `status` is 503 for what is not available, 500 otherwise. In a codec, why its function does not answer
+    /// [`OK`](crate::OK).
     pub fail: unsafe extern "C" fn(handle: Handle, status: u32, why: Slice) -> Status,
     /// What [`StreamFilter::prepare_route`](crate::StreamFilter::prepare_route) made for the stream's route; null for none.
     pub route_config: unsafe extern "C" fn(stream: Handle) -> *mut c_void,
@@ -206,6 +208,15 @@ pub struct Host {
     pub host_active: unsafe extern "C" fn(choice: Handle, host: usize) -> u32,
     /// A random number, all of whose bits are good.
     pub random: unsafe extern "C" fn(choice: Handle) -> u64,
+
+    /// Appends bytes to what goes to the host, in [`Client`](crate::Client)'s functions but `read`.
+    pub codec_write: unsafe extern "C" fn(codec: Handle, bytes: Slice) -> Status,
+    /// Tells the head of an answer that [`Client::read`](crate::Client::read) has found; then come its data and its end.
+    pub message_head: unsafe extern "C" fn(codec: Handle, head: *const MessageHead) -> Status,
+    /// Tells a piece of its body.
+    pub message_data: unsafe extern "C" fn(codec: Handle, data: Slice) -> Status,
+    /// Tells that it is over.
+    pub message_end: unsafe extern "C" fn(codec: Handle) -> Status,
 }
 
 // SAFETY: Functions and static text; nothing in it is written.

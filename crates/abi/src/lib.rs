@@ -20,6 +20,7 @@
 
 mod access_log;
 mod certificate_provider;
+mod client;
 mod event;
 mod host;
 mod library;
@@ -30,6 +31,7 @@ mod values;
 
 pub use access_log::*;
 pub use certificate_provider::*;
+pub use client::*;
 pub use event::*;
 pub use host::*;
 pub use library::*;

@@ -49,6 +49,8 @@ pub const ACCESS_LOG: Kind = 4;
 pub const CERTIFICATE_PROVIDER: Kind = 5;
 /// `table` is a [`Selector`](crate::Selector).
 pub const SELECTOR: Kind = 7;
+/// `table` is a [`Client`](crate::Client).
+pub const CLIENT: Kind = 9;
 
 /// One thing that a library can be used as.
 #[repr(C)]

@@ -20,6 +20,7 @@ fn the_header_is_made_of_the_types() {
         "access_log",
         "certificate_provider",
         "selector",
+        "client",
         "host",
     ];
     for source in sources {

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use transom_abi::{self as abi, Handle, Slice, Status};
+use transom_api::headers::{HeaderMap, Headers};
 use transom_api::listener::Socket;
 use transom_api::selector::SelectorView;
 use transom_api::stream::Stream;
@@ -26,6 +27,7 @@ enum Object {
     Socket(*mut Socket<'static>),
     Record(*const Logged<'static>),
     Choice(*const Choice<'static>),
+    Codec(*mut Codec<'static>),
     Control(*const Control<'static>),
 }
 
@@ -40,6 +42,25 @@ pub(crate) struct Logged<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Choice<'a> {
     pub(crate) hosts: &'a dyn SelectorView,
+}
+
+/// A connection of a client.
+pub(crate) struct Codec<'a> {
+    /// What it is to say.
+    pub(crate) headers: Option<(HeaderMap, Headers<'a>)>,
+    /// Where it writes.
+    pub(crate) out: Option<&'a mut Vec<u8>>,
+    /// Whom it tells what it reads.
+    pub(crate) told: Option<&'a mut dyn Told>,
+    /// Why it fails.
+    pub(crate) why: Option<String>,
+}
+
+/// Who hears of the messages that a codec has read.
+pub(crate) trait Told {
+    fn head(&mut self, head: &abi::MessageHead) -> Result<(), Status>;
+    fn data(&mut self, data: &[u8]);
+    fn end(&mut self);
 }
 
 /// The control side, while it prepares.
@@ -182,6 +203,13 @@ pub(crate) fn with_choice<R>(choice: &Choice<'_>, call: impl FnOnce(Handle) -> R
     call(handle)
 }
 
+/// Calls a library with a handle of a codec.
+pub(crate) fn with_codec<R>(codec: &mut Codec<'_>, call: impl FnOnce(Handle) -> R) -> R {
+    let codec: *mut Codec<'_> = codec;
+    let (handle, _entered) = enter(Object::Codec(codec.cast()));
+    call(handle)
+}
+
 /// Calls a library with a handle of the control side.
 pub(crate) fn with_control<R>(control: &Control<'_>, call: impl FnOnce(Handle) -> R) -> R {
     let control: *const Control<'_> = control;
@@ -197,6 +225,7 @@ pub(crate) enum Found<'a> {
     Socket(&'a mut Socket<'static>),
     Record(&'a Logged<'static>),
     Choice(&'a Choice<'static>),
+    Codec(&'a mut Codec<'static>),
     Control(&'a Control<'static>),
 }
 
@@ -228,6 +257,8 @@ pub(crate) fn on<T>(
         Object::Record(logged) => Found::Record(unsafe { &*logged }),
         // SAFETY: As above, from a shared borrow.
         Object::Choice(choice) => Found::Choice(unsafe { &*choice }),
+        // SAFETY: As above.
+        Object::Codec(codec) => Found::Codec(unsafe { &mut *codec }),
         // SAFETY: As above, from a shared borrow.
         Object::Control(control) => Found::Control(unsafe { &*control }),
     };

@@ -11,7 +11,7 @@
 //!
 //! Each kind of extension has a file: `stream_filter.rs`, `network_filter.rs`, `listener_filter.rs`, `access_log.rs` (with
 //! `batches.rs`, the way of its entries to the thread that writes) and `certificate_provider.rs` (with `questions.rs`, which are
-//! answered later, and `news.rs`), `selector.rs`. `tables.rs` has what they have in common.
+//! answered later, and `news.rs`), `selector.rs`, `client.rs`. `tables.rs` has what they have in common.
 //!
 //! A library is code that its operator trusts as the proxy itself: it shares the proxy's memory. What this crate guards against are
 //! mistakes: wrong files, wrong versions, objects used too late or on the wrong thread, answers that are none.
@@ -29,6 +29,7 @@ mod access_log;
 mod batches;
 mod brought;
 mod certificate_provider;
+mod client;
 mod configs;
 mod current;
 mod elf;

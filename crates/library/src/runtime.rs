@@ -4,7 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, ListenerFilters, NetworkFilters, Selectors, StreamFilters,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    StreamFilters,
 };
 use transom_api::{
     Factory, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError, PreparePlugin,
@@ -13,6 +14,7 @@ use transom_api::{
 
 use crate::access_log::AccessLogTable;
 use crate::certificate_provider::CertificateProviderTable;
+use crate::client::ClientTable;
 use crate::configs::{Hosted, Maker};
 use crate::files::{Verified, sha256_of};
 use crate::listener_filter::ListenerFilterTable;
@@ -96,6 +98,7 @@ pub(crate) fn plugin(life: Arc<dyn PluginLife>, cell: &Cell) -> Plugin {
         .with::<AccessLogs>(maker::<AccessLogTable>(cell))
         .with::<CertificateProviders>(maker::<CertificateProviderTable>(cell))
         .with::<Selectors>(maker::<SelectorTable>(cell))
+        .with::<Clients>(maker::<ClientTable>(cell))
 }
 
 /// What makes the extensions of a kind.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod choices;
+mod codecs;
 mod flow;
 mod later;
 mod messages;
@@ -16,7 +17,9 @@ use transom_api::metrics::{Counter, Distribution, Gauge, Histogram, MetricId};
 use transom_api::shared::SharedError;
 use transom_api::{Direction, Level};
 
-use self::{answers::*, choices::*, flow::*, later::*, messages::*, sockets::*, values::*};
+use self::{
+    answers::*, choices::*, codecs::*, flow::*, later::*, messages::*, sockets::*, values::*,
+};
 use crate::current::{Found, bytes, lend, on, sized, text};
 
 /// What every library gets.
@@ -82,6 +85,10 @@ pub(crate) static HOST: Host = Host {
     host_available,
     host_active,
     random,
+    codec_write,
+    message_head,
+    message_data,
+    message_end,
 };
 
 const VERSION: &str = concat!("transom ", env!("CARGO_PKG_VERSION"));
@@ -102,7 +109,7 @@ macro_rules! on_worker {
                 let $object = &logged.record;
                 $act
             }
-            Found::Choice(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) | Found::Control(_) => Err(abi::UNSUPPORTED),
         })
     };
 }
@@ -244,7 +251,7 @@ unsafe extern "C" fn shared_get(
             Found::Socket(socket) => socket.shared().get(key),
             Found::Record(logged) => logged.record.shared().get(key),
             Found::Control(control) => control.context.shared.get(key),
-            Found::Choice(_) => return Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) => return Err(abi::UNSUPPORTED),
         };
         shared.ok_or(abi::NOT_FOUND)
     });
@@ -271,7 +278,7 @@ unsafe extern "C" fn shared_set(handle: Handle, key: Slice, value: Slice, versio
             Found::Socket(socket) => socket.shared(),
             Found::Record(logged) => logged.record.shared(),
             Found::Control(control) => &control.context.shared,
-            Found::Choice(_) => return Err(abi::UNSUPPORTED),
+            Found::Choice(_) | Found::Codec(_) => return Err(abi::UNSUPPORTED),
         };
         match version {
             0 => shared.set(key, value),

@@ -9,6 +9,7 @@ use transom_api::{Phase, PrepareError};
 
 use crate::access_log::AccessLogTable;
 use crate::certificate_provider::CertificateProviderTable;
+use crate::client::ClientTable;
 use crate::error::LoadError;
 use crate::listener_filter::ListenerFilterTable;
 use crate::load::Loaded;
@@ -78,6 +79,7 @@ pub(crate) enum AnyTable {
     AccessLog(AccessLogTable),
     CertificateProvider(CertificateProviderTable),
     Selector(SelectorTable),
+    Client(ClientTable),
 }
 
 impl AnyTable {
@@ -121,6 +123,7 @@ impl AnyTable {
                 abi::SELECTOR => {
                     Self::Selector(SelectorTable::new(from.copy::<abi::Selector>()?, &from)?)
                 }
+                abi::CLIENT => Self::Client(ClientTable::new(from.copy::<abi::Client>()?, &from)?),
                 _ => return Ok(None),
             }
         }))
@@ -136,6 +139,7 @@ pub(crate) fn kind_name(kind: abi::Kind) -> &'static str {
         abi::ACCESS_LOG => "access log",
         abi::CERTIFICATE_PROVIDER => "certificate provider",
         abi::SELECTOR => "selector",
+        abi::CLIENT => "client",
         _ => "extension",
     }
 }

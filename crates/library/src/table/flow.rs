@@ -150,6 +150,7 @@ pub(super) unsafe extern "C" fn fail(handle: Handle, status: u32, why: Slice) ->
             _ => FilterError::broken(why),
         };
         match found {
+            Found::Codec(codec) => codec.why = Some(error.message.into_owned()),
             Found::Stream(stream) => stream.fail(error),
             Found::Connection(connection) => connection.fail(error),
             Found::Socket(socket) => socket.fail(error),

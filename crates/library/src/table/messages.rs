@@ -141,6 +141,10 @@ fn on_headers<T>(
         match found {
             Found::Stream(stream) => act(stream.headers(map)),
             Found::Record(logged) => act(logged.record.headers(map)),
+            Found::Codec(codec) => match codec.headers {
+                Some((of, headers)) if of == map => act(headers),
+                _ => Err(abi::NOT_FOUND),
+            },
             _ => Err(abi::UNSUPPORTED),
         }
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::path::Path;
 
 use transom_e2e::tls::{Authority, Secure};
@@ -308,7 +308,7 @@ fn a_use_of_a_kind_that_the_library_is_not_says_what_it_is() {
     assert!(said.contains("has no stream filter"), "{said}");
     assert!(
         said.contains(
-            "it is the network filter, the listener filter, the access log, the certificate provider, the selector"
+            "it is the network filter, the listener filter, the access log, the certificate provider, the selector, the client"
         ),
         "{said}"
     );
@@ -369,6 +369,65 @@ fn a_selector_that_chooses_what_is_not_there_does_not_stop_the_traffic() {
         said.contains("has the selector `` without the function `select`"),
         "{said}"
     );
+}
+
+/// Answers lines `METHOD PATH SIZE` and a body with what came.
+fn speaking_lines() -> Upstream {
+    Upstream::serving(|mut connection| {
+        loop {
+            let mut line = String::new();
+            if !matches!(connection.client.reader().read_line(&mut line), Ok(1..)) {
+                return;
+            }
+            let size = line.split_whitespace().last().unwrap();
+            let mut body = vec![0; size.parse().unwrap()];
+            connection.client.reader().read_exact(&mut body).unwrap();
+            let body = String::from_utf8(body).unwrap();
+            let answer = match line.split_whitespace().nth(1).unwrap() {
+                "/nonsense" => "who are you\n".to_owned(),
+                "/greedy" => "greedy\n".to_owned(),
+                "/status" => "99 0\n".to_owned(),
+                _ => {
+                    let told = format!("{}|{body}", line.trim());
+                    format!("201 {}\n{told}", told.len())
+                }
+            };
+            connection.send(answer);
+        }
+    })
+}
+
+#[test]
+fn a_client_speaks_its_own_protocol_to_hosts() {
+    let folder = Folder::new();
+    let library = compile(&folder, KINDS, "kinds.so", &["-pthread"]);
+    let up = speaking_lines();
+    let with = |used: &str| {
+        let clusters = format!(
+            "clusters: [{{name: one, client: {used}, endpoints: [\"{}\"]}}]",
+            up.address()
+        );
+        yaml(&library, &http(""), &[]).replace("clusters: []", &clusters)
+    };
+    let program = Program::start(&with("{plugin: k, config: {}}"));
+    let mut client = Client::connect(program.address);
+    for _ in 0..3 {
+        let answer = client.get("/a");
+        assert_eq!(
+            (answer.status(), answer.header("x-spoken"), answer.text()),
+            (201, Some("lines"), "GET /a 0|".to_owned())
+        );
+    }
+    assert_eq!(client.post("/b", "hello").text(), "POST /b 5|hello");
+    // All on one connection, which the library says can be used again.
+    assert_eq!(up.connections(), 1);
+    for path in ["/unspeakable", "/nonsense", "/greedy", "/status"] {
+        let status = client.get(path).status();
+        assert!((500..600).contains(&status), "{path}: {status}");
+    }
+    assert_eq!(client.get("/a").text(), "GET /a 0|");
+    let said = run_to_error(&folder, &with("{plugin: k, config: {bad: \"yes\"}}"));
+    assert!(said.contains("it is bad"), "{said}");
 }
 
 /// A listener that uses the plugin `k` as each kind, by the kind's number.
@@ -534,6 +593,7 @@ fn every_function_of_the_header_has_a_caller_here() {
         "transom_access_log",
         "transom_certificate_provider",
         "transom_selector",
+        "transom_client",
     ];
     for table in tables {
         let (_, behind) = sources

@@ -1,4 +1,4 @@
-// One library that is a network filter, a listener filter, an access log, a certificate provider and a selector. What the functions of the
+// One library that is a network filter, a listener filter, an access log, a certificate provider, a selector and a client. What the functions of the
 // host answer is told where a test can see it: to the client, in metadata, in the entries of the log.
 #include <pthread.h>
 #include <stdio.h>
@@ -615,6 +615,107 @@ static const transom_selector selector = {
     .position = position,
 };
 
+// ---- The client: a line `METHOD PATH SIZE`, then the body; the answer is a line `STATUS SIZE`, then the body.
+
+struct spoken {
+  char line[300];
+  uint8_t *body;
+  size_t len, left;
+  int in_body, over;
+};
+
+static transom_object client_prepare(transom_handle control, transom_slice json, transom_client_wants *wants, transom_fault *fault) {
+  (void)control, (void)json, (void)fault;
+  wants->name = TEXT("LINES/1");
+  return (transom_object)1;
+}
+
+static transom_object spoken_start(transom_object config) {
+  (void)config;
+  return calloc(1, sizeof(struct spoken));
+}
+
+static void spoken_end(transom_object object) {
+  struct spoken *spoken = object;
+  free(spoken->body), free(spoken);
+}
+
+static transom_status say(struct spoken *spoken, transom_handle codec) {
+  char line[340];
+  snprintf(line, sizeof line, "%s %zu\n", spoken->line, spoken->len);
+  host->codec_write(codec, text(line));
+  transom_status status = host->codec_write(codec, (transom_slice){spoken->body, spoken->len});
+  spoken->len = 0;
+  return status;
+}
+
+static transom_status client_request(transom_object object, transom_handle codec, uint32_t end) {
+  struct spoken *spoken = object;
+  transom_slice method, path, value;
+  transom_field field;
+  if (host->header_get(codec, TRANSOM_REQUEST_HEADERS, TEXT(":method"), 0, &method) != TRANSOM_OK ||
+      host->header_get(codec, TRANSOM_REQUEST_HEADERS, TEXT(":path"), 0, &path) != TRANSOM_OK ||
+      host->header_at(codec, TRANSOM_REQUEST_HEADERS, 0, &field) != TRANSOM_OK ||
+      host->header_get(codec, TRANSOM_RESPONSE_HEADERS, TEXT(":status"), 0, &value) != TRANSOM_NOT_FOUND ||
+      host->message_end(codec) != TRANSOM_UNSUPPORTED)
+    return TRANSOM_BAD_ARGUMENT;
+  if (is(path, "/unspeakable")) return host->fail(codec, 0, TEXT("no line has such a path")), TRANSOM_UNSUPPORTED;
+  snprintf(spoken->line, sizeof spoken->line, "%.*s %.*s", SHOWN(method), SHOWN(path));
+  spoken->in_body = spoken->over = 0;
+  return end ? say(spoken, codec) : TRANSOM_OK;
+}
+
+static transom_status client_data(transom_object object, transom_handle codec, transom_slice data) {
+  (void)codec;
+  struct spoken *spoken = object;
+  spoken->body = realloc(spoken->body, spoken->len + data.len + 1);
+  memcpy(spoken->body + spoken->len, data.bytes, data.len);
+  spoken->len += data.len;
+  return TRANSOM_OK;
+}
+
+static transom_status client_end(transom_object object, transom_handle codec) { return say(object, codec); }
+
+static transom_status client_read(transom_object object, transom_handle codec, transom_slice bytes, uint32_t eof, size_t *used) {
+  struct spoken *spoken = object;
+  if (host->codec_write(codec, TEXT("not now")) != TRANSOM_UNSUPPORTED) return TRANSOM_BAD_ARGUMENT;
+  if (!spoken->in_body) {
+    const uint8_t *line_end = memchr(bytes.bytes, '\n', bytes.len);
+    if (!line_end) return eof ? host->fail(codec, 0, TEXT("the line has no end")), TRANSOM_BAD_ARGUMENT : TRANSOM_OK;
+    if (starts(bytes, "greedy")) return *used = bytes.len + 1, TRANSOM_OK;
+    char line[50] = {0};
+    memcpy(line, bytes.bytes, (size_t)(line_end - bytes.bytes) < 49 ? (size_t)(line_end - bytes.bytes) : 49);
+    transom_field field = {TEXT("x-spoken"), TEXT("lines")};
+    transom_message_head head = {.size = sizeof head, .fields = &field, .field_count = 1};
+    if (sscanf(line, "%u %zu", &head.status, &spoken->left) != 2) return host->fail(codec, 0, TEXT("the line is none")), TRANSOM_BAD_ARGUMENT;
+    if (host->message_head(codec, &head) != TRANSOM_OK) return TRANSOM_BAD_ARGUMENT;
+    spoken->in_body = 1;
+    *used = (size_t)(line_end - bytes.bytes) + 1;
+  } else {
+    *used = bytes.len < spoken->left ? bytes.len : spoken->left;
+    if (*used) host->message_data(codec, (transom_slice){bytes.bytes, *used});
+    spoken->left -= *used;
+  }
+  if (spoken->in_body && !spoken->left && !spoken->over++) host->message_end(codec);
+  return TRANSOM_OK;
+}
+
+static uint32_t is_reusable(transom_object object) { return ((struct spoken *)object)->over > 0; }
+
+static const transom_client client = {
+    .size = sizeof client,
+    .check = check,
+    .prepare = client_prepare,
+    .release = nothing_to_release,
+    .connection_start = spoken_start,
+    .connection_end = spoken_end,
+    .request = client_request,
+    .data = client_data,
+    .end = client_end,
+    .read = client_read,
+    .is_reusable = is_reusable,
+};
+
 const transom_library *transom_library_entry(const transom_host *given) {
   static const transom_extension extensions[] = {
       {.kind = TRANSOM_NETWORK_FILTER, .table = &network_filter},
@@ -622,6 +723,7 @@ const transom_library *transom_library_entry(const transom_host *given) {
       {.kind = TRANSOM_ACCESS_LOG, .table = &access_log},
       {.kind = TRANSOM_CERTIFICATE_PROVIDER, .table = &certificate_provider},
       {.kind = TRANSOM_SELECTOR, .table = &selector},
+      {.kind = TRANSOM_CLIENT, .table = &client},
   };
   static transom_library library = {
       .magic = TRANSOM_MAGIC,
