@@ -87,7 +87,7 @@ pub struct PrepareContext {
     pub shared: SharedData,
     /// Where relative paths begin: the folder of the configuration's file, or the process's working directory.
     pub folder: Arc<Path>,
-    /// What the use may have on its way to its plugin: for runtimes whose [`bounds_uses`](crate::runtime::Runtime::bounds_uses) says so.
+    /// What the use may have on its way to its plugin: for plugins whose [`bounds_uses`](crate::runtime::Plugin::bounds_uses) says so.
     pub bounds: UseBounds,
 }
 

@@ -15,6 +15,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,7 @@ use crate::factory::{Factory, PrepareContext, PrepareError};
 use crate::kind::{ExtensionKind, Kind};
 use crate::node::{Node, ParseError};
 use crate::schema::Schema;
+use crate::verdict::Phase;
 
 /// A way to host extensions, by the name that declarations have in `runtime`.
 pub trait Runtime: Send + Sync {
@@ -30,12 +32,6 @@ pub trait Runtime: Send + Sync {
 
     /// Reads the declaration of the plugin `name`, without its key `runtime`. Pure, as [`Factory::parse`] is.
     fn parse(&self, name: &str, declaration: &Node) -> Result<Plugin, ParseError>;
-
-    /// Whether it keeps the bounds that a use has of its own ([`PrepareContext::bounds`]). They are refused for the uses of a
-    /// runtime that does not.
-    fn bounds_uses(&self) -> bool {
-        false
-    }
 }
 
 /// What starts a plugin.
@@ -43,7 +39,40 @@ pub trait PluginLife: Send + Sync {
     /// Starts it, on the control side and under a deadline, before any of its uses is prepared. What it answers is kept as
     /// long as a configuration declares the plugin; its uses may outlive that while they drain.
     fn prepare(&self, context: PrepareContext) -> PreparePlugin;
+
+    /// Has the plugin itself say whether configurations are good, for `check` and `explain`: it may be started for that, and nothing is kept.
+    /// Relative paths begin at `folder`. `None`: it knows no more than its factories, which is the default.
+    fn ask(&self, _folder: Arc<Path>, _questions: Vec<Question>) -> Option<AskPlugin> {
+        None
+    }
 }
+
+/// A configuration that a plugin is asked about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What it is used as.
+    pub kind: Kind,
+    /// The extension's name in the plugin; empty for the only one of its kind.
+    pub extension: String,
+    /// The name of the use.
+    pub name: String,
+    /// The configuration.
+    pub config: Node,
+    /// It is that of a route.
+    pub is_route: bool,
+}
+
+/// What a plugin says of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Opinion {
+    /// What is wrong with it.
+    pub faults: Vec<ParseError>,
+    /// For a stream filter: the phase that it runs in, unless its use says so.
+    pub phase: Option<Phase>,
+}
+
+/// What [`PluginLife::ask`] returns: an opinion on each question, in their order, or why there are none.
+pub type AskPlugin = Pin<Box<dyn Future<Output = Result<Vec<Opinion>, PrepareError>> + Send>>;
 
 /// What [`PluginLife::prepare`] returns.
 pub type PreparePlugin =
@@ -52,6 +81,7 @@ pub type PreparePlugin =
 /// A declared plugin: how it is started, and the factories of what it can be used as.
 pub struct Plugin {
     life: Arc<dyn PluginLife>,
+    bounds_uses: bool,
     makers: BTreeMap<Kind, Box<dyn Any + Send + Sync>>,
     /// Each is made once, so that its address tells whether two uses have the same.
     made: Mutex<BTreeMap<(Kind, String), Box<dyn Any + Send + Sync>>>,
@@ -66,6 +96,7 @@ impl Plugin {
     pub fn new(life: Arc<dyn PluginLife>) -> Self {
         Self {
             life,
+            bounds_uses: false,
             makers: BTreeMap::new(),
             made: Mutex::default(),
         }
@@ -83,6 +114,20 @@ impl Plugin {
         self
     }
 
+    /// The same that keeps the bounds that a use of a filter has of its own ([`PrepareContext::bounds`]). For the uses of a plugin that does
+    /// not they are refused.
+    #[must_use]
+    pub fn that_bounds_uses(mut self) -> Self {
+        self.bounds_uses = true;
+        self
+    }
+
+    /// Whether it keeps the bounds that a use has of its own.
+    #[must_use]
+    pub fn bounds_uses(&self) -> bool {
+        self.bounds_uses
+    }
+
     /// The factory of an extension. `None` when the plugin cannot be used as a `K`.
     #[must_use]
     pub fn find<K: ExtensionKind>(&self, extension: &str) -> Option<Arc<dyn Factory<K>>> {
@@ -97,6 +142,12 @@ impl Plugin {
     /// What the plugin can be used as.
     pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
         self.makers.keys().copied()
+    }
+
+    /// Has the plugin itself say whether configurations are good. `None`: it knows no more than its factories.
+    #[must_use]
+    pub fn ask(&self, folder: Arc<Path>, questions: Vec<Question>) -> Option<AskPlugin> {
+        self.life.ask(folder, questions)
     }
 
     /// Starts the plugin.

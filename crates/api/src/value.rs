@@ -194,6 +194,8 @@ pub mod attribute {
     /// The SHA-256 of the client's certificate, in hexadecimal.
     pub const CONNECTION_SHA256_PEER_CERTIFICATE_DIGEST: &str =
         "connection.sha256_peer_certificate_digest";
+    /// The client's certificate in PEM. Not one of Envoy's.
+    pub const CONNECTION_PEM_PEER_CERTIFICATE: &str = "connection.pem_peer_certificate";
     /// The path with its query.
     pub const REQUEST_PATH: &str = "request.path";
     /// The path without its query.

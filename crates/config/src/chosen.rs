@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use transom_api::{Kind, Registry};
 
-use crate::{Cluster, Resources, Use};
+use crate::{Cluster, Listener, NetworkFilter, Resources, Use};
 
-/// Puts what `registry` has [chosen](Registry::chosen) into every cluster that leaves it open. So checks, dumps and the data
+/// Puts what `registry` has [chosen](Registry::chosen) into every cluster and listener that leaves it open. So checks, dumps and the data
 /// plane see what will be used.
 pub(crate) fn put(resources: &mut Resources, registry: &Registry) {
     if Kind::CHOSEN
@@ -36,5 +36,18 @@ pub(crate) fn put(resources: &mut Resources, registry: &Registry) {
         next.transport = next.transport.or_else(|| chosen(Kind::Transport));
         next.client = next.client.or_else(|| chosen(Kind::Client));
         *cluster = Arc::new(next);
+    }
+    if let Some(server) = chosen(Kind::Server) {
+        for listener in resources.listeners.values_mut() {
+            let mut next = Listener::clone(listener);
+            let of_chains = next.filter_chains.iter_mut();
+            let filters = of_chains.flat_map(|chain| &mut chain.network_filters);
+            for filter in filters.chain(&mut next.network_filters) {
+                if let NetworkFilter::Http(http) = filter {
+                    http.protocol.get_or_insert_with(|| server.clone());
+                }
+            }
+            *listener = Arc::new(next);
+        }
     }
 }

@@ -208,6 +208,7 @@ fn http(http: &Http) -> Value {
             ForwardClientCertificate::Forward => "forward",
             ForwardClientCertificate::Set => "set",
         },
+        "protocol": http.protocol.as_ref().map(implementation),
         "response_order": match http.response_order {
             ResponseOrder::Reverse => "reverse",
             ResponseOrder::Config => "config",

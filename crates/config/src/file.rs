@@ -28,7 +28,7 @@ pub(crate) use condition::{Condition, Conditions, UseBounds};
 pub(crate) use health::{HealthCheck, HttpCheck, Initially, OutlierDetection};
 pub(crate) use hop::{Forwarded, ForwardedMode, RequestId, Server, Trace};
 pub(crate) use implementation::{
-    ClientUse, Implementation, LoadBalancing, RegistryUse, TransportUse,
+    ClientUse, Implementation, LoadBalancing, RegistryUse, ServerUse, TransportUse,
 };
 use leaf::tried;
 pub(crate) use leaf::{
@@ -311,6 +311,10 @@ pub(crate) struct Http {
     /// The field `server` of responses. It stays as the host sends it when this is left out.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) server: Option<Server>,
+    /// The protocol that clients speak: the name of a server, or its name and configuration. The one chosen with `--server`, or
+    /// `http1`, when it is left out.
+    #[serde(default, deserialize_with = "tried")]
+    pub(crate) protocol: Option<Located<ServerUse>>,
     /// In which order a response passes the stream filters: `reverse`, or `config` as they are written.
     #[serde(default, deserialize_with = "tried")]
     pub(crate) response_order: ResponseOrder,

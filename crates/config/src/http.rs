@@ -21,6 +21,8 @@ pub struct Http {
     pub forward_client_certificate: ForwardClientCertificate,
     /// Who the client is taken for, and what is told of it.
     pub hop: HopOptions,
+    /// The protocol that clients speak; `None` is HTTP/1.
+    pub protocol: Option<Use>,
     /// In which order a response passes the stream filters.
     pub response_order: ResponseOrder,
     /// How the proxy's own replies look.

@@ -44,6 +44,7 @@ mod lower;
 mod network;
 mod pattern;
 mod problems;
+mod questions;
 mod report;
 mod resources;
 mod route;
@@ -78,6 +79,7 @@ pub use load::{
 pub use located::Located;
 pub use network::IpNetwork;
 pub use pattern::Pattern;
+pub use questions::{OfPlugin, of_plugins};
 pub use report::{Label, Problem, Report, Source, Sources};
 pub use resources::{
     Admin, Changes, Configuration, Process, ProcessLimits, Resource, ResourceKind, ResourceName,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors, Servers,
     ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{ExtensionKind, Registry, Schema, Shape};
@@ -47,6 +47,7 @@ pub fn schema(registry: &Registry) -> Value {
     splice_one::<file::RegistryUse>(definitions, &configs::<ServiceRegistries>(registry));
     splice_one::<file::TransportUse>(definitions, &configs::<Transports>(registry));
     splice_one::<file::ClientUse>(definitions, &configs::<Clients>(registry));
+    splice_one::<file::ServerUse>(definitions, &configs::<Servers>(registry));
     let providers = configs::<CertificateProviders>(registry);
     splice::<file::CertificateProviderUse>(definitions, &providers, &PLAIN);
     splice_runtimes(definitions, registry);

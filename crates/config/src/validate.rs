@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors, Servers,
     ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::node::known;
@@ -218,6 +218,10 @@ impl<'c> Check<'c> {
                 self.routes(&http.route_table.value, used, factory.as_ref());
             }
         }
+        // One that was chosen was looked at then.
+        for used in http.protocol.iter().filter(|used| used.span.is_some()) {
+            self.one::<Servers>(used);
+        }
         for used in &http.access_logs {
             self.one::<AccessLogs>(used);
         }
@@ -257,15 +261,11 @@ impl<'c> Check<'c> {
             ExtensionName::Resource(_) => "`bounds` has no meaning beside `extension`".to_owned(),
             ExtensionName::Plugin(_) => {
                 let (plugin, _) = split_extension(name);
-                let declared = self.resources.plugins.get(plugin);
-                // One that is not there was told of.
-                let Some(runtime) = declared.map(|declared| &declared.runtime) else {
-                    return;
-                };
-                match self.registry.runtime(runtime) {
-                    Some(hosts) if !hosts.bounds_uses() => {
-                        format!("uses of plugins of the runtime `{runtime}` have no `bounds`")
+                match self.plugins.get(plugin) {
+                    Some(declared) if !declared.bounds_uses() => {
+                        format!("the plugin `{plugin}` has no `bounds` of single uses")
                     }
+                    // One that is not there, or has a mistake of its own, was told of already.
                     _ => return,
                 }
             }

@@ -1,9 +1,11 @@
 //! The runtime `process`: what hosts a plugin that is declared with `runtime: process`.
 
 use std::any::Any;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use transom_api::kind::{AccessLogs, CertificateProviders, NetworkFilters, StreamFilters};
+use transom_api::runtime::{AskPlugin, Question};
 use transom_api::{
     DuplicateExtension, Node, ParseError, Plugin, PluginLife, PrepareContext, PrepareError,
     PreparePlugin, Registry, Runtime, Schema,
@@ -82,6 +84,7 @@ impl Runtime for ProcessRuntime {
                 let of_certificates = Arc::clone(&cell);
                 let of_logs = Arc::clone(&cell);
                 plugin
+                    .that_bounds_uses()
                     .with::<StreamFilters>(move |extension| {
                         Arc::new(StreamFactory {
                             cell: Arc::clone(&cell),
@@ -134,6 +137,23 @@ struct Life {
 }
 
 impl PluginLife for Life {
+    fn ask(&self, folder: Arc<Path>, questions: Vec<Question>) -> Option<AskPlugin> {
+        if self.spec.protocol != Protocol::Transom {
+            return None;
+        }
+        let (name, spec) = (self.name.clone(), Arc::clone(&self.spec));
+        let supervisor = Arc::clone(&self.supervisor);
+        let place = Place {
+            folder,
+            launcher: self.launcher.clone(),
+        };
+        Some(Box::pin(async move {
+            let started = supervisor.plugin(&name, spec, place).await;
+            let plugin = started.map_err(|error| PrepareError::new(error.to_string()))?;
+            Running::describe(plugin).await?.ask(&questions).await
+        }))
+    }
+
     fn prepare(&self, context: PrepareContext) -> PreparePlugin {
         let Self {
             name,

@@ -10,6 +10,7 @@ use transom_logs::Logs;
 use transom_process::launch::cgroup::Delegated;
 use transom_process::supervise::Supervisor;
 
+use crate::ask::ask;
 use crate::choose::{self, Choice};
 use crate::command::Output;
 use crate::{BAD_INPUT, GOOD, plugins};
@@ -45,32 +46,62 @@ pub(crate) fn registry_in(
     Ok(registry)
 }
 
-/// Says whether a configuration is good.
-pub(crate) fn check(file: &Path, choice: &Choice, output: Output) -> u8 {
-    let registry = match registry(&Logs::default(), &Supervisor::new(), choice) {
+/// Says whether a configuration is good. `plugins`: they are asked about theirs.
+pub(crate) fn check(file: &Path, choice: &Choice, plugins: bool, output: Output) -> u8 {
+    let supervisor = Supervisor::new();
+    let registry = match registry(&Logs::default(), &supervisor, choice) {
         Ok(registry) => registry,
         Err(error) => {
             eprintln!("transom: {error:#}");
             return BAD_INPUT;
         }
     };
-    let outcome = check_file(file, &registry);
+    let mut notes = Vec::new();
+    let outcome = check_file(file, &registry).and_then(|configuration| {
+        if !plugins {
+            return Ok(configuration);
+        }
+        match ask(&configuration, &registry, &supervisor) {
+            Ok(asked) => {
+                notes = asked.notes;
+                match asked.problems.is_empty() {
+                    true => Ok(configuration),
+                    false => Err(Report::new(asked.problems, configuration.sources)),
+                }
+            }
+            Err(error) => {
+                notes.push(format!("plugins were not asked: {error}"));
+                Ok(configuration)
+            }
+        }
+    });
     let json = match (&outcome, output) {
         (Ok(_), Output::Text) => {
             println!("{}: good", file.display());
+            tell(&notes);
             return GOOD;
         }
         (Err(report), Output::Text) => {
             show(report);
+            tell(&notes);
             return BAD_INPUT;
         }
-        (Ok(_), Output::Json) => serde_json::json!({ "good": true, "problems": [] }),
+        (Ok(_), Output::Json) => {
+            serde_json::json!({ "good": true, "problems": [], "notes": notes })
+        }
         (Err(report), Output::Json) => {
-            serde_json::json!({ "good": false, "problems": report.to_json()["problems"] })
+            serde_json::json!({ "good": false, "problems": report.to_json()["problems"], "notes": notes })
         }
     };
     println!("{json:#}");
     if outcome.is_ok() { GOOD } else { BAD_INPUT }
+}
+
+/// What could not be found out.
+fn tell(notes: &[String]) {
+    for note in notes {
+        eprintln!("note: {note}");
+    }
 }
 
 /// Prints the JSON Schema.

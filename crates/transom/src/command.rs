@@ -31,9 +31,15 @@ pub(crate) enum Command {
         choice: Choice,
     },
     /// Says whether a configuration is good, and if not, where and why
+    ///
+    /// Plugins in processes that speak transom.plugin.v1 are started, as the configuration declares them, asked about the configurations of
+    /// their uses, and ended. One that does not start is told of and is no fault of the configuration.
     Check {
         /// The configuration
         file: PathBuf,
+        /// Starts no plugin: what only they know is not checked
+        #[arg(long)]
+        no_plugins: bool,
         #[command(flatten)]
         choice: Choice,
         /// How the answer is written
@@ -42,7 +48,7 @@ pub(crate) enum Command {
     },
     /// Says what would become of a request: which listener, route and filters take it, and where it goes
     ///
-    /// Nothing is sent and no filter is run. Ends with 0 when there is a route, with 1 when there is none, with 2 when the
+    /// Nothing is sent and no filter is run; plugins are started and asked for what only they know, as `check` does. Ends with 0 when there is a route, with 1 when there is none, with 2 when the
     /// configuration or the request is bad.
     Explain {
         /// The configuration
@@ -57,6 +63,9 @@ pub(crate) enum Command {
         /// The listener, when the URL does not lead to it
         #[arg(long, value_name = "NAME")]
         listener: Option<String>,
+        /// Starts no plugin: the phases that only they know are not shown
+        #[arg(long)]
+        no_plugins: bool,
         #[command(flatten)]
         choice: Choice,
         /// How the answer is written

@@ -6,6 +6,7 @@ mod request;
 mod tests;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use transom_config::check_file;
 use transom_proxy::control::explain::explain as explain_request;
 
 use self::request::Asked;
+use crate::ask::ask;
 use crate::choose::Choice;
 use crate::command::Output;
 use crate::{BAD_INPUT, FAULT, GOOD, check};
@@ -29,6 +31,8 @@ pub(crate) struct Question<'a> {
     /// `Name: value`.
     pub(crate) headers: &'a [String],
     pub(crate) listener: Option<&'a str>,
+    /// Whether plugins are started and asked.
+    pub(crate) plugins: bool,
     pub(crate) choice: &'a Choice,
     pub(crate) output: Output,
 }
@@ -55,11 +59,9 @@ pub(crate) fn explain(question: &Question<'_>) -> u8 {
 }
 
 fn answer(question: &Question<'_>) -> Answer {
-    let registry = match check::registry(
-        &transom_logs::Logs::default(),
-        &transom_process::supervise::Supervisor::new(),
-        question.choice,
-    ) {
+    let supervisor = transom_process::supervise::Supervisor::new();
+    let logs = transom_logs::Logs::default();
+    let registry = match check::registry(&logs, &supervisor, question.choice) {
         Ok(registry) => registry,
         Err(error) => return Answer::refused(FAULT, Output::Text, &error.to_string(), ""),
     };
@@ -82,7 +84,20 @@ fn answer(question: &Question<'_>) -> Answer {
             };
         }
     };
-    match explain_request(&configuration.resources, &registry, &asked.request()) {
+    let mut notes = String::new();
+    let mut phases = BTreeMap::new();
+    if question.plugins {
+        match ask(&configuration, &registry, &supervisor) {
+            Ok(said) => {
+                phases = said.phases;
+                for note in said.notes {
+                    notes.push_str(&format!("note: {note}\n"));
+                }
+            }
+            Err(error) => notes = format!("note: plugins were not asked: {error}\n"),
+        }
+    }
+    match explain_request(&configuration.resources, &registry, &asked.request(&phases)) {
         Err(error) => Answer::refused(BAD_INPUT, question.output, &error.message, &error.help),
         Ok(explanation) => {
             let code = if explanation.is_routed() {
@@ -94,7 +109,10 @@ fn answer(question: &Question<'_>) -> Answer {
                 Output::Text => text::render(&asked, &explanation),
                 Output::Json => format!("{:#}\n", json::render(&asked, &explanation)),
             };
-            Answer::printed(code, shown)
+            Answer {
+                stderr: notes,
+                ..Answer::printed(code, shown)
+            }
         }
     }
 }

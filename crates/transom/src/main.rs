@@ -1,6 +1,7 @@
 //! The program: command line, and the only place that knows all runtimes and sources.
 
 mod allocator;
+mod ask;
 mod check;
 mod choose;
 mod command;
@@ -49,15 +50,17 @@ fn main() -> ExitCode {
         Command::Run { config, choice } => run::run(config.as_deref(), &choice),
         Command::Check {
             file,
+            no_plugins,
             choice,
             output,
-        } => check::check(&file, &choice, output),
+        } => check::check(&file, &choice, !no_plugins, output),
         Command::Explain {
             file,
             method,
             url,
             headers,
             listener,
+            no_plugins,
             choice,
             output,
         } => explain::explain(&explain::Question {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             url: &url,
             headers: &headers,
             listener: listener.as_deref(),
+            plugins: !no_plugins,
             choice: &choice,
             output,
         }),

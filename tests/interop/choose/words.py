@@ -31,6 +31,7 @@ def an_unknown_name_is_an_error_with_the_known_ones(scene):
         ("selector", "least_request, random, round_robin"),
         ("transport", "memory, tcp, tls, unix"),
         ("client", "http1"),
+        ("server", "http1"),
         ("broker", "memory, nats"),
     ]:
         said = refused(scene.folder, [f"--{kind}", "mucp"])

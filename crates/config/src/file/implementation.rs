@@ -51,6 +51,7 @@ choices! {
     RegistryUse, OfRegistries: "registry", "Where hosts come from";
     TransportUse, OfTransports: "transport", "How sockets are connected";
     ClientUse, OfClients: "client", "What hosts are spoken to with";
+    ServerUse, OfServers: "server", "What clients speak";
 }
 
 /// An implementation and its configuration.

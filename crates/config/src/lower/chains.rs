@@ -244,6 +244,7 @@ impl Lowering<'_> {
                 file::ForwardClientCertificate::Set => ForwardClientCertificate::Set,
             },
             hop,
+            protocol: self.implementation(http.protocol),
             response_order: match http.response_order {
                 file::ResponseOrder::Reverse => ResponseOrder::Reverse,
                 file::ResponseOrder::Config => ResponseOrder::Config,

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use transom_api::kind::{
-    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors,
+    AccessLogs, CertificateProviders, Clients, ListenerFilters, NetworkFilters, Selectors, Servers,
     ServiceRegistries, StreamFilters, Transports,
 };
 use transom_api::{
@@ -52,6 +52,9 @@ pub(crate) fn registry() -> Registry {
     registry
         .register::<Clients>("http1", Arc::new(Choose))
         .unwrap();
+    registry
+        .register::<Servers>("http1", Arc::new(Choose))
+        .unwrap();
     registry.register_runtime("process", Arc::new(Program));
     registry.register_runtime("library", Arc::new(Library));
     registry
@@ -78,14 +81,11 @@ impl Runtime for Program {
         }
         fields.finish()?;
         let plugin = Plugin::new(Arc::new(Program))
+            .that_bounds_uses()
             .with::<StreamFilters>(|_| Arc::new(HeaderMatch))
             .with::<NetworkFilters>(|_| Arc::new(Authorize(PhantomData)))
             .with::<AccessLogs>(|_| Arc::new(Authorize(PhantomData)));
         Ok(plugin)
-    }
-
-    fn bounds_uses(&self) -> bool {
-        true
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use transom_api::kind::{NetworkFilters, StreamFilters};
 use transom_api::metrics::MetricId;
@@ -12,6 +13,7 @@ use transom_api::{
     StreamInstance, Wants, Worker, WorkerPart,
 };
 
+use super::most::Most;
 use super::network::RemoteNetworkFilter;
 use super::pool::{Pool, Shared};
 use super::stream::RemoteFilter;
@@ -107,14 +109,24 @@ impl Written {
                 phase,
                 clusters: used.needs.clusters.clone(),
             });
-            let bounds = &running.plugin.spec().bounds;
+            let spec = running.plugin.spec();
+            let (bounds, own) = (&spec.bounds, &context.bounds);
             Ok(Arc::new(Shared {
                 wants,
                 metrics,
-                queue: bounds.queue as usize,
-                queue_time: bounds.queue_time,
-                time: bounds.time,
-                message_size: bounds.message_size,
+                most: own.concurrency.map(Most::new),
+                queue: own.queue.unwrap_or(bounds.queue) as usize,
+                queue_time: own.queue_time.unwrap_or(bounds.queue_time),
+                time: own.time.unwrap_or(bounds.time),
+                // Whoever says how long an answer may take means the first ones too.
+                warm_up: match own.time {
+                    Some(_) => Duration::ZERO,
+                    None => spec.warm_up,
+                },
+                message_size: match own.message_size {
+                    Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+                    None => bounds.message_size,
+                },
                 used,
             }))
         }

@@ -37,6 +37,8 @@ pub(super) struct Link {
     /// Woken when a deadline is to be watched and none was.
     task: RefCell<Option<Waker>>,
     time: Duration,
+    /// How much longer the answers of a process may take that has yet to warm up.
+    warm_up: Duration,
     message_size: usize,
     /// Both sides have said Hello.
     open: Cell<bool>,
@@ -64,6 +66,8 @@ struct State {
     waiting: VecDeque<u64>,
     /// Callbacks in the order in which they were sent: all have the same time for their answers.
     sent: VecDeque<Sent>,
+    /// Those that were sent while the process had yet to warm up, and have longer.
+    cold: VecDeque<Sent>,
     watched: bool,
     /// Actions of streams that are over.
     late: Vec<Action>,
@@ -112,7 +116,7 @@ impl Link {
     pub(super) fn new(
         instance: Arc<Instance>,
         worker: usize,
-        time: Duration,
+        (time, warm_up): (Duration, Duration),
         message_size: usize,
     ) -> Rc<Self> {
         let mut out = Out::default();
@@ -132,6 +136,7 @@ impl Link {
             state: RefCell::default(),
             task: RefCell::default(),
             time,
+            warm_up,
             message_size,
             open: Cell::new(false),
             ended: Cell::new(false),
@@ -145,6 +150,11 @@ impl Link {
     /// Whether new streams may begin here.
     pub(super) fn is_open(&self) -> bool {
         self.open.get() && !self.ended.get() && self.instance.is_open()
+    }
+
+    /// Whether it was not open yet, and has not ended.
+    pub(super) fn is_opening(&self) -> bool {
+        !self.open.get() && !self.ended.get()
     }
 
     /// Gives a stream or connection a number. It is woken by its resumer when something came for it. `None` when the process takes nothing new.
@@ -214,7 +224,11 @@ impl Link {
             entry.open = callback;
         }
         state.forget_answered();
-        state.sent.push_back(Sent {
+        let sent = match !self.warm_up.is_zero() && self.instance.is_cold() {
+            true => &mut state.cold,
+            false => &mut state.sent,
+        };
+        sent.push_back(Sent {
             at: Instant::now(),
             stream,
             callback,
@@ -366,14 +380,21 @@ impl Link {
             let next = {
                 let mut state = self.state.borrow_mut();
                 state.forget_answered();
-                let next = state.sent.front().map(|sent| sent.at + self.time);
+                let warm = state.sent.front().map(|sent| (sent.at + self.time, false));
+                let longer = self.time + self.warm_up;
+                let cold = state.cold.front().map(|sent| (sent.at + longer, true));
+                let next = warm.into_iter().chain(cold).min();
                 state.watched = next.is_some();
                 next
             };
-            let Some(next) = next else { return };
+            let Some((next, is_cold)) = next else { return };
             if next <= Instant::now() {
                 let mut state = self.state.borrow_mut();
-                if let Some(late) = state.sent.pop_front() {
+                let late = match is_cold {
+                    true => state.cold.pop_front(),
+                    false => state.sent.pop_front(),
+                };
+                if let Some(late) = late {
                     state.deliver(late.stream, Mail::Late(late.callback));
                 }
                 continue;
@@ -518,6 +539,7 @@ impl Link {
         }
         let mut state = self.state.borrow_mut();
         state.sent.clear();
+        state.cold.clear();
         state.waiting.clear();
         let streams: Vec<u64> = (0u64..)
             .zip(&state.entries)
@@ -572,14 +594,24 @@ impl State {
     fn forget_answered(&mut self) {
         while let Some(sent) = self.sent.front() {
             let (stream, callback) = (sent.stream, sent.callback);
-            if self
-                .entry(stream)
-                .is_some_and(|entry| entry.open == callback)
-            {
-                return;
+            if self.is_open(stream, callback) {
+                break;
             }
             self.sent.pop_front();
         }
+        while let Some(sent) = self.cold.front() {
+            let (stream, callback) = (sent.stream, sent.callback);
+            if self.is_open(stream, callback) {
+                break;
+            }
+            self.cold.pop_front();
+        }
+    }
+
+    /// Whether a callback is not answered yet, and its stream is there.
+    fn is_open(&mut self, stream: u64, callback: u64) -> bool {
+        self.entry(stream)
+            .is_some_and(|entry| entry.open == callback)
     }
 }
 

@@ -17,6 +17,7 @@ mod certificates;
 mod filters;
 mod link;
 mod logs;
+mod most;
 mod network;
 mod pool;
 mod stream;

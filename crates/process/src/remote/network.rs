@@ -9,9 +9,9 @@ use transom_api::{
 
 use super::actions::{Fault, Told, UnderWay};
 use super::link::{Link, Mail};
-use super::pool::Pool;
+use super::pool::{Admitted, Pool};
 use super::wire::{self, field};
-use crate::supervise::{Outcome, Permit};
+use crate::supervise::Outcome;
 use crate::v1::{Action, Answer, action};
 
 /// The filter of one connection.
@@ -39,7 +39,7 @@ struct Bound {
 struct Call {
     number: u64,
     what: What,
-    permit: Permit,
+    permit: Admitted,
     resumed: [bool; 2],
 }
 
@@ -158,7 +158,7 @@ impl RemoteNetworkFilter {
             return Ok(());
         };
         let (link, number) = (Rc::clone(&bound.link), bound.number);
-        let Ok(permit) = link.admit(number) else {
+        let Some(permit) = self.pool.admit(&link, number) else {
             return self.wait(connection, None);
         };
         let callback = self.callbacks + 1;
@@ -249,7 +249,7 @@ impl RemoteNetworkFilter {
                 self.name()
             )));
         }
-        self.waits = Some(connection.set_timer(self.pool.shared.queue_time));
+        self.waits = Some(connection.set_timer(self.pool.patience()));
         Ok(())
     }
 
@@ -575,7 +575,7 @@ impl NetworkFilter for RemoteNetworkFilter {
             Event::Timer(timer) => {
                 if self.waits.take_if(|waits| *waits == timer).is_some() {
                     let message = format!(
-                        "the plugin `{}` had no room for {} ms",
+                        "the plugin `{}` had no room for {} ms or more",
                         self.name(),
                         self.pool.shared.queue_time.as_millis()
                     );

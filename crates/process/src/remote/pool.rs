@@ -12,8 +12,9 @@ use transom_api::{Event, Resumer, Wants, Worker};
 
 use super::actions;
 use super::link::Link;
+use super::most::Most;
 use super::uses::Used;
-use crate::supervise::State;
+use crate::supervise::{Outcome, Permit, State};
 use crate::v1::metric::Type;
 
 /// The pause before a link is opened again whose process is still there.
@@ -28,11 +29,15 @@ pub(super) struct Shared {
     pub(super) wants: Wants,
     /// In the order of `Needs.metrics`.
     pub(super) metrics: Vec<(Type, MetricId)>,
+    /// How many calls it may have at once; `None` for as many as its plugin may have.
+    pub(super) most: Option<Most>,
     /// How many callbacks may wait for a place at the plugin.
     pub(super) queue: usize,
     /// How long one may wait so.
     pub(super) queue_time: Duration,
     pub(super) time: Duration,
+    /// How much longer the first answers of a process may take, and its connections.
+    pub(super) warm_up: Duration,
     pub(super) message_size: usize,
 }
 
@@ -45,10 +50,24 @@ pub(super) struct Pool {
     resumer: Resumer,
     worker: usize,
     turn: Cell<usize>,
+    /// It waits for a place of the use's own bound.
+    waits_for_place: Cell<bool>,
 }
+
+/// A call that was let in: its place among those of its plugin, and among those of its use.
+pub(super) struct Admitted {
+    permit: Permit,
+    _place: Option<Place>,
+}
+
+/// A place among the calls of a use.
+struct Place(Arc<Shared>);
 
 /// What the part is told by its own tasks.
 const RECORDED: u64 = 1;
+
+/// What the part is told when the use has a place again.
+const PLACE: u64 = 3;
 
 /// What a stream is told that waited in the pool.
 pub(super) const ROOM: u64 = 2;
@@ -63,6 +82,7 @@ impl Pool {
             resumer: worker.resumer(),
             worker: worker.index(),
             turn: Cell::new(0),
+            waits_for_place: Cell::new(false),
         });
         worker.spawn(follow(Rc::downgrade(&pool)));
         pool
@@ -99,6 +119,39 @@ impl Pool {
             .cloned()
     }
 
+    /// Lets one more call of a stream in, if there is a place for it.
+    pub(super) fn admit(&self, link: &Link, stream: u64) -> Option<Admitted> {
+        let place = match &self.shared.most {
+            None => None,
+            Some(most) => {
+                if !most.enter() {
+                    if !self.waits_for_place.replace(true) {
+                        most.wait(self.resumer.clone());
+                    }
+                    if !most.enter() {
+                        return None;
+                    }
+                }
+                Some(Place(Arc::clone(&self.shared)))
+            }
+        };
+        let permit = link.admit(stream).ok()?;
+        Some(Admitted {
+            permit,
+            _place: place,
+        })
+    }
+
+    /// How long a call may wait for a place. Longer while the first connections are being made: a process that has just begun is slow.
+    pub(super) fn patience(&self) -> Duration {
+        let links = self.links.borrow();
+        let begins = !links.is_empty() && links.iter().all(|link| link.is_opening());
+        match begins {
+            true => self.shared.queue_time + self.shared.warm_up,
+            false => self.shared.queue_time,
+        }
+    }
+
     /// Has a stream be woken with [`ROOM`] when there may be a place for it. `false` when too many wait already.
     pub(super) fn wait(&self, resumer: Resumer) -> bool {
         let mut waiting = self.waiting.borrow_mut();
@@ -129,11 +182,30 @@ impl Pool {
         let Event::Resumed(message) = event else {
             return;
         };
+        if message.token == PLACE {
+            self.waits_for_place.set(false);
+            self.room();
+        }
         if message.token == RECORDED {
             let links: Vec<_> = self.links.borrow().clone();
             for action in links.iter().flat_map(|link| link.take_late()) {
                 actions::record(worker, &self.shared, action);
             }
+        }
+    }
+}
+
+impl Admitted {
+    /// Ends the call and counts how it went.
+    pub(super) fn end(self, outcome: Outcome) {
+        self.permit.end(outcome);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(most) = &self.0.most {
+            most.leave(PLACE);
         }
     }
 }
@@ -161,7 +233,7 @@ async fn follow(pool: Weak<Pool>) {
                     let link = Link::new(
                         Arc::clone(instance),
                         pool.worker,
-                        shared.time,
+                        (shared.time, shared.warm_up),
                         shared.message_size,
                     );
                     pool.links.borrow_mut().push(Rc::clone(&link));

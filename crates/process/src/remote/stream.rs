@@ -21,10 +21,10 @@ use transom_api::{
 
 use super::actions::{Fault, UnderWay};
 use super::link::{Link, Mail};
-use super::pool::Pool;
+use super::pool::{Admitted, Pool};
 use super::uses::RouteJson;
 use super::wire::{self, field};
-use crate::supervise::{Outcome, Permit};
+use crate::supervise::Outcome;
 use crate::v1::{Answer, action};
 
 /// The filter of one stream.
@@ -60,7 +60,7 @@ struct Call {
     number: u64,
     direction: Direction,
     what: What,
-    permit: Permit,
+    permit: Admitted,
     /// The plugin has said meanwhile that what waits may go on.
     resumed: bool,
 }
@@ -229,7 +229,7 @@ impl RemoteFilter {
         };
         let link = Rc::clone(&bound.link);
         let (number, begins) = (bound.stream, !bound.begun);
-        let Ok(permit) = link.admit(number) else {
+        let Some(permit) = self.pool.admit(&link, number) else {
             return self.wait(stream, None);
         };
         let callback = self.callbacks + 1;
@@ -395,7 +395,7 @@ impl RemoteFilter {
                 self.pool.shared.used.plugin.name()
             )));
         }
-        let timer = stream.set_timer(self.pool.shared.queue_time);
+        let timer = stream.set_timer(self.pool.patience());
         self.waits = Some(Waits { timer });
         Ok(())
     }
@@ -783,7 +783,7 @@ impl StreamFilter for RemoteFilter {
                 if self.waits.take_if(|waits| waits.timer == timer).is_some() {
                     let shared = &self.pool.shared;
                     let message = format!(
-                        "the plugin `{}` had no room for {} ms",
+                        "the plugin `{}` had no room for {} ms or more",
                         shared.used.plugin.name(),
                         shared.queue_time.as_millis()
                     );

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::Code;
-use transom_api::{Kind, Node, ParseError, PrepareError};
+use transom_api::runtime::{Opinion, Question};
+use transom_api::{Kind, Node, ParseError, Phase, PrepareError};
 use transom_goplugin::Channel;
 
 use crate::supervise::{Instance, Outcome, Plugin};
 use crate::v1::plugin_client::PluginClient;
-use crate::v1::{self, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest};
+use crate::v1::{
+    self, CheckRequest, DescribeRequest, DescribeResponse, Needs, PrepareRequest, ReleaseRequest,
+};
 
 /// How long a plugin may take for Describe and Release: they look nothing up.
 const SHORT: Duration = Duration::from_secs(5);
@@ -87,6 +90,76 @@ impl Running {
             return Err(failed("its answer to Describe has no revision".to_owned()));
         }
         Ok(Self { plugin, described })
+    }
+
+    /// Asks it about configurations.
+    pub(crate) async fn ask(&self, questions: &[Question]) -> Result<Vec<Opinion>, PrepareError> {
+        let mut opinions = Vec::with_capacity(questions.len());
+        for question in questions {
+            opinions.push(self.opinion(question).await?);
+        }
+        Ok(opinions)
+    }
+
+    async fn opinion(&self, question: &Question) -> Result<Opinion, PrepareError> {
+        let Some(kind) = number_of(question.kind) else {
+            return Ok(Opinion::default());
+        };
+        let found = match self.extension(kind, &question.extension) {
+            Ok(found) => found,
+            Err(error) => {
+                let fault = ParseError {
+                    message: error.message,
+                    span: error.span,
+                    help: error.help,
+                };
+                return Ok(Opinion {
+                    faults: vec![fault],
+                    phase: None,
+                });
+            }
+        };
+        let failed = |why: String| {
+            PrepareError::new(format!(
+                "it does not say whether the configuration of `{}` is good: {why}",
+                question.name
+            ))
+        };
+        let channel = self
+            .plugin
+            .choose()
+            .and_then(|instance| instance.channel())
+            .ok_or_else(|| failed("it has no connection".to_owned()))?;
+        let request = CheckRequest {
+            subject: Some(v1::Use {
+                id: 0,
+                kind: kind.into(),
+                extension: found.name.clone(),
+                name: question.name.clone(),
+                config: json_of(&question.config),
+            }),
+            route: question.is_route,
+        };
+        let answer = bounded(AGAIN, client(channel).check(request)).await;
+        let answer = answer.map_err(|status| failed(status.to_string()))?;
+        let faults = answer.faults.into_iter().map(|fault| ParseError {
+            span: question
+                .config
+                .place_of(fault.path.iter().map(String::as_str)),
+            message: fault.message,
+            help: None,
+        });
+        let phase = v1::Phase::try_from(found.phase).ok();
+        Ok(Opinion {
+            faults: faults.collect(),
+            phase: phase
+                .filter(|_| kind == v1::Kind::StreamFilter)
+                .map(|phase| match phase {
+                    v1::Phase::BeforeRoute => Phase::BeforeRoute,
+                    v1::Phase::AfterRoute => Phase::AfterRoute,
+                    v1::Phase::AfterChooseHost => Phase::AfterChooseHost,
+                }),
+        })
     }
 
     /// The extension that a use names.
@@ -363,6 +436,17 @@ pub(super) fn running(cell: &Cell) -> Result<Arc<Running>, PrepareError> {
     cell.get()
         .cloned()
         .ok_or_else(|| PrepareError::new("its plugin was not started"))
+}
+
+fn number_of(kind: Kind) -> Option<v1::Kind> {
+    Some(match kind {
+        Kind::StreamFilter => v1::Kind::StreamFilter,
+        Kind::NetworkFilter => v1::Kind::NetworkFilter,
+        Kind::AccessLog => v1::Kind::AccessLog,
+        Kind::CertificateProvider => v1::Kind::CertificateProvider,
+        Kind::LogSink => v1::Kind::LogSink,
+        _ => return None,
+    })
 }
 
 fn kind_of(kind: v1::Kind) -> Option<Kind> {

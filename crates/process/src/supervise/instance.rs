@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use transom_goplugin::Channel;
 use transom_goplugin::host::Connector;
@@ -26,6 +26,9 @@ pub struct Instance {
     held: AtomicU32,
     /// Calls in a row that were not answered in time.
     timeouts: AtomicU32,
+    started: Instant,
+    /// Counts its answers until it is warm.
+    answers: AtomicU32,
     state: AtomicU8,
     /// The process has ended: nothing can be sent to it any more.
     gone: AtomicBool,
@@ -42,6 +45,11 @@ pub(super) struct Parts {
     pub(super) load: Arc<Load>,
 }
 
+/// A process is warm when it has given so many answers: its code is loaded, and what it makes at first use is made.
+const WARM: u32 = 32;
+/// Or when it has been there for so long.
+const WARM_AFTER: Duration = Duration::from_secs(60);
+
 impl Instance {
     pub(super) fn new(parts: Parts) -> Self {
         Self {
@@ -55,6 +63,8 @@ impl Instance {
             in_flight: AtomicU32::new(0),
             held: AtomicU32::new(0),
             timeouts: AtomicU32::new(0),
+            started: Instant::now(),
+            answers: AtomicU32::new(0),
             state: AtomicU8::new(State::Ready as u8),
             gone: AtomicBool::new(false),
         }
@@ -110,6 +120,11 @@ impl Instance {
             begun: Instant::now(),
             ended: false,
         })
+    }
+
+    /// Whether it has yet to warm up: so its answers may take longer.
+    pub fn is_cold(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) < WARM && self.started.elapsed() < WARM_AFTER
     }
 
     /// Keeps the process for a stream that it will know something of: one that drains is not told to end before it is let go, or the
@@ -219,6 +234,10 @@ impl Permit {
         let instance = &self.instance;
         match outcome {
             Outcome::Ok | Outcome::Error => {
+                // Only until it is warm: the line of memory stays shared afterwards.
+                if instance.answers.load(Ordering::Relaxed) < WARM {
+                    instance.answers.fetch_add(1, Ordering::Relaxed);
+                }
                 // Most often it is zero already, and then the line of memory stays shared.
                 if instance.timeouts.load(Ordering::Relaxed) != 0 {
                     instance.timeouts.store(0, Ordering::Relaxed);

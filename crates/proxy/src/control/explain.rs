@@ -11,6 +11,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use transom_api::{FailurePolicy, Phase, Registry};
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub authority: &'a str,
     /// Its path with its query.
     pub path: &'a str,
+    /// Phases that plugins say their stream filters run in, by what uses call them: `auth`, `auth/tokens`.
+    pub phases: &'a BTreeMap<String, Phase>,
     /// Its other header fields, names and values.
     pub fields: &'a [(String, String)],
 }

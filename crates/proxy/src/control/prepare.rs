@@ -309,6 +309,13 @@ impl Preparer {
             uses,
             access_logs,
             table,
+            protocol: self
+                .prepare_server(
+                    http,
+                    known.and_then(|known| known.protocol.as_ref()),
+                    declared,
+                )
+                .await?,
             reverse_responses: http.response_order == ResponseOrder::Reverse,
             request_body: http.limits.request_body,
             upgrades: http.upgrades.clone(),

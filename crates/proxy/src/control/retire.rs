@@ -97,6 +97,9 @@ fn visit(snapshot: &Snapshot, mut each: impl FnMut(*const (), Box<dyn Retired>))
                 for used in &http.uses {
                     show(&used.config, &mut each);
                 }
+                if let Some(used) = &http.protocol {
+                    show(&used.config, &mut each);
+                }
                 show(&http.table, &mut each);
             }
         }

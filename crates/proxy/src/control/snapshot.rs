@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use transom_api::{
     AccessLogConfig, FailurePolicy, ListenerFilterConfig, NetworkFilterConfig, Node, Phase,
-    Registry, StreamFilterConfig, UseBounds,
+    Registry, ServerProtocol, StreamFilterConfig, UseBounds,
 };
 use transom_config::{
     ChainIndex, ExtensionName, ForwardClientCertificate, HalfClose, Http, HttpTimeouts,
@@ -102,6 +102,8 @@ pub(crate) struct PreparedHttp {
     pub(crate) uses: Vec<PreparedUse<dyn StreamFilterConfig>>,
     pub(crate) access_logs: Vec<PreparedUse<dyn AccessLogConfig>>,
     pub(crate) table: Arc<RouteTable>,
+    /// What clients speak; `None` is HTTP/1.
+    pub(crate) protocol: Option<PreparedUse<dyn ServerProtocol>>,
     pub(crate) reverse_responses: bool,
     pub(crate) limits: Limits,
     pub(crate) request_body: Option<u64>,

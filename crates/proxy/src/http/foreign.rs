@@ -148,7 +148,7 @@ impl ForeignClient {
 }
 
 /// Fields that say how HTTP/1 is framed. What frames an answer here is the other protocol.
-fn is_of_connection(name: &[u8]) -> bool {
+pub(super) fn is_of_connection(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 5] = [
         b"connection",
         b"content-length",

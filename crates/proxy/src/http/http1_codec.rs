@@ -1,23 +1,25 @@
-//! HTTP/1.1 as a client like those of extensions: the entry `http1` in their table. A cluster that names it is served by the
-//! proxy's own end, which does the same and tunnels besides; this one is for whoever wraps it.
+//! HTTP/1.1 as a client and a server like those of extensions: the entries `http1` in their tables. A cluster or an `http` filter
+//! that names it is served by the proxy's own ends, which do the same and tunnels besides; these are for whoever wraps them.
 
 use std::iter;
 use std::sync::Arc;
 
 use transom_api::{
-    Answer, ClientConnection, ClientProtocol, Clients, DuplicateExtension, Factory, Headers, Node,
-    ParseError, Parsed, Prepare, PrepareContext, ProtocolError, Registry, Schema,
+    Answer, Asked, ClientConnection, ClientProtocol, Clients, DuplicateExtension, Factory, Headers,
+    Node, ParseError, Parsed, Prepare, PrepareContext, ProtocolError, Registry, Schema,
+    ServerConnection, ServerProtocol, Servers,
 };
-use transom_http1::encode::{self, BodyEncoder, Connection, Line, Request};
+use transom_http1::encode::{self, BodyEncoder, Connection, Line, Request, Response};
 use transom_http1::{
-    Eof, Event, Field, Framing, Limits, RequestKind, ResponseDecoder, Span, Version,
+    Eof, Event, Field, Framing, Limits, RequestDecoder, RequestKind, ResponseDecoder, Span, Version,
 };
 
 use crate::cluster::HTTP1;
 
-/// Adds the client `http1`.
+/// Adds the client and the server `http1`.
 pub(crate) fn register(registry: &mut Registry) -> Result<(), DuplicateExtension> {
-    registry.register::<Clients>(HTTP1, Arc::new(Http1))
+    registry.register::<Clients>(HTTP1, Arc::new(Http1))?;
+    registry.register::<Servers>(HTTP1, Arc::new(Http1))
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +43,192 @@ impl Parsed<Clients> for Http1 {
         let client: Arc<dyn ClientProtocol> = Arc::new(*self);
         Box::pin(std::future::ready(Ok(client)))
     }
+}
+
+impl Factory<Servers> for Http1 {
+    fn schema(&self) -> Schema {
+        Schema::object().describe("HTTP/1.1 and 1.0: what the proxy itself speaks.")
+    }
+
+    fn parse(&self, config: &Node) -> Result<Arc<dyn Parsed<Servers>>, ParseError> {
+        if !config.is_null() {
+            config.as_fields()?.finish()?;
+        }
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Parsed<Servers> for Http1 {
+    fn prepare(&self, _context: PrepareContext) -> Prepare<Servers> {
+        let server: Arc<dyn ServerProtocol> = Arc::new(*self);
+        Box::pin(std::future::ready(Ok(server)))
+    }
+}
+
+impl ServerProtocol for Http1 {
+    fn name(&self) -> &str {
+        "HTTP/1.1"
+    }
+
+    fn connection(&self) -> Box<dyn ServerConnection> {
+        Box::new(Http1Served {
+            decoder: RequestDecoder::new(Limits::default()),
+            kind: RequestKind::Other,
+            version: Version::Http11,
+            body: None,
+            keep_alive: false,
+        })
+    }
+}
+
+struct Http1Served {
+    decoder: RequestDecoder,
+    kind: RequestKind,
+    version: Version,
+    body: Option<BodyEncoder>,
+    keep_alive: bool,
+}
+
+impl ServerConnection for Http1Served {
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        eof: bool,
+        asked: &mut dyn Asked,
+    ) -> Result<usize, ProtocolError> {
+        let bad = |error: transom_http1::DecodeError| ProtocolError::new(error.to_string());
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let mut fields: Vec<(Span, Span)> = Vec::new();
+            let mut sink = |field: Field| fields.push((field.name, field.value));
+            let (consumed, event) = self.decoder.decode(rest, &mut sink).map_err(bad)?;
+            used += consumed;
+            match event {
+                Event::Head(head) => {
+                    let method = head.method.of(rest);
+                    if head.connect {
+                        return Err(ProtocolError::new("it has no tunnels"));
+                    }
+                    self.kind = RequestKind::of(method, false);
+                    self.version = head.version;
+                    self.keep_alive = head.keep_alive;
+                    let host = fields
+                        .iter()
+                        .find(|(name, _)| name.of(rest).eq_ignore_ascii_case(b"host"));
+                    let host = host.map_or(&b""[..], |(_, value)| value.of(rest));
+                    asked.request(method, head.path.of(rest), host);
+                    for (name, value) in &fields {
+                        if !name.of(rest).eq_ignore_ascii_case(b"host") {
+                            asked.field(name.of(rest), value.of(rest));
+                        }
+                    }
+                    asked.head_end();
+                    if head.end {
+                        asked.end();
+                        return Ok(used);
+                    }
+                }
+                Event::Data(data) => asked.data(data.of(rest)),
+                Event::End => {
+                    asked.end();
+                    return Ok(used);
+                }
+                Event::NeedMore if eof => {
+                    self.decoder.eof().map_err(bad)?;
+                    return Ok(used);
+                }
+                Event::NeedMore => return Ok(used),
+                Event::Interim(_) | Event::Trailers => {}
+            }
+        }
+    }
+
+    fn response(
+        &mut self,
+        head: Headers<'_>,
+        end: bool,
+        close: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let status = head.get(":status");
+        let status = status.and_then(|it| it.to_str()?.parse::<u16>().ok());
+        let status = status.ok_or_else(|| ProtocolError::unspeakable("there is no status"))?;
+        let length = head.get("content-length");
+        let length = length.and_then(|it| it.to_str()?.parse().ok());
+        self.keep_alive &= !close;
+        let response = Response {
+            version: self.version,
+            status,
+            reason: crate::error::reason(status).as_bytes(),
+            answers: self.kind,
+            framing: match length {
+                Some(length) => Framing::Length(length),
+                None if end => Framing::Length(0),
+                None if self.version == Version::Http10 => {
+                    self.keep_alive = false;
+                    Framing::UntilClose
+                }
+                None => Framing::Chunked,
+            },
+            connection: match self.keep_alive {
+                true => Connection::Default,
+                false => Connection::Close,
+            },
+        };
+        let fields: Vec<_> = head
+            .iter()
+            .filter(|(name, _)| !name.as_bytes().starts_with(b":") && *name != "content-length")
+            .collect();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let body = encode::response_head(out, &response, fields).map_err(unspeakable)?;
+        self.body = (!end).then_some(body);
+        Ok(())
+    }
+
+    fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        write_data(self.body.as_mut(), data, out)
+    }
+
+    fn end(&mut self, trailers: Headers<'_>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        write_end(self.body.take(), trailers, out)
+    }
+
+    fn is_reusable(&self) -> bool {
+        self.keep_alive
+    }
+}
+
+fn write_data(
+    body: Option<&mut BodyEncoder>,
+    data: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ProtocolError> {
+    let Some(body) = body else {
+        return Ok(());
+    };
+    body.begin_chunk(out, data.len() as u64)
+        .map_err(unspeakable)?;
+    out.extend_from_slice(data);
+    body.end_chunk(out);
+    Ok(())
+}
+
+fn write_end(
+    body: Option<BodyEncoder>,
+    trailers: Headers<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), ProtocolError> {
+    let Some(mut body) = body else {
+        return Ok(());
+    };
+    let fields: Vec<_> = trailers.iter().collect();
+    let fields = fields
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    body.finish(out, fields).map_err(unspeakable)
 }
 
 impl ClientProtocol for Http1 {
@@ -116,25 +304,11 @@ impl ClientConnection for Http1Connection {
     }
 
     fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let Some(body) = &mut self.body else {
-            return Ok(());
-        };
-        body.begin_chunk(out, data.len() as u64)
-            .map_err(unspeakable)?;
-        out.extend_from_slice(data);
-        body.end_chunk(out);
-        Ok(())
+        write_data(self.body.as_mut(), data, out)
     }
 
     fn end(&mut self, trailers: Headers<'_>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
-        let Some(mut body) = self.body.take() else {
-            return Ok(());
-        };
-        let fields: Vec<_> = trailers.iter().collect();
-        let fields = fields
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        body.finish(out, fields).map_err(unspeakable)
+        write_end(self.body.take(), trailers, out)
     }
 
     fn read(
@@ -226,7 +400,7 @@ mod tests {
         head.set_pseudo(Pseudo::Method, b"POST");
         head.set_pseudo(Pseudo::Path, b"/a");
         head.set_pseudo(Pseudo::Authority, b"host");
-        let mut connection = Http1.connection();
+        let mut connection = ClientProtocol::connection(&Http1);
         let mut out = Vec::new();
         let shown = Shown(&head);
         let none = Head::default();

@@ -7,8 +7,8 @@
 //!
 //! [`connection`] serves the requests of one connection, one after another; [`exchange`] drives one request and its
 //! response between two ends that it knows as [`peer::Downstream`] and [`peer::Upstream`]: another protocol is another
-//! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`]; [`foreign`] is that of an
-//! extension's codec.
+//! of each. [`server`] and [`client`] are those of HTTP/1, with what they have alike in [`wire`]; [`foreign`] is the host's end of an
+//! extension's codec, [`foreign_server`] the client's, which [`foreign_connection`] serves.
 
 pub(crate) mod attempts;
 pub(crate) mod body;
@@ -16,6 +16,8 @@ mod client;
 pub(crate) mod connection;
 pub(crate) mod exchange;
 pub(crate) mod foreign;
+pub(crate) mod foreign_connection;
+mod foreign_server;
 pub(crate) mod head;
 pub(crate) mod host_peer;
 pub(crate) mod http1_codec;
@@ -29,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use transom_api::{Counter, Gauge, Histogram};
+use transom_api::{Counter, Gauge, Histogram, ServerProtocol};
 use transom_config::{
     ForwardClientCertificate, HalfClose, HttpTimeouts, LocalReplyOptions, PathOptions,
 };
@@ -44,6 +46,8 @@ pub(crate) struct HttpListener {
     pub(crate) chain: Rc<Chain>,
     pub(crate) table: WorkerTable,
     pub(crate) options: Rc<HttpOptions>,
+    /// What clients speak; `None` is HTTP/1.
+    pub(crate) protocol: Option<Arc<dyn ServerProtocol>>,
     pub(crate) local_reply: LocalReplyOptions,
     pub(crate) paths: PathOptions,
     pub(crate) forward_client_certificate: ForwardClientCertificate,

@@ -30,6 +30,7 @@ pub(crate) use self::slot::ConnectionSlot;
 use self::slot::{Place, Places};
 
 use crate::http::connection::HttpConnection;
+use crate::http::foreign_connection::ForeignServing;
 use crate::io::{CountedIo, Io, PrefixedIo};
 use crate::metrics::Shard;
 use crate::network::tcp_proxy::{self, Joining};
@@ -323,9 +324,14 @@ impl WorkerListener {
         }
         match &network.terminal {
             Terminal::Http(http) => {
-                let connection =
-                    HttpConnection::new(io, Rc::clone(worker), Rc::clone(chain), http, info, slot);
-                tokio::task::spawn_local(connection);
+                let (worker, chain) = (Rc::clone(worker), Rc::clone(chain));
+                if http.protocol.is_some() {
+                    let serving = ForeignServing::new(io, worker, chain, http, info, slot);
+                    tokio::task::spawn_local(serving);
+                } else {
+                    let connection = HttpConnection::new(io, worker, chain, http, info, slot);
+                    tokio::task::spawn_local(connection);
+                }
             }
             Terminal::TcpProxy(proxy) => {
                 tokio::task::spawn_local(tcp_proxy::serve(Joining {

@@ -72,6 +72,7 @@ mod tests {
             dns_name: Some("a.test".to_owned()),
             uri_name: Some("spiffe://a.test/x;By=y,z".to_owned()),
             digest: "00ff".to_owned(),
+            der: Box::default(),
         };
         assert_eq!(
             element(&peer),

@@ -403,6 +403,9 @@ pub(crate) fn connection_attribute<'a>(
         attribute::CONNECTION_SHA256_PEER_CERTIFICATE_DIGEST => {
             text(peer.map(|peer| &*peer.digest))
         }
+        attribute::CONNECTION_PEM_PEER_CERTIFICATE => {
+            peer.map(|peer| Attribute::Bytes(Cow::Owned(peer.pem().into_bytes())))
+        }
         attribute::LISTENER_NAME => Some(Attribute::Bytes(Cow::Borrowed(
             connection.listener.as_bytes(),
         ))),

@@ -37,6 +37,8 @@ pub(crate) struct PeerCertificate {
     pub(crate) uri_name: Option<String>,
     /// The SHA-256 of its DER, in hexadecimal.
     pub(crate) digest: String,
+    /// As it came.
+    pub(crate) der: Box<[u8]>,
 }
 
 /// Why a certificate cannot be shown.
@@ -225,7 +227,13 @@ impl PeerCertificate {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
+            der: certificate.as_ref().into(),
         }
+    }
+
+    /// The certificate in PEM.
+    pub(crate) fn pem(&self) -> String {
+        super::pem::certificate(&self.der)
     }
 }
 

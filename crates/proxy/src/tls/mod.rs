@@ -28,6 +28,7 @@ mod gate;
 mod identity;
 mod names;
 mod on_demand;
+mod pem;
 pub(crate) mod prepare;
 mod provider;
 pub(crate) mod providers;

@@ -344,6 +344,7 @@ impl Worker {
             chain: Rc::new(Chain::new(places, access_logs, http.reverse_responses)),
             table: Rc::new(Routes::new(&http.table)),
             options: Rc::new(http.options()),
+            protocol: http.protocol.as_ref().map(|used| Arc::clone(&used.config)),
             local_reply: http.local_reply,
             paths: http.paths,
             forward_client_certificate: http.forward_client_certificate,

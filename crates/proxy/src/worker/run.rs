@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use transom_api::{Counter, Event, Histogram, SharedData};
 
 use super::Worker;
@@ -76,6 +76,9 @@ pub(crate) fn spawn(settings: WorkerSettings) -> io::Result<WorkerHandle> {
     })
 }
 
+/// How long access logs may take for what they have gathered, when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 async fn run(
     settings: WorkerSettings,
     inbox: Arc<WorkerInbox>,
@@ -104,7 +107,16 @@ async fn run(
             timers.wake_near();
         }
     });
-    while let Some(command) = receiver.recv().await {
+    let logs_ended = Rc::new(Notify::new());
+    loop {
+        let command = tokio::select! {
+            command = receiver.recv() => command,
+            () = logs_ended.notified() => None,
+        };
+        let Some(command) = command else {
+            worker.let_go();
+            return;
+        };
         match command {
             Command::Post(to, message) => worker.mailboxes.deliver(to, Event::Resumed(message)),
             Command::Build { snapshot, done } => {
@@ -146,9 +158,13 @@ async fn run(
                     let _ = done.send(());
                 });
             }
+            // Goes on with what comes meanwhile: a log's last word may be told of by mail.
             Command::Stop => {
-                worker.let_go();
-                return;
+                let (worker, ended) = (Rc::clone(&worker), Rc::clone(&logs_ended));
+                tokio::task::spawn_local(async move {
+                    worker.end_logs().await;
+                    ended.notify_one();
+                });
             }
         }
     }
@@ -191,6 +207,32 @@ impl Worker {
             }
             cluster.forget_unused();
         }
+    }
+
+    /// Has access logs send what they have gathered. A reload does it when they go; the end of the process is no reload.
+    async fn end_logs(&self) {
+        let mut logs = Vec::new();
+        for listener in self.listeners.borrow().values() {
+            let chains = listener.chains();
+            logs.extend(chains.access_logs.iter().map(Rc::clone));
+            for chain in chains.all() {
+                logs.extend(chain.network().terminal.access_logs().iter().map(Rc::clone));
+            }
+        }
+        for listener in self.udp_listeners.borrow().values() {
+            logs.extend(listener.proxy().access_logs.iter().map(Rc::clone));
+        }
+        let ends: Vec<_> = logs
+            .into_iter()
+            .map(|log| tokio::task::spawn_local(async move { log.part.drain().await }))
+            .collect();
+        let all = async {
+            for end in ends {
+                // One that panicked has ended too.
+                let _ = end.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
 
     /// Lets go of what holds the worker in turn: else connections in its pools would outlive its thread.

@@ -74,6 +74,10 @@ pub(super) fn question(
             source: Some(Peer {
                 address: address_of(&text(attribute::SOURCE_ADDRESS)),
                 principal: principal(stream),
+                certificate: match settings.include_peer_certificate {
+                    true => url_encoded(&text(attribute::CONNECTION_PEM_PEER_CERTIFICATE)),
+                    false => String::new(),
+                },
                 ..Peer::default()
             }),
             destination: Some(Peer {
@@ -109,6 +113,22 @@ fn joined(stream: &Stream<'_>, shown: &Shown) -> HashMap<String, String> {
             .or_insert_with(|| value.into_owned());
     }
     fields
+}
+
+/// PEM as Envoy sends it: what has a meaning in a URL is written as its code, and nothing else (`urlEncodedPemEncodedPeerCertificate`).
+fn url_encoded(pem: &str) -> String {
+    let mut encoded = String::with_capacity(pem.len() + pem.len() / 8);
+    for character in pem.chars() {
+        match character {
+            '\n' => encoded.push_str("%0A"),
+            ' ' => encoded.push_str("%20"),
+            '+' => encoded.push_str("%2B"),
+            '/' => encoded.push_str("%2F"),
+            '=' => encoded.push_str("%3D"),
+            other => encoded.push(other),
+        }
+    }
+    encoded
 }
 
 /// Who the client is by its certificate: the first of its URI, its DNS name and its subject.

@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) rules: Option<Rules>,
     pub(super) metadata_namespaces: Vec<String>,
     pub(super) include_tls_session: bool,
+    pub(super) include_peer_certificate: bool,
     pub(super) raw_headers: bool,
 }
 
@@ -123,6 +124,10 @@ impl Settings {
                 flag("The service is sent the name that the client asked for in its TLS handshake (gRPC)."),
             )
             .optional(
+                "include_peer_certificate",
+                flag("The service is sent the certificate that the client has shown in its TLS handshake, in PEM and URL-encoded (gRPC)."),
+            )
+            .optional(
                 "encode_raw_headers",
                 flag("Header fields are sent as a list with their bytes, in place of a map of texts in which fields of one name are joined (gRPC)."),
             )
@@ -156,6 +161,7 @@ impl Settings {
             .transpose()?;
         let metadata_namespaces = parse_strings(fields.optional("metadata_context_namespaces"))?;
         let include_tls_session = parse_flag(fields.optional("include_tls_session"))?;
+        let include_peer_certificate = parse_flag(fields.optional("include_peer_certificate"))?;
         let raw_headers = parse_flag(fields.optional("encode_raw_headers"))?;
         fields.finish()?;
         let service = match (grpc, http) {
@@ -187,6 +193,7 @@ impl Settings {
             rules,
             metadata_namespaces: metadata_namespaces.unwrap_or_default(),
             include_tls_session,
+            include_peer_certificate,
             raw_headers,
         })
     }

@@ -1,5 +1,6 @@
 //! `ext_authz`.
 
+use transom_e2e::tls::{Authority, Folder, Secure};
 use transom_e2e::upstream::ok;
 use transom_e2e::{Setup, Upstream};
 use transom_services::proto::auth::check_response::HttpResponse;
@@ -203,4 +204,65 @@ fn a_service_by_http_is_asked_with_the_fields_that_it_may_see() {
     );
     assert_eq!(answer.header("www-authenticate"), Some("Basic"));
     assert_eq!(ask("broken").status(), 403);
+}
+
+/// Envoy's `include_peer_certificate`: `source.certificate` is the client's, in PEM, with what has a meaning in URLs written as its code
+/// (`urlEncodedPemEncodedPeerCertificate`); the destination has none.
+#[test]
+fn the_service_sees_the_clients_certificate_if_it_is_to() {
+    let (ca, clients, folder) = (
+        Authority::new("ca"),
+        Authority::new("clients"),
+        Folder::new(),
+    );
+    let files = folder.pair("a", &ca.sign(&["a.test"]));
+    let client_ca = folder.write("clients.pem", clients.pem());
+    let upstream = Upstream::echo();
+    let own = clients.sign(&["me.test"]);
+    let protocols = [&rustls::version::TLS13];
+    let with = Secure::with(&ca, Some(&own), &[], &protocols);
+    let without = Secure::with(&ca, None, &[], &protocols);
+    for (more, client, shown) in [
+        (", include_peer_certificate: true", &with, true),
+        (", include_peer_certificate: true", &without, false),
+        ("", &with, false),
+    ] {
+        let server = service(CheckResponse::default());
+        let tls = format!(
+            "tls: {{certificates: [{{{files}}}], client_ca: {client_ca}, client_certificate: optional}}"
+        );
+        let plane = Setup::to(&upstream)
+            .listener_option(&tls)
+            .filter(&filter(&server, more))
+            .start();
+        let mut client = client.connect(plane.address("in"), "a.test").unwrap();
+        assert_eq!(client.get("/").status(), 200);
+        let [question] = &server.messages::<CheckRequest>(0)[..] else {
+            panic!("one question")
+        };
+        let attributes = question.attributes.as_ref().unwrap();
+        let source = attributes.source.as_ref().unwrap();
+        let destination = attributes.destination.as_ref().unwrap();
+        assert_eq!(destination.certificate, "");
+        if !shown {
+            assert_eq!(source.certificate, "", "{more}");
+            continue;
+        }
+        assert!(!source.certificate.contains(['\n', ' ', '+', '/', '=']));
+        let mut pem = source.certificate.clone();
+        for (code, text) in [
+            ("%0A", "\n"),
+            ("%20", " "),
+            ("%2B", "+"),
+            ("%2F", "/"),
+            ("%3D", "="),
+        ] {
+            pem = pem.replace(code, text);
+        }
+        let (first, _) = own.certificate.split_once("-----END").unwrap();
+        let sent: String = pem.split_whitespace().collect();
+        let shown: String = first.split_whitespace().collect();
+        assert!(sent.starts_with(&shown), "{pem}");
+        assert!(pem.ends_with("-----END CERTIFICATE-----\n"), "{pem}");
+    }
 }

@@ -1,6 +1,8 @@
 //! The request that a command line describes.
 
-use transom_api::{HeaderMap, field};
+use std::collections::BTreeMap;
+
+use transom_api::{HeaderMap, Phase, field};
 use transom_proxy::control::explain::{Destination, Request};
 
 use super::Question;
@@ -76,7 +78,8 @@ impl Asked {
         Ok(asked)
     }
 
-    pub(super) fn request(&self) -> Request<'_> {
+    /// `phases`: what plugins said of their filters.
+    pub(super) fn request<'a>(&'a self, phases: &'a BTreeMap<String, Phase>) -> Request<'a> {
         Request {
             listener: self.listener.as_deref(),
             destination: self
@@ -86,6 +89,7 @@ impl Asked {
             method: &self.method,
             authority: &self.authority,
             path: &self.path,
+            phases,
             fields: &self.fields,
         }
     }

@@ -57,6 +57,7 @@ fn ask_of(text: &str, url: &str, headers: &[&str], output: Output) -> Answer {
         url,
         headers: &headers,
         listener: None,
+        plugins: false,
         choice: &crate::choose::Choice::default(),
         output,
     })
@@ -123,7 +124,7 @@ fn the_same_as_json() {
         value["http"]["filters"][0],
         json!({
             "name": "guard", "extension": "header_match", "phase": "before_route",
-            "on_failure": "closed", "part": "disabled", "by": "route",
+            "on_failure": "closed", "part": "disabled", "by": "route", "when": null, "sample": null,
         })
     );
     assert_eq!(
@@ -207,6 +208,7 @@ clusters:
             url,
             headers: &[],
             listener: None,
+            plugins: false,
             choice: &crate::choose::Choice::default(),
             output: Output::Text,
         })
@@ -282,6 +284,7 @@ fn a_bad_configuration_is_shown_as_check_shows_it() {
         url: "/",
         headers: &[],
         listener: None,
+        plugins: false,
         choice: &crate::choose::Choice::default(),
         output: Output::Text,
     };
@@ -308,6 +311,7 @@ fn a_bad_method_and_an_unknown_listener_end_with_2() {
         url: "/",
         headers: &[],
         listener: None,
+        plugins: false,
         choice: &crate::choose::Choice::default(),
         output: Output::Json,
     };
@@ -320,4 +324,58 @@ fn a_bad_method_and_an_unknown_listener_end_with_2() {
     assert_eq!(answer(&question).code, 1);
     question.listener = Some("api");
     assert_eq!(answer(&question).code, 2);
+}
+
+#[test]
+fn conditions_of_uses_are_judged() {
+    let text = FILE.replace(
+        "{name: noop}",
+        "{name: noop, when: {prefix: /api/}, sample: 12.5}\n            - {name: noop, id: near, on_failure: open, when: {source_networks: [10.0.0.0/8]}}",
+    );
+    let told = ask_of(&text, "http://127.0.0.1:2046/api/a", &[], Output::Text).stdout;
+    for line in [
+        "  noop   runs, as its `when` holds, for 12.5 % of such requests\n",
+        "  near   runs, if its `when` holds, which asks for more than the request, is a noop, goes on without it when it fails\n",
+        "  near, noop, guard\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    let other = ask_of(&text, "http://127.0.0.1:2046/open", &[], Output::Json).stdout;
+    let json: Value = serde_json::from_str(&other).unwrap();
+    let filters = &json["http"]["filters"];
+    assert_eq!(filters[1]["part"], "left_out");
+    assert_eq!(filters[1]["when"], "does_not_hold");
+    assert_eq!(filters[1]["sample"], 12.5);
+    assert_eq!(filters[2]["when"], "unknown");
+    assert_eq!(json["http"]["response_order"], json!(["near"]));
+}
+
+#[test]
+fn a_plugin_that_does_not_start_is_told_of_and_explained_nevertheless() {
+    let text = format!(
+        "plugins:\n  gone: {{runtime: process, command: [/nowhere/plugin]}}\n{}",
+        FILE.replace("{name: noop}", "{plugin: gone}")
+    );
+    let file = File::new(&text);
+    let mut question = Question {
+        file: &file.0,
+        method: "GET",
+        url: "http://127.0.0.1:2046/api/a",
+        headers: &[],
+        listener: None,
+        plugins: true,
+        choice: &crate::choose::Choice::default(),
+        output: Output::Text,
+    };
+    let told = answer(&question);
+    assert_eq!(told.code, 0);
+    assert!(
+        told.stderr
+            .starts_with("note: the plugin `gone` was not asked: "),
+        "{}",
+        told.stderr
+    );
+    assert!(told.stdout.contains("  gone   runs\n"), "{}", told.stdout);
+    question.plugins = false;
+    assert_eq!(answer(&question).stderr, "");
 }

@@ -211,10 +211,6 @@ fn filters(filters: &[FilterUse]) -> Vec<String> {
             );
         }
         let mut line = format!("  {:width$}  {}", filter.name, part(filter.part));
-        if filter.name != filter.extension {
-            // Writing to a string cannot fail.
-            let _ = write!(line, ", is a {}", filter.extension);
-        }
         let runs = matches!(filter.part, Part::Runs(_));
         match filter.when {
             Some(Holds::Yes) if runs => line.push_str(", as its `when` holds"),
@@ -225,6 +221,10 @@ fn filters(filters: &[FilterUse]) -> Vec<String> {
         }
         if let Some(percent) = filter.sample.filter(|_| runs) {
             let _ = write!(line, ", for {percent} % of such requests");
+        }
+        if filter.name != filter.extension {
+            // Writing to a string cannot fail.
+            let _ = write!(line, ", is a {}", filter.extension);
         }
         if filter.on_failure == FailurePolicy::Open {
             line.push_str(", goes on without it when it fails");

@@ -1,6 +1,7 @@
 //! Filters in processes of their own, between real clients and real upstreams: the SDK's conformance plugin in the proxy.
 
 mod swap;
+mod uses;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

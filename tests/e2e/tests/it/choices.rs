@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use transom_api::certificate_provider::Provide;
 use transom_api::{
     Clients, Discovered, Factory, Node, ParseError, Parsed, Prepare, PrepareContext, PrepareError,
-    Registry, Schema, ServiceHost, ServiceRegistries, ServiceRegistry,
+    Registry, Schema, Servers, ServiceHost, ServiceRegistries, ServiceRegistry,
 };
 use transom_e2e::tls::Folder;
 use transom_e2e::{Plane, Setup, Upstream, eventually};
 
-use self::framed::{Framed, FramedHost};
+use self::framed::{Framed, FramedClient, FramedHost};
 
 /// A registry that the test is: it keeps whom to tell.
 #[derive(Clone, Default)]
@@ -285,4 +285,64 @@ fn what_is_chosen_stands_for_what_a_configuration_leaves_open() {
     );
     plane.apply(&with_cluster(&own)).unwrap();
     assert_eq!(plane.get("/one").text(), "http");
+}
+
+/// A plane whose clients speak the protocol of the test.
+fn framed_listener(up: &Upstream) -> Plane {
+    let setup = Setup::to(up).option("protocol: framed");
+    let filter = "{name: header_mutation, config: {response: {set: {x-filtered: yes}}}}";
+    Plane::start_with(
+        1,
+        &setup.filter(filter).yaml(),
+        |registry: &mut Registry| {
+            registry
+                .register::<Servers>("framed", Arc::new(Framed))
+                .unwrap();
+        },
+    )
+}
+
+#[test]
+fn a_server_of_an_extension_is_spoken_to_by_clients_in_its_protocol() {
+    let up = Upstream::echo();
+    let plane = framed_listener(&up);
+    let mut client = FramedClient::connect(plane.address("in"));
+    assert_eq!(client.ask("GET /one", &[]).0, "200 filtered");
+    // On the same connection, with a body in pieces.
+    let large = "x".repeat(100_000);
+    let (status, answer) = client.ask("POST /two", &["body", &large]);
+    assert_eq!(status, "200 filtered");
+    assert!(answer.contains("\nhost: framed.test\n"));
+    assert!(answer.ends_with(&format!("body body{large}\n")));
+    assert_eq!(up.last().target(), "/two");
+    assert_eq!(client.ask("GET /three", &[]).0, "200 filtered");
+}
+
+#[test]
+fn what_is_no_request_of_the_protocol_closes_the_connection() {
+    let up = Upstream::ok("good");
+    let plane = framed_listener(&up);
+    for head in ["nonsense", "panic", "CONNECT /", "GET no-path"] {
+        let mut client = FramedClient::connect(plane.address("in"));
+        assert_eq!(client.try_ask(head, &[]), None, "{head}");
+    }
+    let mut client = FramedClient::connect(plane.address("in"));
+    assert_eq!(client.ask("GET /", &[]).1, "good");
+    assert_eq!(up.connections(), 1);
+}
+
+#[test]
+fn a_server_may_be_chosen_for_listeners_that_name_none() {
+    let up = Upstream::ok("good");
+    let plane = Plane::start_with(1, &Setup::to(&up).yaml(), |registry: &mut Registry| {
+        registry
+            .register::<Servers>("framed", Arc::new(Framed))
+            .unwrap();
+        registry.choose::<Servers>("framed", Node::null()).unwrap();
+    });
+    let mut client = FramedClient::connect(plane.address("in"));
+    assert_eq!(client.ask("GET /", &[]).1, "good");
+    let own = Setup::to(&up).option("protocol: http1");
+    plane.apply(&own.yaml()).unwrap();
+    assert_eq!(plane.get("/").text(), "good");
 }

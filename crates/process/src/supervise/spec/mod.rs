@@ -43,6 +43,8 @@ pub struct Spec {
     pub health: Health,
     /// What is sent to it at once at the most, and for how long an answer is awaited.
     pub bounds: Bounds,
+    /// How much longer than [`Bounds::time`] the first answers of a process may take.
+    pub warm_up: Duration,
     /// Most memory (resident, its children's included) in bytes. Above it, it is started again.
     pub memory: Option<u64>,
     /// What the kernel bounds of it, where a cgroup was delegated.
@@ -230,6 +232,9 @@ pub struct Swap {
     pub latency: f64,
 }
 
+/// A JVM that has just begun takes a second and more for its first answer on a busy machine.
+const WARM_UP: Duration = Duration::from_secs(4);
+
 impl Spec {
     /// A plugin of this command, and the defaults.
     pub fn new(command: impl IntoIterator<Item = impl Into<String>>) -> Self {
@@ -246,6 +251,7 @@ impl Spec {
             drain_timeout: Duration::from_secs(10),
             health: Health::default(),
             bounds: Bounds::default(),
+            warm_up: WARM_UP,
             memory: None,
             cgroup: CgroupBounds::default(),
             sandbox: None,

@@ -77,6 +77,13 @@ impl Spec {
         }
         if let Some(bounds) = fields.optional("bounds") {
             spec.bounds = bounds_of(bounds)?;
+            // Whoever says how long an answer may take means the first ones too.
+            if spec.bounds.time != Bounds::default().time {
+                spec.warm_up = Duration::ZERO;
+            }
+        }
+        if let Some(warm_up) = fields.optional("warm_up") {
+            spec.warm_up = warm_up.as_duration()?;
         }
         spec.memory = fields.optional("memory").map(Node::as_size).transpose()?;
         spec.sandbox = fields

@@ -34,6 +34,7 @@ pub fn schema() -> Schema {
         .optional("drain_timeout", duration("How long calls under way may take when it is stopped, before it is told to end.", "10s"))
         .optional("health", health())
         .optional("bounds", bounds())
+        .optional("warm_up", duration("How much longer the first 32 answers of a process may take, while it is no older than a minute, and its first connections. 0s where `bounds.time` is not the default.", "4s"))
         .optional("memory", of(Shape::Size, "Most resident memory, its children's included; above it, it is started again. Without it there is no bound."))
         .optional("sandbox", of(Shape::Any, "What it may do: `none`, `default`, `strict`, or a map of keys.").or("none"))
         .optional("sha256", Schema::string().describe("SHA-256 of the program, 64 hexadecimal digits, checked on what is run."))

@@ -17,7 +17,7 @@ use crate::http::head::Head;
 pub(super) fn explain(
     http: &Http,
     resources: &Resources,
-    registry: &Registry,
+    (registry, phases): (&Registry, &BTreeMap<String, Phase>),
     host: Option<&VirtualHost>,
     route: Option<&Route>,
     head: &Head,
@@ -31,7 +31,9 @@ pub(super) fn explain(
                 Some(false) => Holds::No,
                 None => Holds::Perhaps,
             });
-            let phase = used.phase.or_else(|| phase_of(used, resources, registry));
+            let phase = used
+                .phase
+                .or_else(|| phase_of(used, resources, registry, phases));
             FilterUse {
                 name: used.id.clone(),
                 extension: resources
@@ -104,8 +106,18 @@ fn part_of(
 }
 
 /// The phase of a kind of filter; `None` when its configuration does not parse or it is not compiled in.
-fn phase_of(used: &Use, resources: &Resources, registry: &Registry) -> Option<Phase> {
+fn phase_of(
+    used: &Use,
+    resources: &Resources,
+    registry: &Registry,
+    phases: &BTreeMap<String, Phase>,
+) -> Option<Phase> {
     let (extension, config) = resources.implementation(used)?;
+    if let ExtensionName::Plugin(name) = extension
+        && let Some(said) = phases.get(name)
+    {
+        return Some(*said);
+    }
     let factory = match extension {
         ExtensionName::Plugin(name) => {
             let (plugin, extension) = split_extension(name);

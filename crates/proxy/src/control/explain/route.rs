@@ -41,6 +41,7 @@ pub(super) fn explain(
             Some(String::from_utf8_lossy(&path).into_owned())
         }
     };
+    let phases = request.phases;
     let request = router::Request::of(&head);
     let authority = request.authority;
     let taken = domains(hosts.iter().map(|host| host.domains.as_slice()))
@@ -54,7 +55,7 @@ pub(super) fn explain(
         .collect();
     let first = judged.iter().position(|judgement| judgement.takes);
     let route = first.and_then(|first| routes.get(first));
-    let filters = chain::explain(http, resources, registry, host, route, &head);
+    let filters = chain::explain(http, resources, (registry, phases), host, route, &head);
     HttpExplanation {
         path,
         is_refused,

@@ -97,6 +97,7 @@ fn request<'a>(host: &'a str, port: u16, authority: &'a str, path: &'a str) -> R
         method: "GET",
         authority,
         path,
+        phases: &NO_PHASES,
         fields: &[],
     }
 }
@@ -281,6 +282,7 @@ fn a_request_that_reaches_no_listener_says_what_there_is() {
             authority: "",
             path: "/",
             method: "GET",
+            phases: &NO_PHASES,
             fields: &[],
         },
     )
@@ -358,6 +360,7 @@ fn a_route_says_all_that_holds_or_all_that_does_not() {
         ask(
             &text,
             Request {
+                phases: &NO_PHASES,
                 fields: &fields,
                 ..request("127.0.0.1", 2046, "shop.test", "/cart?q=22")
             },
@@ -457,3 +460,6 @@ fn routes_are_told_by_the_normalised_path() {
     assert!(explained.is_refused);
     assert_eq!(taken(&explained.virtual_hosts), [""; 0]);
 }
+
+/// Nobody was asked.
+static NO_PHASES: BTreeMap<String, Phase> = BTreeMap::new();

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use transom_api::{Clients, ServiceRegistries, Transports};
-use transom_config::{Cluster, ClusterTls, ExtensionName, HostSet, Resources};
+use transom_api::{Clients, ServerProtocol, Servers, ServiceRegistries, Transports};
+use transom_config::{Cluster, ClusterTls, ExtensionName, HostSet, Http, Resources};
 
 use super::{ApplyError, Declared, Preparer, Snapshot};
 use crate::cluster::{Choices, HTTP1};
 use crate::control::discovery::{FIRST_ANSWER, Followed, Wanted};
+use crate::control::snapshot::PreparedUse;
 
 /// The services that clusters follow, by the cluster's name.
 pub(super) type Services = BTreeMap<String, Arc<Followed>>;
@@ -64,6 +65,22 @@ impl Preparer {
             }
         }
         Ok(services)
+    }
+
+    /// What clients of an `http` filter speak; `None` is what the proxy itself does.
+    pub(super) async fn prepare_server(
+        &self,
+        http: &Http,
+        known: Option<&PreparedUse<dyn ServerProtocol>>,
+        declared: &Declared<'_>,
+    ) -> Result<Option<PreparedUse<dyn ServerProtocol>>, ApplyError> {
+        match &http.protocol {
+            Some(used) if used.extension != ExtensionName::Builtin(HTTP1.to_owned()) => {
+                let prepared = self.prepare_use::<Servers>(used, known, declared);
+                Ok(Some(prepared.await?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The transport and the client of a cluster.

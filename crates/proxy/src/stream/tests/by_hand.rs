@@ -106,6 +106,7 @@ fn stream(parts: Vec<Part>) -> Stream {
         Rc::new(place)
     });
     let listener = Rc::new(HttpListener {
+        protocol: None,
         chain: Rc::new(Chain::new(places.collect(), Vec::new(), false)),
         table: Rc::new(Routes::new(&Arc::new(table()))),
         options: Rc::new(HttpOptions {

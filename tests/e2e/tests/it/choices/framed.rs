@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use transom_api::{
-    Answer, ClientConnection, ClientProtocol, Clients, Factory, Headers, Node, ParseError, Parsed,
-    Prepare, PrepareContext, ProtocolError, Schema,
+    Answer, Asked, ClientConnection, ClientProtocol, Clients, Factory, Headers, Node, ParseError,
+    Parsed, Prepare, PrepareContext, ProtocolError, Schema, ServerConnection, ServerProtocol,
+    Servers,
 };
 
 pub(super) struct Framed;
@@ -123,6 +124,145 @@ impl ClientConnection for Connection {
 
     fn is_reusable(&self) -> bool {
         self.over
+    }
+}
+
+impl Factory<Servers> for Framed {
+    fn schema(&self) -> Schema {
+        Schema::object()
+    }
+
+    fn parse(&self, _: &Node) -> Result<Arc<dyn Parsed<Servers>>, ParseError> {
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Parsed<Servers> for Framed {
+    fn prepare(&self, _: PrepareContext) -> Prepare<Servers> {
+        let this: Arc<dyn ServerProtocol> = Arc::new(Self);
+        Box::pin(std::future::ready(Ok(this)))
+    }
+}
+
+impl ServerProtocol for Framed {
+    fn name(&self) -> &str {
+        "framed"
+    }
+
+    fn connection(&self) -> Box<dyn ServerConnection> {
+        Box::new(Served { has_head: false })
+    }
+}
+
+struct Served {
+    has_head: bool,
+}
+
+impl ServerConnection for Served {
+    fn read(
+        &mut self,
+        bytes: &[u8],
+        _eof: bool,
+        asked: &mut dyn Asked,
+    ) -> Result<usize, ProtocolError> {
+        let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
+            return Ok(0);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        let Some(frame) = rest.get(..length) else {
+            return Ok(0);
+        };
+        if !self.has_head {
+            assert!(frame != b"panic", "as the test wants it");
+            let mut words = frame.split(|byte| *byte == b' ');
+            let (Some(method), Some(path)) = (words.next(), words.next()) else {
+                return Err(ProtocolError::new("this is no head"));
+            };
+            self.has_head = true;
+            asked.request(method, path, b"framed.test");
+            asked.head_end();
+        } else if frame.is_empty() {
+            self.has_head = false;
+            asked.end();
+        } else {
+            asked.data(frame);
+        }
+        Ok(4 + length)
+    }
+
+    fn response(
+        &mut self,
+        head: Headers<'_>,
+        end: bool,
+        _close: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        let status = head.get(":status").unwrap();
+        let filtered: &[u8] = match head.contains("x-filtered") {
+            true => b" filtered",
+            false => b"",
+        };
+        frame(&[status.as_bytes(), filtered].concat(), out);
+        if end {
+            frame(b"", out);
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        frame(data, out);
+        Ok(())
+    }
+
+    fn end(&mut self, _: Headers<'_>, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
+        frame(b"", out);
+        Ok(())
+    }
+
+    fn is_reusable(&self) -> bool {
+        true
+    }
+}
+
+/// A client.
+pub(super) struct FramedClient(TcpStream);
+
+impl FramedClient {
+    pub(super) fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).unwrap();
+        stream
+            .set_read_timeout(Some(transom_e2e::PATIENCE))
+            .unwrap();
+        Self(stream)
+    }
+
+    /// The head of the answer, and its body.
+    pub(super) fn ask(&mut self, head: &str, body: &[&str]) -> (String, String) {
+        self.try_ask(head, body).unwrap()
+    }
+
+    /// `None`: the connection was closed.
+    pub(super) fn try_ask(&mut self, head: &str, body: &[&str]) -> Option<(String, String)> {
+        let mut out = Vec::new();
+        frame(head.as_bytes(), &mut out);
+        for piece in body
+            .iter()
+            .flat_map(|piece| piece.as_bytes().chunks(50_000))
+        {
+            frame(piece, &mut out);
+        }
+        frame(b"", &mut out);
+        self.0.write_all(&out).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        let head = text(read_frame(&mut self.0)?);
+        let mut body = String::new();
+        loop {
+            let piece = read_frame(&mut self.0)?;
+            if piece.is_empty() {
+                return Some((head, body));
+            }
+            body += &text(piece);
+        }
     }
 }
 
