@@ -149,11 +149,14 @@ fn=(4)
 * 2
 fn=(5) (below main)
 * 2
+ob=(3) ???
+fn=(6) laid_out
+* 2
 """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "counts.1"
             path.write_text(dump)
-            self.assertEqual(symbols.executed(path, Path("/bin/transom")), {"_ZN1a1bE", "called"})
+            self.assertEqual(symbols.executed(path, Path("/bin/transom")), {"_ZN1a1bE", "called", "laid_out"})
 
     def test_hashes_versions_and_long_types_are_left_open(self):
         for symbol, pattern in {

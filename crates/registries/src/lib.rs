@@ -1,7 +1,7 @@
 //! The built-in registries: where the hosts of a service are.
 //!
-//! - [`r#static`]: the configuration says it;
-//! - [`file`]: a file says it, which may change at any time;
+//! - `static`: the configuration says it;
+//! - [`mod@file`]: a file says it, which may change at any time;
 //! - [`dns`]: records of type SRV, or addresses, for as long as their TTL says;
 //! - [`memory`]: whoever in this process has registered;
 //! - [`etcd`]: an etcd, in go-micro's layout of keys.
