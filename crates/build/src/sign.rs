@@ -47,12 +47,8 @@ pub fn sign(path: &Path, key: &Path) -> Result<PathBuf, SignError> {
     };
     let password = std::env::var(PASSWORD).unwrap_or_default();
     let boxed = SecretKeyBox::from_string(&text).map_err(bad)?;
-    // A key that was made without a password (`minisign -G -W`) is not encrypted.
     let secret = match password.is_empty() {
-        true => boxed
-            .clone()
-            .into_unencrypted_secret_key()
-            .or_else(|_| boxed.into_secret_key(Some(password))),
+        true => boxed.into_unencrypted_secret_key(),
         false => boxed.into_secret_key(Some(password)),
     };
     let secret = secret.map_err(bad)?;

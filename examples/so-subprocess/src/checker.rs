@@ -10,7 +10,11 @@ fn main() -> ExitCode {
             status: -1,
             ..Response::default()
         };
-        if request.header.get("user").is_some_and(|user| user == "admin") {
+        if request
+            .header
+            .get("user")
+            .is_some_and(|user| user == "admin")
+        {
             answer.status = 1;
             let checked = ("x-checked-by".to_owned(), std::process::id().to_string());
             answer.header.extend([checked]);

@@ -49,7 +49,10 @@ impl Builtin for Ask {
     fn parse(node: &Node) -> Result<Self, ParseError> {
         let mut fields = node.as_fields()?;
         let program = PathBuf::from(fields.required("program")?.as_str()?);
-        let timeout = fields.optional("timeout").map(Node::as_duration).transpose()?;
+        let timeout = fields
+            .optional("timeout")
+            .map(Node::as_duration)
+            .transpose()?;
         fields.finish()?;
         Ok(Self {
             program,
@@ -60,10 +63,14 @@ impl Builtin for Ask {
 
     fn prepare(&mut self, context: &PrepareContext) -> Result<(), PrepareError> {
         let path = context.path(&self.program);
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let folder = path.parent().unwrap_or(Path::new("/"));
         let config = Config::new().folder(folder);
-        let events = events().map_err(|error| PrepareError::new(format!("there is no event loop: {error}")))?;
+        let events = events()
+            .map_err(|error| PrepareError::new(format!("there is no event loop: {error}")))?;
         let client = events.block_on(register(name, config));
         self.client = Some(client.map_err(|error| PrepareError::new(error.to_string()))?);
         Ok(())

@@ -17,7 +17,10 @@ fn built(name: &str) -> PathBuf {
 #[test]
 fn a_library_asks_a_program_of_its_own() {
     let upstream = Upstream::ok("up");
-    let (library, program) = (built("examples/libso_subprocess.so"), built("so-subprocess-checker"));
+    let (library, program) = (
+        built("examples/libso_subprocess.so"),
+        built("so-subprocess-checker"),
+    );
     let yaml = format!(
         "listeners:\n  - name: in\n    address: 127.0.0.1:0\n    network_filters:\n      - name: http\n        config:\n          \
          stream_filters:\n            - {{name: loadso, go_plugin_config: {{so_path: {library:?}}}, config: {{program: {program:?}, timeout: 10s}}}}\n          \
@@ -34,11 +37,20 @@ fn a_library_asks_a_program_of_its_own() {
         assert_eq!(client.answer().text(), "up");
         client.send("GET / HTTP/1.1\r\nHost: x\r\nUser: guest\r\n\r\n");
         let answer = client.answer();
-        assert_eq!((answer.status(), answer.text().as_str()), (403, "the program refuses\n"));
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (403, "the program refuses\n")
+        );
     }
     let asked = upstream.last().header("x-checked-by").unwrap().to_owned();
     // The program dies; the next is there when it is asked again.
-    assert!(Command::new("kill").args(["-KILL", &asked]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &asked])
+            .status()
+            .unwrap()
+            .success()
+    );
     eventually("another program answers", || {
         client.send("GET / HTTP/1.1\r\nHost: x\r\nUser: admin\r\n\r\n");
         let answer = client.answer();
