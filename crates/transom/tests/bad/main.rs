@@ -8,11 +8,12 @@
 //! - traffic with `closed` gets what its row allows, soon, and never less than an answer; 200 again once the plugin is well;
 //! - traffic without plugins stays as quick as it was: good and bad windows take turns, and the p99 of the bad ones is at most 10 % above.
 //!
-//! The last is judged by the lower quartiles of each kind's windows, over up to [`ATTEMPTS`] attempts: whatever else the machine does
+//! The last is about the worker and not about who gets a core: [`cores`] keeps plugins off the worker's. It is judged by the lower quartiles of each kind's windows, over up to [`ATTEMPTS`] attempts: whatever else the machine does
 //! makes some windows slow, but nothing makes a window quick in which the worker is held up. What is not told from nothing is [`FLOOR`], or
 //! the difference between good windows: that of their median and their quartile.
 //! The rows run one at a time.
 
+mod cores;
 mod scene;
 mod traffic;
 

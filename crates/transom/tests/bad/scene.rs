@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::cores::{Core, place_workers, stay};
+
 /// Longer than anything takes that is not broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,7 +58,9 @@ impl Scene {
             .arg(folder.join("filter"))
             .status();
         assert!(copied.unwrap().success());
+        stay(Core::First);
         let upstream = Upstream::start();
+        stay(Core::Last);
         let configuration = configuration(&folder, keys, upstream.address, "");
         fs::write(folder.join("transom.yaml"), configuration).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_transom"))
@@ -69,6 +73,7 @@ impl Scene {
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let addresses = listening(&mut log);
+        place_workers(child.id());
         let log = std::thread::spawn(move || {
             let mut rest = Vec::new();
             // The last of it is kept, for whoever looks for the cause of a failure.

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::cores::{Core, stay};
 use crate::scene::{Client, Scene};
 
 /// The pause between two requests through the plugin.
@@ -84,6 +85,7 @@ pub(crate) fn during(scene: &Scene, seen: &Seen, drive: impl FnOnce(&Window)) {
     std::thread::scope(|scope| {
         let (window, end) = (&window, &end);
         scope.spawn(move || {
+            stay(Core::First);
             traffic(scene.plain, window, end, &seen.plain, |number, took| {
                 if number != 0 {
                     let took = u32::try_from(took.as_nanos()).unwrap_or(u32::MAX);
