@@ -32,7 +32,6 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it closes.
 pub(crate) struct HttpConnection {
-    worker: Rc<Worker>,
     chain: Rc<WorkerChain>,
     options: Rc<HttpOptions>,
     /// With the stream while a request is under way; here is nobody's then.
@@ -127,19 +126,18 @@ impl Client {
 impl HttpConnection {
     pub(crate) fn new(
         io: Io,
-        worker: Rc<Worker>,
         chain: Rc<WorkerChain>,
         http: &HttpListener,
         info: Rc<ConnectionInfo>,
         slot: ConnectionSlot,
     ) -> Self {
+        let worker = slot.worker();
         let timer = Timer::new(&worker.timers);
         Self {
             state: State::Idle {
                 since: worker.now(),
                 fresh: true,
             },
-            worker,
             chain,
             options: Rc::clone(&http.options),
             info,
@@ -155,9 +153,9 @@ impl HttpConnection {
         };
         // The slot's waker is what a drain wakes.
         self.slot.watch(cx.waker());
-        let is_kept = || fresh && self.worker.now().saturating_duration_since(since) < FRESH;
+        let is_kept = || fresh && self.slot.worker().now().saturating_duration_since(since) < FRESH;
         if self.slot.is_draining() && self.client.is_idle() && !is_kept() {
-            return Poll::Ready(Some(linger(&self.worker)));
+            return Poll::Ready(Some(linger(self.slot.worker())));
         }
         if self.client.is_silent() {
             return Poll::Pending;
@@ -170,7 +168,9 @@ impl HttpConnection {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Option<State>> {
-        let awake = self.client.wake(&self.worker, &self.options, &self.info);
+        let awake = self
+            .client
+            .wake(self.slot.worker(), &self.options, &self.info);
         let Some(server) = awake else {
             return Poll::Ready(None);
         };
@@ -184,28 +184,28 @@ impl HttpConnection {
         }
         // Each new stream takes the chain's current filters and routes.
         let Some(http) = self.chain.http() else {
-            return Poll::Ready(Some(linger(&self.worker)));
+            return Poll::Ready(Some(linger(self.slot.worker())));
         };
         let taken = server.stream.take();
-        let mut target = taken.unwrap_or_else(|| self.worker.take_stream(&http));
+        let mut target = taken.unwrap_or_else(|| self.slot.worker().take_stream(&http));
         let head = match server.poll_request(cx, &mut target.core_mut().request) {
             Poll::Ready(Ok(Some(head))) => head,
             Poll::Ready(Ok(None)) => return Poll::Ready(None),
             Poll::Ready(Err(PeerError::Decode(error))) => {
-                self.worker.count_bad_request(&http.options);
+                self.slot.worker().count_bad_request(&http.options);
                 server.send_refusal(&error);
-                return Poll::Ready(Some(flushing(&self.worker)));
+                return Poll::Ready(Some(flushing(self.slot.worker())));
             }
             Poll::Ready(Err(_)) => return Poll::Ready(None),
             Poll::Pending => {
                 if server.is_idle() {
                     // An idle connection holds no stream. An empty line (RFC 9112 section 2.2) is no request: it has been idle
                     // all the time.
-                    self.worker.give_stream(target);
+                    self.slot.worker().give_stream(target);
                 } else {
                     if takes_one {
                         // The head has begun: from now on its own time runs.
-                        target.core_mut().info.start = self.worker.now();
+                        target.core_mut().info.start = self.slot.worker().now();
                     }
                     server.stream = Some(target);
                 }
@@ -224,7 +224,7 @@ impl HttpConnection {
         let now = Instant::now();
         stream.begin(&mut self.info, &http, now);
         stream.core_mut().info.protocol = head.version.as_str();
-        self.worker.begin_stream(&http.options);
+        self.slot.worker().begin_stream(&http.options);
         let too_large = match (head.framing, http.options.request_body) {
             (transom_http1::Framing::Length(length), Some(most)) => length > most,
             _ => false,
@@ -238,7 +238,7 @@ impl HttpConnection {
             let tunnel = stream.core().request.tunnel;
             stream.request_head(head.end && tunnel.is_none());
         }
-        let exchange = Exchange::new(stream, Rc::clone(&self.worker), http, now);
+        let exchange = Exchange::new(stream, Rc::clone(self.slot.worker()), http, now);
         State::Serving(Box::new(exchange))
     }
 
@@ -247,10 +247,10 @@ impl HttpConnection {
         let http = Rc::clone(&exchange.http);
         let mut stream = exchange.finish(outcome);
         stream.swap_connection(&mut self.info);
-        self.worker.end_stream(&http.options, &stream);
+        self.slot.worker().end_stream(&http.options, &stream);
         // A stream that is kept holds on to what it served.
         if self.chain.has(&http) {
-            self.worker.give_stream(stream);
+            self.slot.worker().give_stream(stream);
         }
         if outcome != Outcome::Complete {
             return None;
@@ -262,11 +262,11 @@ impl HttpConnection {
         server.end_exchange();
         if reusable && !self.slot.is_draining() {
             return Some(State::Idle {
-                since: self.worker.now(),
+                since: self.slot.worker().now(),
                 fresh: false,
             });
         }
-        Some(linger(&self.worker))
+        Some(linger(self.slot.worker()))
     }
 
     /// When something must have happened in this state.
@@ -298,7 +298,9 @@ impl HttpConnection {
     /// Time is over; gives what comes now. `None` closes.
     #[cold]
     fn on_deadline(&mut self, now: Instant) -> Option<Option<State>> {
-        let awake = self.client.wake(&self.worker, &self.options, &self.info);
+        let awake = self
+            .client
+            .wake(self.slot.worker(), &self.options, &self.info);
         let Some(server) = awake else {
             return Some(None);
         };
@@ -306,9 +308,9 @@ impl HttpConnection {
             State::Idle { .. } if !server.is_idle() => {
                 // The client is told why, in case it is slow and not hostile.
                 server.send_timeout();
-                Some(Some(flushing(&self.worker)))
+                Some(Some(flushing(self.slot.worker())))
             }
-            State::Idle { .. } => Some(Some(linger(&self.worker))),
+            State::Idle { .. } => Some(Some(linger(self.slot.worker()))),
             State::Serving(exchange) => match exchange.on_deadline(now, server) {
                 Ok(()) => None,
                 Err(reason) => {
@@ -323,7 +325,8 @@ impl HttpConnection {
     /// Ends an exchange whose connection is closed.
     #[cold]
     fn give_up(&mut self, reason: ResetReason) {
-        if let State::Serving(exchange) = std::mem::replace(&mut self.state, flushing(&self.worker))
+        if let State::Serving(exchange) =
+            std::mem::replace(&mut self.state, flushing(self.slot.worker()))
         {
             self.end(exchange, Outcome::Broken(reason));
         }
@@ -339,7 +342,9 @@ impl Future for HttpConnection {
             let next = match &mut this.state {
                 State::Idle { .. } => this.poll_idle(cx),
                 state => {
-                    let awake = this.client.wake(&this.worker, &this.options, &this.info);
+                    let awake = this
+                        .client
+                        .wake(this.slot.worker(), &this.options, &this.info);
                     let Some(server) = awake else {
                         return Poll::Ready(());
                     };
@@ -354,9 +359,10 @@ impl Future for HttpConnection {
                                 Poll::Pending
                             }
                             Poll::Ready(outcome) => {
-                                let State::Serving(exchange) =
-                                    std::mem::replace(&mut this.state, flushing(&this.worker))
-                                else {
+                                let State::Serving(exchange) = std::mem::replace(
+                                    &mut this.state,
+                                    flushing(this.slot.worker()),
+                                ) else {
                                     return Poll::Ready(());
                                 };
                                 Poll::Ready(this.end(exchange, outcome))
@@ -368,7 +374,9 @@ impl Future for HttpConnection {
                         State::Flushing { .. } | State::Idle { .. } => {
                             match server.poll_flush(cx) {
                                 Poll::Pending => Poll::Pending,
-                                Poll::Ready(Ok(())) => Poll::Ready(Some(linger(&this.worker))),
+                                Poll::Ready(Ok(())) => {
+                                    Poll::Ready(Some(linger(this.slot.worker())))
+                                }
                                 Poll::Ready(Err(_)) => Poll::Ready(None),
                             }
                         }

@@ -329,7 +329,7 @@ impl WorkerListener {
                     let serving = ForeignServing::new(io, worker, chain, http, info, slot);
                     tokio::task::spawn_local(serving);
                 } else {
-                    let connection = HttpConnection::new(io, worker, chain, http, info, slot);
+                    let connection = HttpConnection::new(io, chain, http, info, slot);
                     tokio::task::spawn_local(connection);
                 }
             }

@@ -97,6 +97,12 @@ impl ConnectionSlot {
         Self(place)
     }
 
+    /// The worker that serves the connection.
+    #[inline]
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.0.worker
+    }
+
     pub(super) fn id(&self) -> u64 {
         self.0.id
     }
